@@ -10,8 +10,8 @@ set -eu
 # A C compiler, the build system, and the libraries that the program links.
 build="gcc libc6-dev make meson ninja-build pkg-config python3
 	libzydis-dev libcmocka-dev zlib1g-dev libpng-dev libzstd-dev"
-# What scripts/assets.sh unpacks and packs with, and the firmware that -bios and disks boot through.
-run="cpio zstd xz-utils seabios"
+# What scripts/assets.sh packs with, and the firmware that -bios and disks boot through.
+run="cpio seabios"
 # The machines that ours is compared with, the tools that make and look at test images.
 test="qemu-system-x86 qemu-utils bochs bochsbios bochs-term seabios grub-pc-bin grub-common xorriso mtools nasm gdb
 	acpica-tools git"
@@ -30,7 +30,7 @@ for arg; do
 	*) die "unknown group '$arg'; the groups are: build run test fuzz" ;;
 	esac
 done
-: "${groups:=build run test}"
+: "${groups:= build run test}"
 
 command -v dpkg-query >/dev/null && command -v apt-get >/dev/null ||
 	die "this is not a Debian system (no apt-get): install the packages named in scripts/deps.sh by your own means"

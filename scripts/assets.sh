@@ -1,0 +1,172 @@
+#!/bin/sh
+# Fetches and makes what the guests boot, under build/assets (or $ASSETS):
+#
+#   scripts/assets.sh [amd64] [modules] [i386] [iso]        without arguments: amd64, what `make run` boots
+#
+#   amd64     amd64/vmlinuz    Debian's kernel, unmodified
+#             amd64/initrd     busybox and scripts/guest/init, not compressed: unpacking would be most of a short boot
+#   modules   amd64/initrd-modules   the same with the kernel modules named below; the guest loads them with modprobe
+#   i386      i386/vmlinuz, i386/initrd   Debian's 32-bit PAE kernel and userland
+#   iso       debian.iso       GRUB, the amd64 kernel and initrd: boots through SeaBIOS, serial console
+#
+# Packages are downloaded by apt into a private cache and unpacked; nothing is installed, root is not needed, and the
+# machine's own list of architectures stays as it is. What is already there is kept: remove the directory to renew it.
+set -eu
+
+here=$(cd "$(dirname "$0")" && pwd)
+assets=${ASSETS:-$here/../build/assets}
+mkdir -p "$assets"
+assets=$(cd "$assets" && pwd)
+
+# Beside these: everything that modules.dep says they need.
+modules="virtio_pci virtio_blk virtio_net virtio_console ahci sd_mod sr_mod isofs ext4 e1000 igb igbvf kvm_intel vfio_pci"
+
+say() { printf 'assets: %s\n' "$*"; }
+die() { printf 'assets: %s\n' "$*" >&2; exit 1; }
+
+# apt with lists, cache and state of our own, for one architecture at a time and without translations. An index that
+# cannot be had (a mirror amid its update) matters only if the package is not in the others: fetch_guest says so then.
+apt_use() {
+	apt_dir=$assets/apt/$1
+	export APT_CONFIG="$apt_dir/apt.conf"
+	[ ! -e "$apt_dir/ready" ] || return 0
+	mkdir -p "$apt_dir/lists/partial" "$apt_dir/cache/archives/partial"
+	: >"$apt_dir/status"
+	cat >"$APT_CONFIG" <<-END
+		APT::Architecture "$1";
+		APT::Architectures { "$1"; };
+		APT::Sandbox::User "";
+		Acquire::Languages "none";
+		Dir::State "$apt_dir";
+		Dir::State::lists "$apt_dir/lists";
+		Dir::State::status "$apt_dir/status";
+		Dir::Cache "$apt_dir/cache";
+	END
+	say "reading Debian's package index ($1)"
+	if apt-get -q update >"$apt_dir/log" 2>&1; then
+		touch "$apt_dir/ready"
+	else
+		say "not all of it could be read: $(grep '^E:' "$apt_dir/log" | head -n 1)"
+	fi
+}
+
+# Prints the name of the package that a metapackage such as linux-image-amd64 stands for today.
+versioned() {
+	apt-cache depends --important "$1" | sed -n 's/^ *Depends: *\(linux-image-[^ ]*\).*/\1/p' | head -n 1
+}
+
+# fetch PACKAGE ARCHITECTURE DIRECTORY: unpacks a package there.
+fetch() {
+	say "downloading $1 ($2)"
+	rm -rf "$apt_dir/deb" "$3"
+	mkdir -p "$apt_dir/deb" "$3"
+	(cd "$apt_dir/deb" && apt-get -q download "$1") >"$apt_dir/log" 2>&1 ||
+		die "cannot download $1 for $2: $(tail -n 1 "$apt_dir/log")"
+	dpkg-deb -x "$apt_dir"/deb/*.deb "$3"
+	rm -rf "$apt_dir/deb"
+}
+
+# fetch_guest ARCHITECTURE KERNEL-METAPACKAGE: leaves ARCHITECTURE/{kernel,busybox}, unpacked, and ARCHITECTURE/vmlinuz.
+fetch_guest() {
+	[ ! -e "$assets/$1/vmlinuz" ] || return 0
+	apt_use "$1"
+	kernel=$(versioned "$2")
+	[ -n "$kernel" ] || die "apt knows no kernel package behind $2 for $1; is 'main' of Debian among the apt sources?"
+	fetch busybox-static "$1" "$assets/$1/busybox"
+	fetch "$kernel" "$1" "$assets/$1/kernel"
+	cp "$assets/$1"/kernel/boot/vmlinuz-* "$assets/$1/vmlinuz.new"
+	mv "$assets/$1/vmlinuz.new" "$assets/$1/vmlinuz"
+}
+
+# root_tree ARCHITECTURE: fills ARCHITECTURE/root with busybox, a link for each of its commands, and init.
+root_tree() {
+	root=$assets/$1/root
+	rm -rf "$root"
+	mkdir -p "$root/bin" "$root/dev" "$root/proc" "$root/sys" "$root/tmp" "$root/root" "$root/mnt" "$root/etc"
+	ln -s bin "$root/sbin"
+	cp "$assets/$1/busybox/bin/busybox" "$root/bin/busybox"
+	for command in $("$assets/amd64/busybox/bin/busybox" --list); do
+		[ "$command" = busybox ] || ln -s busybox "$root/bin/$command"
+	done
+	cp "$here/guest/init" "$root/init"
+	chmod 755 "$root/init"
+}
+
+# pack ARCHITECTURE FILE: the root tree as an initramfs. Names in order, owner 0 and a fixed time: the same every time.
+pack() {
+	find "$assets/$1/root" -exec touch -h -d @0 {} +
+	(cd "$assets/$1/root" && find . | LC_ALL=C sort | cpio --quiet --reproducible -R 0:0 -o -H newc) >"$2.new"
+	mv "$2.new" "$2"
+}
+
+initrd() {
+	[ ! "$assets/$1/initrd" -nt "$here/guest/init" ] || return 0
+	say "packing $1/initrd"
+	root_tree "$1"
+	pack "$1" "$assets/$1/initrd"
+}
+
+amd64() {
+	fetch_guest amd64 linux-image-amd64
+	initrd amd64
+}
+
+modules() {
+	amd64
+	[ ! "$assets/amd64/initrd-modules" -nt "$assets/amd64/initrd" ] || return 0
+	say "packing amd64/initrd-modules"
+	busybox=$assets/amd64/busybox/bin/busybox
+	version=$(ls "$assets/amd64/kernel/lib/modules")
+	tree=$assets/amd64/kernel/lib/modules/$version
+	[ -e "$tree/modules.dep" ] || "$busybox" depmod -b "$assets/amd64/kernel" "$version"
+	root_tree amd64
+	target=$root/lib/modules/$version
+	mkdir -p "$target"
+	for module in $modules; do
+		line=$(grep "/$(echo "$module" | sed 's/_/[-_]/g')\.ko:" "$tree/modules.dep") ||
+			{ say "the kernel has no module $module: it is built in or gone"; continue; }
+		for file in $(echo "$line" | tr -d :); do
+			mkdir -p "$target/$(dirname "$file")"
+			cp "$tree/$file" "$target/$file"
+		done
+	done
+	for list in modules.order modules.builtin modules.builtin.modinfo; do
+		cp "$tree/$list" "$target/$list"
+	done
+	"$busybox" depmod -b "$root" "$version"
+	pack amd64 "$assets/amd64/initrd-modules"
+}
+
+i386() {
+	amd64
+	fetch_guest i386 linux-image-686-pae
+	initrd i386
+}
+
+iso() {
+	amd64
+	[ ! "$assets/debian.iso" -nt "$assets/amd64/initrd" ] || return 0
+	command -v grub-mkrescue >/dev/null || die "grub-mkrescue is missing (scripts/deps.sh test installs it)"
+	say "making debian.iso"
+	rm -rf "$assets/iso"
+	mkdir -p "$assets/iso/boot/grub"
+	cp "$assets/amd64/vmlinuz" "$assets/amd64/initrd" "$assets/iso/boot"
+	cat >"$assets/iso/boot/grub/grub.cfg" <<-END
+		set timeout=0
+		menuentry "Debian" {
+			linux /boot/vmlinuz console=ttyS0
+			initrd /boot/initrd
+		}
+	END
+	grub-mkrescue -d /usr/lib/grub/i386-pc -o "$assets/debian.iso.new" "$assets/iso" >"$assets/iso.log" 2>&1 ||
+		die "grub-mkrescue failed: $(tail -n 1 "$assets/iso.log")"
+	rm -rf "$assets/iso"
+	mv "$assets/debian.iso.new" "$assets/debian.iso"
+}
+
+for arg in "${@:-amd64}"; do
+	case $arg in
+	amd64 | modules | i386 | iso) $arg ;;
+	*) die "unknown asset '$arg'; there are: amd64 modules i386 iso" ;;
+	esac
+done
