@@ -1,0 +1,93 @@
+# A thin front for Meson and the scripts, so that each thing a person does here is one word. `make help` lists them.
+#
+# Options: SANITIZE=1 (address and undefined-behaviour sanitizers, in a build directory of their own), BUILD=dir,
+# JOBS=n, WERROR=1, SUITES=unit,guest (of `make test`), RUN="more options" (of `make run`), FUZZ_SECONDS=n (of `make fuzz`).
+
+SANITIZE ?= 0
+ifeq ($(SANITIZE),0)
+BUILD ?= build
+SETUP :=
+else
+BUILD ?= build-sanitize
+SETUP := -Db_sanitize=address,undefined -Db_lundef=false
+endif
+ifneq ($(CI)$(WERROR),)
+SETUP += --werror
+endif
+JOBS ?= $(shell nproc)
+SUITES ?=
+FUZZ_SECONDS ?= 60
+RUN ?=
+MEMORY ?= 1G
+
+ASSETS := $(CURDIR)/build/assets
+export ASSETS
+NINJA = ninja -C $(BUILD) -j $(JOBS)
+
+.PHONY: all program everything run test bench fuzz assets clean distclean help
+
+all: check-deps program
+
+help:
+	@echo 'make              builds build/softvt'
+	@echo 'make run          boots Debian'\''s kernel to a shell on this terminal (installs, builds and fetches first)'
+	@echo 'make test         runs every test and ends with a count; SANITIZE=1 runs it under the sanitizers,'
+	@echo '                  SUITES=unit,engines,guest,boot chooses'
+	@echo 'make bench        compares with Bochs, QEMU TCG and native code, and renews docs/performance.md'
+	@echo 'make fuzz         runs each fuzzer for FUZZ_SECONDS=60 seconds'
+	@echo 'make assets       fetches the kernels and makes the initramfs images and the ISO that tests boot'
+	@echo 'make clean        removes what was compiled; make distclean also removes what was fetched'
+
+.PHONY: check-deps deps-run deps-test deps-fuzz
+check-deps:
+	@scripts/deps.sh --check build
+deps-run:
+	@scripts/deps.sh build run
+deps-test:
+	@scripts/deps.sh build run test
+deps-fuzz:
+	@scripts/deps.sh build fuzz
+
+$(BUILD)/build.ninja:
+	@echo 'build: configuring $(BUILD)'
+	@mkdir -p $(BUILD)
+	@meson setup $(SETUP) $(BUILD) >$(BUILD)/setup.log 2>&1 || { cat $(BUILD)/setup.log; exit 1; }
+
+program: $(BUILD)/build.ninja
+	@$(NINJA) --quiet softvt
+
+everything: $(BUILD)/build.ninja
+	@echo 'build: compiling the program and its tests in $(BUILD)'
+	@$(NINJA) --quiet
+
+run: deps-run
+	@$(MAKE) --no-print-directory program
+	@scripts/assets.sh amd64
+	@echo 'run: booting; "exit" in the shell powers the machine off, Ctrl-A x quits at once'
+	@$(BUILD)/softvt -kernel $(ASSETS)/amd64/vmlinuz -initrd $(ASSETS)/amd64/initrd -append console=ttyS0 \
+		-m $(MEMORY) -nographic $(RUN)
+
+assets: deps-test
+	@scripts/assets.sh amd64 modules i386 iso
+
+test: deps-test
+	@$(MAKE) --no-print-directory everything
+	@scripts/assets.sh amd64 modules i386 iso
+	@scripts/test.py --build $(BUILD) --jobs $(JOBS) $(if $(SUITES),--suites $(SUITES))
+
+bench: deps-test
+	@$(MAKE) --no-print-directory program
+	@scripts/assets.sh amd64 iso
+	@bench/run.py --build $(BUILD)
+
+fuzz: deps-fuzz
+	@scripts/fuzz.sh $(FUZZ_SECONDS)
+
+clean:
+	@if [ -e build/build.ninja ]; then ninja -C build --quiet clean; fi
+	@rm -rf build-sanitize build-fuzz
+	@echo 'clean: removed what was compiled; build/assets stays'
+
+distclean:
+	@rm -rf build build-sanitize build-fuzz
+	@echo 'distclean: removed build, build-sanitize and build-fuzz'

@@ -1,0 +1,113 @@
+"""A machine under test: starts the emulator, reads its console, types on it, and sees it end.
+
+The console is the emulator's standard input and output (-nographic). Works the same for softvt and QEMU, so a test can be
+proved on the other one. Everything read is kept in `text`, with the serial line's carriage returns removed.
+"""
+import os
+import re
+import selectors
+import signal
+import subprocess
+import time
+
+
+class Failure(Exception):
+    """What was expected did not happen; the message says what, and the console says the rest."""
+
+
+class Machine:
+    def __init__(self, command, log, scale=1.0):
+        """Starts `command`. The console is copied to the file `log`. `scale` stretches every time limit."""
+        self.command, self.scale = command, scale
+        self.text = ""
+        self.seen = 0  # end of the last match in text
+        self.log = open(log, "w", encoding="utf-8")
+        self.log.write(" ".join(command) + "\n")
+        self.errors = open(log + ".stderr", "w+b")
+        self.child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.errors)
+        os.set_blocking(self.child.stdout.fileno(), False)
+        self.selector = selectors.DefaultSelector()
+        self.selector.register(self.child.stdout, selectors.EVENT_READ)
+        self.open = True
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        if self.child.poll() is None:
+            self.child.kill()
+            self.child.wait()
+        self.selector.close()
+        self.child.stdin.close()
+        self.child.stdout.close()
+        self.log.close()
+        self.errors.close()
+
+    def read(self, seconds):
+        """Takes in what the console says within the time; returns at the first text, or False at the time's end."""
+        if not self.selector.select(timeout=max(0, seconds)):
+            return False
+        chunk = os.read(self.child.stdout.fileno(), 65536)
+        if not chunk:
+            self.open = False
+            return False
+        chunk = chunk.decode(errors="replace").replace("\r", "")
+        self.text += chunk
+        self.log.write(chunk)
+        self.log.flush()
+        return True
+
+    def expect(self, pattern, seconds):
+        """Waits for a regular expression in what came after the last match; returns the match."""
+        end = time.monotonic() + seconds * self.scale
+        while True:
+            match = re.compile(pattern).search(self.text, self.seen)
+            if match:
+                self.seen = match.end()
+                return match
+            if not self.open:
+                raise Failure(f"the machine ended ({self.status()}) before it said /{pattern}/{self.complaint()}")
+            left = end - time.monotonic()
+            if left <= 0:
+                last = self.text.rstrip().rsplit("\n", 1)[-1]
+                raise Failure(f"no /{pattern}/ on the console within {seconds * self.scale:.0f} s; last line: {last!r}")
+            self.read(left)
+
+    def send(self, text):
+        self.child.stdin.write(text.encode())
+        self.child.stdin.flush()
+
+    def shell(self, command, seconds=30):
+        """Types a command at the guest's shell and returns what it printed. It must succeed."""
+        # The marker that is typed differs from the one that is printed, so that the echo is not taken for the end.
+        self.send(f"{command}; echo status'='$?\n")
+        self.expect(r"status'='\$\?\s*\n", seconds)
+        begin = self.seen
+        match = self.expect(r"status=(\d+)\n", seconds)
+        if match[1] != "0":
+            raise Failure(f"the guest's command failed with status {match[1]}: {command}")
+        return self.text[begin:match.start()].strip()
+
+    def status(self):
+        self.child.wait(timeout=10)
+        code = self.child.returncode
+        return f"signal {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"
+
+    def complaint(self):
+        self.errors.seek(0)
+        lines = self.errors.read().decode(errors="replace").strip().splitlines()
+        return f"; it wrote: {lines[-1]}" if lines else ""
+
+    def wait(self, seconds, status=0):
+        """Waits until the machine ends by itself, which must be with this exit status and nothing on stderr."""
+        end = time.monotonic() + seconds * self.scale
+        while self.open:
+            if end < time.monotonic():
+                raise Failure(f"the machine did not end within {seconds * self.scale:.0f} s")
+            self.read(end - time.monotonic())
+        if self.status() != f"exit status {status}":
+            raise Failure(f"the machine ended with {self.status()}, not with exit status {status}{self.complaint()}")
+
+    def stderr(self):
+        self.errors.seek(0)
+        return self.errors.read().decode(errors="replace")

@@ -1,0 +1,319 @@
+#!/usr/bin/env python3
+"""Boots real systems and watches their consoles.
+
+Each function named test_* below is a test; its first line says what it proves. By default the machine is BUILD/softvt;
+`--emulator qemu-system-x86_64` runs the same tests on QEMU (TCG), which shows whether a failure is the test's own fault.
+Consoles are kept in BUILD/boot-logs.
+"""
+import argparse
+import hashlib
+import os
+import random
+import re
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor, as_completed
+
+from machine import Failure, Machine
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+ASSETS = os.environ.get("ASSETS", os.path.join(ROOT, "build", "assets"))
+READY = r"SoftVT guest ready\n"
+BOOT_SECONDS = 180
+# What a kernel says when it is unhappy with its machine. Debian's own kernels say none of these on a sound one.
+TROUBLE = re.compile(r"(?:BUG:|WARNING:|Oops|Call Trace|Kernel panic|general protection|double fault|nobody cared|"
+                     r"Hardware Error|soft lockup|rcu: INFO|unstable|I/O error|\[Firmware Bug\]).*")
+
+
+class Skipped(Exception):
+    """This test does not apply to this emulator."""
+
+
+class Context:
+    """What a test needs to start machines: the emulator, and where its logs go."""
+
+    def __init__(self, options, name):
+        self.emulator, self.scale = options.emulator, options.scale
+        self.qemu = "qemu" in os.path.basename(options.emulator)
+        self.log = os.path.join(options.logs, name)
+        self.started = 0
+
+    def start(self, *arguments, memory="1G"):
+        """A machine with a serial console; QEMU is held to the board, engine and clock that the other always has."""
+        self.started += 1
+        command = [self.emulator, "-machine", "q35", "-m", memory, "-nographic", "-nodefaults", "-serial", "mon:stdio"]
+        if self.qemu:
+            command += ["-accel", "tcg"]
+        return Machine(command + list(arguments), f"{self.log}-{self.started}.log", self.scale)
+
+    def linux(self, *arguments, arch="amd64", initrd="initrd", append="", **more):
+        return self.start("-kernel", f"{ASSETS}/{arch}/vmlinuz", "-initrd", f"{ASSETS}/{arch}/{initrd}",
+                          "-append", f"console=ttyS0 panic=-1 {append}".strip(), *arguments, **more)
+
+
+def healthy(machine):
+    trouble = TROUBLE.search(machine.text)
+    if trouble:
+        raise Failure(f"the guest is in trouble: {trouble[0]}")
+
+
+def same(what, found, expected):
+    if found != expected:
+        raise Failure(f"{what} is {found!r}, not {expected!r}")
+
+
+def to_shell(machine):
+    machine.expect(READY, BOOT_SECONDS)
+    machine.expect("# ", 30)
+
+
+def power_off(machine):
+    """Leaves the shell; init then powers off by ACPI, and the emulator must end with status 0."""
+    machine.send("exit\n")
+    machine.expect(r"reboot: Power down", 60)
+    machine.wait(30)
+    healthy(machine)
+
+
+def exercise(machine):
+    """Files, pipes, a checksum, arithmetic in several processes, and a storm of forks."""
+    machine.shell("mkdir -p /tmp/a/b/c && echo one > /tmp/a/b/c/f && ln -s b/c/f /tmp/a/link && mv /tmp/a/b/c/f /tmp/a/b/c/g"
+                  " && ln -s b/c/g /tmp/a/other")
+    same("a file read through a link", machine.shell("cat /tmp/a/other"), "one")
+    same("a dangling link", machine.shell("test -e /tmp/a/link || echo gone"), "gone")
+    same("find | sort | wc", machine.shell("find /tmp/a | sort | wc -l"), "6")
+    same("a sum over a pipe", machine.shell("seq 1 1000 | awk '{s += $1} END {print s}'"), "500500")
+    data = b"".join(b"%d\n" % n for n in range(1, 100001))
+    same("sha256sum of a pipe", machine.shell("seq 1 100000 | sha256sum", 60).split()[0], hashlib.sha256(data).hexdigest())
+    same("dd | sha256sum", machine.shell("dd if=/dev/zero bs=64k count=64 2>/dev/null | sha256sum", 60).split()[0],
+         hashlib.sha256(bytes(64 * 65536)).hexdigest())
+    same("gzip | gunzip | md5sum", machine.shell("seq 1 100000 | gzip | gunzip | md5sum", 60).split()[0],
+         hashlib.md5(data).hexdigest())
+    same("floating point in awk", machine.shell("awk 'BEGIN {printf \"%.10f %.6f\", sqrt(2), exp(1) * sin(1)}'"),
+         "1.4142135624 2.287355")
+    same("files made by 200 processes", machine.shell(
+        "mkdir /tmp/s; i=0; while [ $i -lt 200 ]; do (echo $i > /tmp/s/$i; sleep 0.1) & i=$((i+1)); done; wait; ls /tmp/s | wc -l",
+        120).splitlines()[-1], "200")
+    same("their sum", machine.shell("cat /tmp/s/* | awk '{s += $1} END {print s}'"), "19900")
+    before = float(machine.shell("cut -d' ' -f1 /proc/uptime"))
+    machine.shell("sleep 2", 60)
+    slept = float(machine.shell("cut -d' ' -f1 /proc/uptime")) - before
+    if not 1.9 <= slept <= 10:
+        raise Failure(f"`sleep 2` took {slept:.2f} s of the guest's time")
+
+
+def debian(context, cpus):
+    with context.linux("-smp", str(cpus)) as machine:
+        to_shell(machine)
+        same("nproc", machine.shell("nproc"), str(cpus))
+        same("the kernel's machine", machine.shell("uname -m"), "x86_64")
+        exercise(machine)
+        power_off(machine)
+
+
+def test_debian_1cpu(context):
+    """Debian's kernel on one vCPU to a shell that works, off by ACPI"""
+    debian(context, 1)
+
+
+def test_debian_2cpu(context):
+    """Debian's kernel on two vCPUs to a shell that works, off by ACPI"""
+    debian(context, 2)
+
+
+def test_pae_32bit(context):
+    """Debian's 32-bit PAE kernel and userland to a shell that works, off by ACPI"""
+    with context.linux(arch="i386") as machine:
+        to_shell(machine)
+        same("the kernel's machine", machine.shell("uname -m"), "i686")
+        machine.shell("uname -r | grep -q pae && grep -qw pae /proc/cpuinfo")
+        exercise(machine)
+        power_off(machine)
+
+
+def test_seabios_grub_iso(context):
+    """SeaBIOS starts GRUB from a CD image, and that Debian's kernel"""
+    with context.start("-cdrom", f"{ASSETS}/debian.iso", "-boot", "d") as machine:
+        to_shell(machine)
+        same("a sum over a pipe", machine.shell("seq 1 1000 | awk '{s += $1} END {print s}'"), "500500")
+        same("the kernel's parameters", machine.shell("cat /proc/cmdline"), "BOOT_IMAGE=/boot/vmlinuz console=ttyS0")
+        power_off(machine)
+
+
+def test_reset(context):
+    """A guest that resets boots again; with -no-reboot the reset ends the machine with status 0"""
+    with context.linux(append='run="reboot -f"') as machine:
+        machine.expect(READY, BOOT_SECONDS)
+        machine.expect(r"reboot: Restarting system", 60)
+        machine.expect(READY, BOOT_SECONDS)
+        healthy(machine)
+    with context.linux("-no-reboot", append='run="reboot -f"') as machine:
+        machine.expect(r"reboot: Restarting system", BOOT_SECONDS)
+        machine.wait(30)
+
+
+def test_determinism(context):
+    """The same boot twice: the same console, the same digest of the machine's state"""
+    if context.qemu:
+        raise Skipped("QEMU says no digest")
+    script = "uname -a; seq 1 2000 | sha256sum; (sleep 0.2; echo late) & echo soon; wait; cat /proc/interrupts; cat /proc/uptime"
+    runs = []
+    for _ in range(2):
+        with context.linux("-smp", "2", "-stats", append=f'run="{script}"') as machine:
+            machine.expect(READY, BOOT_SECONDS)
+            machine.wait(120)
+            digest = re.search(r"digest: ([0-9a-fA-F]+)", machine.text + machine.stderr())
+            if not digest:
+                raise Failure("-stats printed no digest")
+            runs.append((machine.text.split("Power down")[0], digest[1]))
+    (text, digest), (text2, digest2) = runs
+    if text != text2:
+        pair = next((a, b) for a, b in zip(text.splitlines(), text2.splitlines()) if a != b)
+        raise Failure(f"the consoles differ: {pair[0]!r} and {pair[1]!r}")
+    same("the second digest", digest2, digest)
+
+
+def disk_guest(context, image, drive="if=virtio"):
+    modules = "virtio_pci virtio_blk" if "virtio" in drive else "ahci sd_mod"
+    machine = context.linux("-drive", f"file={image},format=qcow2,{drive}", initrd="initrd-modules", append="quiet")
+    to_shell(machine)
+    machine.shell(f"for m in {modules}; do modprobe $m || exit 1; done", 60)
+    name = "vda" if "virtio" in drive else "sda"
+    machine.shell(f"i=0; until [ -b /dev/{name} ]; do sleep 0.1; i=$((i+1)); [ $i -lt 100 ] || break; done; test -b /dev/{name}",
+                  60)
+    return machine, "/dev/" + name
+
+
+def killed_while_writing(context, drive):
+    """Writes numbered megabytes with fsync, dies by SIGKILL at a random moment; what was synced must be there."""
+    chance = random.Random(2026)
+    with tempfile.TemporaryDirectory() as directory:
+        image = os.path.join(directory, "disk.qcow2")
+        subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", image, "1G"], check=True)
+        synced = {}
+        for attempt in range(1, 4):
+            machine, device = disk_guest(context, image, drive)
+            with machine:
+                for place, word in synced.items():
+                    same(f"the block at {place} MiB after the kill", machine.shell(
+                        f"dd if={device} bs=1M skip={place} count=1 2>/dev/null | sort -u"), word)
+                # Scattered places, so that clusters and tables are allocated all the time; some are written again.
+                places = [(7 * attempt + 61 * n) % 1000 for n in range(200)]
+                machine.send(f"for p in {' '.join(map(str, places))}; do yes a{attempt}p$p | head -c 1048576 | "
+                             f"dd of={device} bs=1M seek=$p conv=fsync 2>/dev/null && echo synced'='$p; done\n")
+                machine.expect(r"synced=\d+\n", 60)
+                first = machine.seen
+                end = time.monotonic() + chance.uniform(0.5, 2.0) * context.scale
+                while time.monotonic() < end:
+                    machine.read(end - time.monotonic())
+                machine.child.kill()
+                machine.child.wait()
+                done = re.findall(r"synced=(\d+)\n", machine.text)
+                if len(done) == len(places):
+                    raise Failure("the guest had written everything before the kill: nothing was tested")
+                # The block being written when the machine died may be old, new or torn; nothing is known of it.
+                torn = places[len(done)]
+                synced.update((int(place), None) for place in done)
+                for place in map(int, done):
+                    line = f"a{attempt}p{place}"
+                    synced[place] = line if 1048576 % (len(line) + 1) == 0 else None
+                synced.pop(torn, None)
+                synced = {place: word for place, word in synced.items() if word}
+                del first
+            check = subprocess.run(["qemu-img", "check", image], capture_output=True, text=True, check=False)
+            if check.returncode not in (0, 3):  # 3: clusters leaked, none corrupted
+                raise Failure(f"the image is corrupt after kill {attempt}: {check.stdout} {check.stderr}")
+
+
+def test_kill_virtio(context):
+    """SIGKILL amid writes to a qcow2 image on virtio-blk: the image is sound, synced data is there"""
+    killed_while_writing(context, "if=virtio")
+
+
+def tiny_kernel():
+    """A Multiboot image of a few bytes that says "up" on COM1 and halts: to see what starting a machine costs."""
+    base = 0x100000
+    code = b"".join(b"\xb0" + bytes([c]) + b"\xee" for c in b"up\n")  # mov al, c; out dx, al
+    code = b"\x66\xba\xf8\x03" + code + b"\xfa\xf4\xeb\xfd"  # mov dx, 0x3f8; ...; cli; 1: hlt; jmp 1b
+    magic, flags = 0x1BADB002, 0x10000
+    size = 32 + len(code)
+    return struct.pack("<8I", magic, flags, -(magic + flags) & 0xFFFFFFFF, base, base, base + size, base + size,
+                       base + 32) + code
+
+
+def test_start_up(context):
+    """The guest's first instructions run within 100 ms, and an untouched 1 GiB costs less than 64 MiB"""
+    if context.qemu:
+        raise Skipped("QEMU makes no such promise")
+    with tempfile.NamedTemporaryFile(suffix=".bin") as image:
+        image.write(tiny_kernel())
+        image.flush()
+        times = []
+        for _ in range(5):
+            begin = time.monotonic()
+            with context.start("-kernel", image.name) as machine:
+                machine.expect(r"up\n", 20)
+                times.append(time.monotonic() - begin)
+                with open(f"/proc/{machine.child.pid}/status", encoding="ascii") as status:
+                    peak = int(re.search(r"VmHWM:\s*(\d+) kB", status.read())[1]) / 1024
+    # The best of five: what is measured is the program, not the load of the machine that tests it.
+    if min(times) > 0.1 * context.scale:
+        raise Failure(f"the guest spoke after {min(times) * 1000:.0f} ms")
+    if peak > 64:
+        raise Failure(f"the idle machine occupies {peak:.0f} MiB")
+
+
+def run_one(name, options):
+    begin = time.monotonic()
+    try:
+        TESTS[name](Context(options, name))
+        verdict, why = "ok", ""
+    except Skipped as reason:
+        verdict, why = "skip", f": {reason}"
+    except Failure as reason:
+        verdict, why = "FAIL", f": {reason} (console: {os.path.join(options.logs, name)}-*.log)"
+    except Exception as reason:  # pylint: disable=broad-except
+        verdict, why = "FAIL", f": {type(reason).__name__}: {reason}"
+    return verdict, f"{verdict} {name} ({time.monotonic() - begin:.1f} s){why}"
+
+
+TESTS = {name[5:]: function for name, function in list(globals().items()) if name.startswith("test_")}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--build", default=os.path.join(ROOT, "build"), help="build directory")
+    parser.add_argument("--emulator", help="the program to test; by default BUILD/softvt")
+    parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--scale", type=float, default=1.0, help="stretches every time limit")
+    parser.add_argument("--list", action="store_true", help="only say what there is")
+    parser.add_argument("tests", nargs="*", help="names; all of them by default")
+    options = parser.parse_args()
+    if options.list:
+        for name, function in TESTS.items():
+            print(f"{name:<20}{function.__doc__}")
+        return
+    unknown = [name for name in options.tests if name not in TESTS]
+    if unknown:
+        sys.exit(f"boot: there is no test {', '.join(unknown)}; --list says what there is")
+    options.emulator = options.emulator or os.path.join(options.build, "softvt")
+    options.logs = os.path.join(options.build, "boot-logs")
+    os.makedirs(options.logs, exist_ok=True)
+
+    names = options.tests or list(TESTS)
+    counts = {"ok": 0, "FAIL": 0, "skip": 0}
+    with ThreadPoolExecutor(max(1, min(options.jobs, 2))) as pool:
+        for future in as_completed([pool.submit(run_one, name, options) for name in names]):
+            verdict, line = future.result()
+            counts[verdict] += 1
+            print(line, flush=True)
+    skipped = f", {counts['skip']} skipped" if counts["skip"] else ""
+    print(f"{counts['ok']} passed, {counts['FAIL']} failed{skipped}")
+    sys.exit(1 if counts["FAIL"] else 0)
+
+
+if __name__ == "__main__":
+    main()
