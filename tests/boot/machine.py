@@ -78,11 +78,9 @@ class Machine:
         self.child.stdin.flush()
 
     def shell(self, command, seconds=30):
-        """Types a command at the guest's shell and returns what it printed. It must succeed."""
-        # The marker that is typed differs from the one that is printed, so that the echo is not taken for the end.
-        self.send(f"{command}; echo status'='$?\n")
-        self.expect(r"status'='\$\?\s*\n", seconds)
+        """Types a command at the guest's shell, which does not echo, and returns what it printed. It must succeed."""
         begin = self.seen
+        self.send(f"{command}; echo status=$?\n")
         match = self.expect(r"status=(\d+)\n", seconds)
         if match[1] != "0":
             raise Failure(f"the guest's command failed with status {match[1]}: {command}")
