@@ -16,7 +16,7 @@ typedef uint64_t iova_t; /* address in a DMA request: input of VT-d */
 
 #define MUST_CHECK __attribute__((warn_unused_result))
 #define COLD	   __attribute__((cold, noinline))
-#define PRINTF(format, first) __attribute__((format(printf, format, first)))
+#define PRINTF(text, first) __attribute__((format(printf, text, first)))
 #define likely(x)   __builtin_expect(!!(x), 1)
 #define unlikely(x) __builtin_expect(!!(x), 0)
 

@@ -7,6 +7,7 @@
  */
 #pragma once
 
+#include "base/error.h"
 #include "base/log.h"
 #include "base/state.h"
 #include "base/types.h"

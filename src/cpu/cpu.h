@@ -1,0 +1,215 @@
+/*
+ * Architectural state of one vCPU, and no behaviour. Hot members first; each group says who writes it.
+ *
+ * Everything is public because the engines address it. What may be asked of it as a whole (flags, reset, pins) is declared below the
+ * structure.
+ */
+#pragma once
+
+#include "base/log.h"
+#include "base/state.h"
+#include "cpu/cpuid.h"
+#include "cpu/regs.h"
+
+struct bank;	/* mem/: translation cache of one address space and privilege */
+struct mem_cpu; /* mem/: all banks of this vCPU */
+struct block;	/* decode/ */
+struct insn;	/* decode/ */
+struct msr_table;
+struct bus;
+struct apic;
+struct clock;
+
+/*
+ * Arithmetic flags are computed when asked for. cc_op says how cc_dst and cc_src give them (cpu/flags.h). The other flags are in rflags.
+ */
+struct lazy_flags {
+	uint64_t dst, src;
+	uint32_t op;
+};
+
+struct segment {
+	uint64_t base;
+	uint32_t limit; /* in bytes, granularity applied */
+	uint32_t ar;	/* AR_* */
+	uint16_t selector;
+};
+
+struct table_register {
+	uint64_t base;
+	uint16_t limit;
+};
+
+/* What went wrong with the instruction at hand; filled by whoever returns STEP_FAULT (or a true "faulted") and consumed by exec/event. */
+struct fault {
+	enum fault_kind { FAULT_EXCEPTION, FAULT_VM_EXIT } kind;
+	uint8_t vector;
+	bool has_error;
+	uint32_t error;
+	uint64_t address; /* page faults: the linear address, becomes CR2 */
+	uint64_t dr6;	  /* debug exceptions: bits to set in DR6 */
+};
+
+enum activity { ACTIVITY_ACTIVE, ACTIVITY_HLT, ACTIVITY_SHUTDOWN, ACTIVITY_WAIT_SIPI, ACTIVITY_MWAIT };
+
+/* Reasons to look up from the instruction stream; any bit zeroes the budget. Set by pins and by whoever changes what they test. */
+enum attention {
+	ATTEND_PINS = 1 << 0,	 /* an unmasked pin is asserted: INTR, NMI, SMI, INIT, SIPI */
+	ATTEND_TRAP = 1 << 1,	 /* TF, pending debug exceptions, or a data breakpoint hit */
+	ATTEND_SHADOW = 1 << 2,	 /* blocking by STI or MOV SS ends after the next instruction */
+	ATTEND_STOP = 1 << 3,	 /* the machine wants the thread: pause, quit, gdb, reset */
+	ATTEND_DEADLINE = 1 << 4,/* the clock has a sooner deadline than this turn's end */
+	ATTEND_CODE = 1 << 5,	 /* the running block was dropped: its bytes were written */
+	ATTEND_YIELD = 1 << 6,	 /* this vCPU spins (PAUSE): give the turn to another */
+};
+
+enum pin { PIN_INTR, PIN_NMI, PIN_SMI, PIN_INIT, PIN_SIPI, PIN_COUNT };
+
+/* What a vCPU tells the machine. */
+enum cpu_event { CPU_SHUTDOWN, CPU_SMI_ENTERED, CPU_SMI_LEFT };
+
+enum shadow { SHADOW_STI = 1, SHADOW_MOV_SS = 2 };
+
+/* x87, SSE and AVX registers. */
+union vector_register {
+	uint8_t b[64];
+	uint16_t w[32];
+	uint32_t d[16];
+	uint64_t q[8];
+} __attribute__((aligned(64)));
+
+struct fpu {
+	uint8_t x87[512] __attribute__((aligned(64))); /* FXSAVE64 image: only its x87 part, bytes 0 to 159 without MXCSR, counts */
+	union vector_register v[32];		       /* ZMM0-31 */
+	uint64_t k[8];				       /* opmask */
+	uint32_t mxcsr;
+	uint32_t pkru;
+	uint64_t xcr0, xss;
+};
+
+struct cpu {
+	/* Hot: the engines, on every instruction. */
+	uint64_t r[R_COUNT];	/* GPRs; r[R_ZERO] is 0; r[R_BLOCK] belongs to the engine */
+	struct lazy_flags cc;
+	struct bank *bank;	/* current translation context; mem_context_changed() keeps it */
+	int64_t budget;		/* instructions until the engine must look up: exec/run.h */
+	int64_t turn;		/* what budget was when the turn began */
+	uint64_t idle;		/* of them, ticks that passed without an instruction (RDTSC, PAUSE cost time) */
+	uint32_t mode;		/* key of decoded code: decode/mode.h; cpu_mode_changed() keeps it */
+	uint32_t attention;	/* enum attention */
+	struct block *block;	/* being run */
+	const struct insn *insn;/* being executed, when a helper or a slow path runs */
+	uint64_t rip;		/* in a helper: RIP of the next instruction; outside the engine: of the instruction to run */
+	uint64_t insn_rip;	/* in a helper: RIP of the instruction being executed */
+
+	/* Architectural: exec/. */
+	uint64_t rflags;	/* without the arithmetic flags, which are in cc; bit 1 set */
+	struct segment seg[SEG_ALL]; /* ES CS SS DS FS GS LDTR TR; by enum segment_number */
+	uint8_t cpl;		/* SS.DPL's copy; 0 in real mode, 3 in V86 */
+	uint8_t shadow;		/* enum shadow: events blocked for one instruction */
+	bool nmi_blocked;
+	bool in_smm;
+	enum activity activity;
+	struct table_register gdtr, idtr;
+	uint64_t cr0, cr2, cr3, cr4, cr8;
+	uint64_t efer;
+	uint64_t pdpte[4];	/* PAE paging: loaded by MOV CR3 and others */
+	uint64_t dr[4], dr6, dr7;
+	uint64_t pending_debug;	/* DR6 bits of a trap to deliver after this instruction */
+	uint64_t fs_kernel_gs;	/* IA32_KERNEL_GS_BASE */
+	uint64_t star, lstar, cstar, fmask;
+	uint64_t sysenter_cs, sysenter_esp, sysenter_eip;
+	uint64_t tsc_offset;	/* TSC = virtual time + offset: WRMSR TSC and IA32_TSC_ADJUST */
+	uint64_t tsc_adjust;
+	uint64_t tsc_aux;
+	uint64_t pat;
+	uint64_t mtrr_def_type, mtrr_fixed[11], mtrr_base[10], mtrr_mask[10];
+	uint64_t apic_base;	/* IA32_APIC_BASE */
+	uint64_t misc_enable, debugctl, feature_control, spec_ctrl, umwait_control;
+	uint32_t smbase;
+	uint64_t monitor;	/* physical address armed by MONITOR */
+	bool monitor_armed;
+	struct fpu fpu;
+
+	/* Faults and pins: exec/event, apic/. */
+	struct fault fault;
+	uint8_t pins;		/* BIT(enum pin) asserted */
+	uint8_t sipi_vector;
+
+	/* Fixed when the machine is built. */
+	unsigned number;	/* index in the machine and APIC ID; 0 is the bootstrap processor */
+	unsigned cpus;		/* how many the machine has */
+	const struct cpu_model *model;
+	struct mem_cpu *mem;
+	struct msr_table *msr;
+	struct apic *apic;
+	struct bus *bus;
+	struct clock *clock;
+	const struct log *log;
+	void *machine;		/* for callbacks set by machine/build.c only */
+
+	/* Interrupt acknowledge: the local APIC. -1: none after all (spurious is the APIC's own business). */
+	int (*acknowledge)(struct cpu *cpu);
+	/* The machine decides what shutdown (triple fault) does; SMRAM's view follows in_smm. */
+	void (*event)(struct cpu *cpu, enum cpu_event event);
+
+	/* Counters: the engines. */
+	uint64_t retired;	/* instructions, up to the last look-up; exec_retired() adds the running block's part */
+	uint64_t blocks, decoded, tlb_misses, exceptions, interrupts;
+};
+
+/* What an instruction's meaning returns. */
+enum step {
+	STEP_NEXT = 0, /* done: go on after it, in the same block */
+	STEP_FAULT,    /* not done: cpu->fault says why; registers are as before (or as the manual leaves them) */
+	STEP_LEAVE,    /* done: go on at cpu->rip, and look up mode, bank and attention again */
+};
+
+/* RFLAGS with the arithmetic flags computed, and back. */
+uint64_t cpu_rflags(const struct cpu *cpu);
+void cpu_set_rflags(struct cpu *cpu, uint64_t rflags);
+
+/* SDM vol. 3, "Processor State After Reset". INIT keeps what INIT keeps. APICs are reset by their owner. */
+void cpu_reset(struct cpu *cpu, bool init);
+void cpu_state(struct cpu *cpu, struct state *state);
+
+/* Recompute cpu->mode after CS, SS, CR0, CR4, EFER, RFLAGS.VM or a segment's flatness changed. */
+void cpu_mode_changed(struct cpu *cpu);
+
+/* Make the engine leave the instruction stream after the current instruction. */
+static inline void cpu_attend(struct cpu *cpu, enum attention why)
+{
+	cpu->attention |= why;
+}
+
+static inline void cpu_set_pin(struct cpu *cpu, enum pin pin, bool level)
+{
+	cpu->pins = level ? cpu->pins | BIT(pin) : cpu->pins & ~BIT(pin);
+	if (level)
+		cpu_attend(cpu, ATTEND_PINS);
+}
+
+static inline bool cpu_long_mode(const struct cpu *cpu)
+{
+	return cpu->efer & EFER_LMA;
+}
+
+static inline bool cpu_64bit(const struct cpu *cpu)
+{
+	return (cpu->efer & EFER_LMA) && (cpu->seg[CS].ar & AR_L);
+}
+
+static inline bool cpu_protected(const struct cpu *cpu)
+{
+	return cpu->cr0 & CR0_PE;
+}
+
+static inline bool cpu_v86(const struct cpu *cpu)
+{
+	return cpu->rflags & RFLAGS_VM;
+}
+
+static inline unsigned cpu_iopl(const struct cpu *cpu)
+{
+	return (unsigned)bits_get(cpu->rflags, 13, 12);
+}

@@ -1,0 +1,22 @@
+/*
+ * Who owns which MSR. Parts register ranges; RDMSR, WRMSR and the VMX MSR lists ask here. SDM vol. 4.
+ */
+#pragma once
+
+#include "cpu/cpu.h"
+
+/* Both return false for "#GP(0)": an unknown index, a reserved bit, a non-canonical address, a write to a read-only MSR. */
+struct msr_ops {
+	bool (*read)(struct cpu *cpu, uint32_t index, uint64_t *value);
+	bool (*write)(struct cpu *cpu, uint32_t index, uint64_t value);
+};
+
+struct msr_table *msr_table_create(void);
+void msr_table_destroy(struct msr_table *table);
+/* Claim [first, last]. A later claim wins where ranges overlap. */
+void msr_claim(struct msr_table *table, uint32_t first, uint32_t last, const struct msr_ops *ops);
+MUST_CHECK bool msr_read(struct cpu *cpu, uint32_t index, uint64_t *value);
+MUST_CHECK bool msr_write(struct cpu *cpu, uint32_t index, uint64_t value);
+
+/* Claims the MSRs that are plain CPU state (spec/msrs.def): EFER, STAR, PAT, MTRRs, SYSENTER, FS/GS bases, TSC, MISC_ENABLE ... */
+void msr_claim_cpu(struct msr_table *table);

@@ -1,0 +1,37 @@
+/*
+ * How instructions are counted, and what an engine and the machine agree on. One instruction is one nanosecond of virtual time.
+ *
+ * The machine gives a vCPU a turn: cpu->budget = cpu->turn = n instructions. The engine subtracts a block's count when it enters the block, and never
+ * enters one that exceeds the budget: it then runs just the first `budget` instructions of it. So a turn ends at an exact instruction, whatever
+ * the engine and its blocks, and a deadline falls on the same instruction in every run.
+ *
+ * After each instruction that went through a helper or a slow memory path, the engine tests cpu->attention and leaves the block when it is set.
+ */
+#pragma once
+
+#include "decode/block.h"
+
+/* Instructions (and idle ticks) of this turn before the one being executed: exact inside helpers and slow paths. */
+static inline uint64_t run_elapsed(const struct cpu *cpu)
+{
+	int64_t unexecuted = cpu->insn ? cpu->block->count - cpu->insn->index_in_block : 0;
+
+	return (uint64_t)(cpu->turn - (cpu->budget + unexecuted));
+}
+
+/* Let virtual time pass without retiring instructions: what RDTSC and PAUSE cost, so that delay loops end. */
+static inline void run_idle(struct cpu *cpu, unsigned ticks)
+{
+	cpu->budget -= ticks;
+	cpu->idle += ticks;
+}
+
+/*
+ * Between instructions: act on cpu->attention. Delivers what is pending and allowed, in the order of SDM vol. 3, "Priority Among Concurrent
+ * Events": RESET/INIT/SMI, traps, NMI, interrupts; handles the one-instruction shadows. Clears the bits it dealt with. After it the engine looks
+ * up mode and bank again.
+ */
+void exec_attend(struct cpu *cpu);
+
+/* Deliver cpu->fault through the IDT (or as double or triple fault), with cpu->rip at the faulting instruction. */
+void exec_fault(struct cpu *cpu);
