@@ -1,0 +1,222 @@
+#!/usr/bin/env python3
+"""Runs the guest images under SoftVT, QEMU TCG or Bochs, and compares what they say.
+
+run.py --engine softvt|qemu|bochs IMAGE...            run, show the report, exit 1 if an image failed or did not end
+run.py --compare qemu,bochs --softvt PATH IMAGE...    run under SoftVT and the peers, compare line by line
+
+Every line of a report is "PASS chapter/name: observation", "FAIL ... (manual: expected)" or "ABSENT chapter/name"; the last is
+"N passed, M failed". ABSENT lines and lines that another engine calls absent are no difference: CPU models differ.
+known_differences.txt lists the lines in which an engine is known to be wrong, or free to choose.
+"""
+import argparse
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+END = re.compile(r"^(\d+) passed, (\d+) failed$", re.M)
+LINE = re.compile(r"^(PASS|FAIL|ABSENT) ([^:\s]+)(?:: (.*?))?(?: \(manual: .*\))?$")
+PASS_STATUS = 33  # isa-debug-exit: (0x10 << 1) | 1
+
+BOCHSRC = """\
+display_library: term
+romimage: file=/usr/share/bochs/BIOS-bochs-latest
+vgaromimage: file=/usr/share/seabios/vgabios-stdvga.bin
+sound: waveoutdrv=dummy, waveindrv=dummy, midioutdrv=dummy
+megs: 256
+boot: cdrom
+ata0-master: type=cdrom, path={iso}, status=inserted
+clock: sync=none, time0=utc
+cpu: model={cpu}, count={smp}, ips=50000000, reset_on_triple_fault=0
+com1: enabled=1, mode=file, dev={serial}
+log: {log}
+panic: action=fatal
+error: action=ignore
+info: action=ignore
+"""
+
+
+def qemu_like(command, smp, image, timeout):
+    """SoftVT and QEMU: same options, the report on stdout, the verdict in the exit status."""
+    command = command + ["-kernel", image, "-serial", "stdio", "-display", "none",
+                         "-device", "isa-debug-exit,iobase=0xf4,iosize=4", "-no-reboot", "-m", "256", "-smp", str(smp)]
+    try:
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=timeout)
+    except subprocess.TimeoutExpired as late:
+        return (late.stdout or b"").decode(errors="replace") + "\n(no end within %d s)\n" % timeout, False
+    text = done.stdout.decode(errors="replace").replace("\r", "")
+    if done.stderr:
+        text += "".join("(stderr) %s\n" % line for line in done.stderr.decode(errors="replace").splitlines())
+    if done.returncode not in (PASS_STATUS, 35):
+        text += "(exit status %d)\n" % done.returncode
+    return text, done.returncode == PASS_STATUS
+
+
+def run_bochs(image, smp, cpu, timeout):
+    """Bochs boots a GRUB ISO; the run is over when the report's last line is in the serial file."""
+    with tempfile.TemporaryDirectory() as work:
+        path = lambda name: os.path.join(work, name)
+        os.makedirs(path("iso/boot/grub"))
+        shutil.copy(image, path("iso/boot/image"))
+        with open(path("iso/boot/grub/grub.cfg"), "w") as f:
+            f.write("multiboot /boot/image\nboot\n")
+        subprocess.run(["grub-mkrescue", "-d", "/usr/lib/grub/i386-pc", "-o", path("boot.iso"), path("iso")],
+                        check=True, capture_output=True)
+        open(path("serial"), "w").close()
+        with open(path("bochsrc"), "w") as f:
+            f.write(BOCHSRC.format(iso=path("boot.iso"), serial=path("serial"), log=path("log"), smp=smp, cpu=cpu))
+        with open(path("go"), "w") as f:
+            f.write("c\n")
+        command = "stty rows 60 cols 132; exec bochs -q -f %s -rc %s" % (path("bochsrc"), path("go"))
+        bochs = subprocess.Popen(["script", "-qfec", command, "/dev/null"], stdin=subprocess.DEVNULL,
+                                 stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+                                 env=dict(os.environ, TERM="xterm"))
+        limit = time.monotonic() + timeout
+        text = ""
+        while time.monotonic() < limit and bochs.poll() is None and not END.search(text):
+            time.sleep(0.2)
+            with open(path("serial"), errors="replace") as f:
+                text = f.read().replace("\r", "")
+        if bochs.poll() is None and END.search(text):
+            try:
+                bochs.wait(3)
+            except subprocess.TimeoutExpired:
+                pass
+        with open(path("serial"), errors="replace") as f:
+            text = f.read().replace("\r", "")
+        if bochs.poll() is None:
+            os.killpg(bochs.pid, 9)
+            bochs.wait()
+        end = END.search(text)
+        if not end:
+            with open(path("log"), errors="replace") as f:
+                said = [line for line in f if re.match(r"\d+[pe]\[", line)]
+            text += "\n(Bochs did not reach the end)\n" + "".join(said[-5:])
+        return text, bool(end) and end.group(2) == "0"
+
+
+def run(engine, image, options):
+    if engine == "softvt":
+        command = [options.softvt] + (["-cpu", options.cpu] if options.cpu else [])
+        return qemu_like(command, options.smp, image, options.timeout)
+    cached = options.cache and os.path.join(options.cache, "%s.%s.txt" % (name_of(image), engine))
+    if cached and os.path.exists(cached) and os.path.getmtime(cached) >= os.path.getmtime(image):
+        with open(cached) as f:
+            text = f.read()
+        end = END.search(text)
+        return text, bool(end) and end.group(2) == "0"
+    if engine == "qemu":
+        command = ["qemu-system-x86_64", "-accel", "tcg", "-M", "q35", "-cpu", options.cpu or "max", "-nodefaults"]
+        text, good = qemu_like(command, options.smp, image, options.timeout)
+        text = "".join(line + "\n" for line in text.splitlines() if not line.startswith("(stderr)"))
+    else:
+        text, good = run_bochs(image, options.smp, options.bochs_cpu, options.timeout)
+    if cached:
+        os.makedirs(options.cache, exist_ok=True)
+        with open(cached, "w") as f:
+            f.write(text)
+    return text, good
+
+
+def name_of(image):
+    return os.path.splitext(os.path.basename(image))[0]
+
+
+def lines_of(text):
+    """{name: (verdict, observation)} of a report."""
+    found = {}
+    for line in text.splitlines():
+        m = LINE.match(line)
+        if m:
+            found[m.group(2)] = (m.group(1), m.group(3) or "")
+    return found
+
+
+def known_differences():
+    """Rows of image, pattern of line names, engine that is wrong; after '#' the reason."""
+    rows = []
+    with open(os.path.join(HERE, "known_differences.txt")) as f:
+        for line in f:
+            fields = line.split("#")[0].split()
+            if fields:
+                rows.append((fields[0], re.compile(fields[1]), fields[2]))
+    return rows
+
+
+def excused(rows, chapter, name, engine):
+    short = name.split("/", 1)[1]
+    return any(row[0] == chapter and row[2] in (engine, "any") and row[1].fullmatch(short) for row in rows)
+
+
+def under(name, absent):
+    """Is this line, or a group that it belongs to, called absent?"""
+    return any(name == a or name.startswith(a + "/") or name.startswith(a + "-") for a in absent)
+
+
+def compare(image, peers, options, rows):
+    chapter = name_of(image)
+    text, good = run("softvt", image, options)
+    ours = lines_of(text)
+    bad = []
+    if not END.search(text):
+        bad.append("softvt: no last line\n" + text)
+    bad += ["softvt: %s: %s" % (name, seen) for name, (verdict, seen) in ours.items()
+            if verdict == "FAIL" and not excused(rows, chapter, name, "softvt")]
+    for peer in peers:
+        theirs = lines_of(run(peer, image, options)[0])
+        if not theirs:
+            bad.append("%s: no report" % peer)
+        absent = {name for side in (ours, theirs) for name, (verdict, _) in side.items() if verdict == "ABSENT"}
+        for name in sorted(set(ours) | set(theirs)):
+            if under(name, absent) or excused(rows, chapter, name, peer):
+                continue
+            mine, other = (side.get(name, ("", "no such line"))[1] for side in (ours, theirs))
+            if mine != other:
+                bad.append("%s: softvt says '%s', %s says '%s'" % (name, mine, peer, other))
+    for line in bad:
+        print(line)
+    print("%-16s %3d lines, %s" % (chapter, len(ours), "%d differences" % len(bad) if bad else "same"))
+    return not bad
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("images", nargs="+", metavar="IMAGE")
+    parser.add_argument("--engine", choices=("softvt", "qemu", "bochs"))
+    parser.add_argument("--compare", metavar="PEERS", help="comma-separated: qemu, bochs")
+    parser.add_argument("--softvt", default="build/softvt", metavar="PATH")
+    parser.add_argument("--cpu", help="CPU model for SoftVT and QEMU")
+    parser.add_argument("--bochs-cpu", default="corei7_skylake_x")
+    parser.add_argument("--smp", type=int, default=1)
+    parser.add_argument("--timeout", type=int, default=120, help="seconds per image and engine")
+    parser.add_argument("--cache", metavar="DIR", help="keep the peers' reports here and use them while newer than the image")
+    parser.add_argument("--quiet", action="store_true", help="with --engine: show only what is not PASS")
+    options = parser.parse_args()
+    good = True
+    if options.compare:
+        rows = known_differences()
+        for image in options.images:
+            good &= compare(image, options.compare.split(","), options, rows)
+    elif options.engine:
+        rows = known_differences()
+        for image in options.images:
+            text, _ = run(options.engine, image, options)
+            chapter = name_of(image)
+            failed = [name for name, (verdict, _) in lines_of(text).items()
+                      if verdict == "FAIL" and not excused(rows, chapter, name, options.engine)]
+            shown = text.splitlines()
+            if options.quiet:
+                shown = [line for line in shown if not line.startswith("PASS") and line]
+            print("\n".join("%s" % line for line in shown), flush=True)
+            good &= bool(END.search(text)) and not failed
+    else:
+        parser.error("one of --engine and --compare is needed")
+    sys.exit(0 if good else 1)
+
+
+if __name__ == "__main__":
+    main()
