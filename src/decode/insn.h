@@ -50,7 +50,10 @@ struct form {
 	bool ends_block;	  /* branches, and whatever may change mode, bank or interruptibility */
 	bool valid;		  /* false: #UD */
 	uint16_t vector_bytes;	  /* 16, 32, 64: length of vector operands, 0 otherwise */
+	uint8_t map;		  /* opcode map as in EVEX.mmm: 0 one byte, 1 0FH, 2 0F38H, 3 0F3AH, 5, 6 */
+	uint8_t pp;		  /* mandatory prefix as in VEX.pp: 0 none, 1 66H, 2 F3H, 3 F2H */
 	exec_fn *exec;		  /* bound by decoder_ops.bind() */
+	struct host_form *host;	  /* exec/host: what it keeps for a CLASS_HOST form */
 	const void *engine[2];	  /* each engine's own binding */
 };
 

@@ -12,7 +12,7 @@
 #include "decode/insn.h"
 
 /* The function for a form, by its operation and operands; never NULL: unknown operations raise #UD. For decoder_ops.bind(). */
-exec_fn *exec_lookup(const struct form *form);
+exec_fn *exec_lookup(struct form *form);
 
 /* Exceptions as values: fill cpu->fault, return STEP_FAULT. */
 enum step raise(struct cpu *cpu, enum vector vector);			   /* no error code */
