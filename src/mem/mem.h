@@ -16,9 +16,11 @@ enum access {
 	ACCESS_EXEC = 4,
 	ACCESS_SYSTEM = 8, /* implicit supervisor access whatever the CPL: descriptor tables, TSS, IDT */
 	ACCESS_USER = 16,  /* as if CPL were 3 */
+	ACCESS_STACK = 32, /* an implied stack access: a non-canonical address is #SS(0) */
 };
 
-MUST_CHECK bool mem_cpu_create(struct cpu *cpu, struct error *error);
+/* After cpu->bus has its RAM and cpu->model is set. The machine calls mem_flush_all() for each vCPU when the bus's map changes. */
+void mem_cpu_create(struct cpu *cpu);
 void mem_cpu_destroy(struct cpu *cpu);
 
 /* After CR0, CR3's address space, CR4, EFER, CPL, RFLAGS.AC, SMM, APIC base, PKRU or breakpoints changed: choose cpu->bank. Flushes nothing. */
@@ -37,8 +39,11 @@ MUST_CHECK bool mem_write_bytes(struct cpu *cpu, la_t la, const void *from, size
 /* Would writing (or reading) these bytes fault? Fills cpu->fault; sets A and D bits as the access would. */
 MUST_CHECK bool mem_probe(struct cpu *cpu, la_t la, size_t size, unsigned access);
 
-/* The instruction stream: host address of the bytes at la and how many are left in the page; *pa their physical address. */
-MUST_CHECK bool mem_fetch(struct cpu *cpu, la_t la, const uint8_t **bytes, size_t *left, pa_t *pa);
+/*
+ * The instruction stream: host address of the bytes at la and how many are left in the page (at least 1). *cacheable says that the engine hears of
+ * writes to them (RAM) or that there are none (ROM); other bytes are a copy that the next call overwrites.
+ */
+MUST_CHECK bool mem_fetch(struct cpu *cpu, la_t la, const uint8_t **bytes, size_t *left, bool *cacheable);
 
 /* Load PDPTEs from memory at a CR3 value: SDM vol. 3, "PDPTE Registers". True: a reserved bit is set; *pdpte untouched. */
 MUST_CHECK bool mem_read_pdptes(struct cpu *cpu, uint64_t cr3, uint64_t pdpte[4]);
@@ -52,14 +57,18 @@ size_t mem_debug_write(struct cpu *cpu, la_t la, const void *from, size_t size);
 struct device_ops;
 void mem_connect_apic(struct cpu *cpu, const struct device_ops *ops, void *apic);
 
-/* Cached code: which engine wants to hear of writes. code_written() drops blocks; called before the bytes change. Set by the engine. */
+/*
+ * Cached code. The engine keeps one flag per RAM page, non-zero where it has decoded code, and hears of writes there before the bytes change.
+ * Writes to such pages never hit the TLB.
+ */
 struct code_ops {
-	/* Any block with bytes in [host, host + size) is to be dropped. True: the block that is running was among them. */
-	bool (*written)(void *ctx, const uint8_t *host, size_t size);
-	/* A bank was flushed or dropped: forget addresses cached for it. */
-	void (*bank_flushed)(void *ctx, struct bank *bank);
+	/* Blocks with bytes in [host, host + size) must go. Called for RAM in one page, when that page's flag is set. */
+	void (*written)(void *ctx, struct cpu *writer, const uint8_t *host, size_t size);
 	void *ctx;
+	const uint8_t *code_pages; /* indexed by RAM page */
 };
 void mem_connect_code(struct cpu *cpu, const struct code_ops *ops);
-/* The page at this host address now holds cached code (or no more): writes to it take the slow path in every vCPU. */
-void mem_set_code_page(struct cpu *cpu, const uint8_t *host_page, bool code);
+/* The RAM page at host_page was flagged: forget direct write access to it. The engine calls this for each vCPU. */
+void mem_code_page_flagged(struct cpu *cpu, const uint8_t *host_page);
+/* The engine freed all its blocks: forget where code was. */
+void mem_forget_code(struct cpu *cpu);

@@ -20,17 +20,25 @@ struct tlb_entry {
 	uintptr_t delta;	/* host address - linear address, modulo 2^64 */
 };
 
-/* Where code at a linear address is: filled and used by the engine, emptied with the bank. */
+/*
+ * Where code at a linear address was last found. Needs no flushing: it holds while the page's execute tag hits with the same delta, so the same
+ * bytes are still mapped there, and while the block's mode is the CPU's (a dropped block has MODE_DEAD).
+ */
 struct jump_entry {
-	la_t la;	     /* linear address of the first instruction; TLB_INVALID when empty */
-	struct block *block; /* compare its mode before use: a dropped block has MODE_DEAD */
+	la_t la; /* of the first instruction; TLB_INVALID when empty */
+	struct block *block;
+	uintptr_t delta;
 };
 
 struct bank {
 	struct tlb_entry tlb[TLB_ENTRIES];
 	struct jump_entry jump[JUMP_ENTRIES];
-	/* mem/ alone: */
-	struct bank_cold *cold;
+	/* mem/ alone: what INVLPG and flushes need to know of each slot. */
+	uint8_t global[TLB_ENTRIES];	/* survives a flush of non-global translations */
+	uint8_t listed[TLB_ENTRIES];
+	uint16_t filled[TLB_ENTRIES];	/* slots in use since the last flush, each once */
+	unsigned fill_count;
+	la_t large_base, large_mask;	/* covers every large page that has slots here; base TLB_INVALID: none */
 };
 
 static inline struct tlb_entry *tlb_slot(struct bank *bank, la_t la)

@@ -1,0 +1,101 @@
+/* What walk.c, tlb.c and access.c share and nobody else sees. */
+#pragma once
+
+#include "bus/bus.h"
+#include "decode/insn.h"
+#include "mem/access.h"
+
+#define SPACES 8
+
+/* A bank per way of being allowed: SDM vol. 3, "Determination of Access Rights". */
+enum bank_kind {
+	BANK_SUPERVISOR,    /* CPL below 3; user pages obey SMAP. Also implicit supervisor accesses */
+	BANK_SUPERVISOR_AC, /* CPL below 3, SMAP suspended by RFLAGS.AC */
+	BANK_USER,	    /* CPL 3 */
+	BANK_USER_ALIGNED,  /* CPL 3 with alignment checks: data never hits */
+	BANK_KINDS
+};
+
+/* One address space: a PCID, or all there is without PCIDs; SMM sees other memory. */
+struct space {
+	bool used, smm;
+	uint16_t pcid;
+	uint64_t stamp; /* when last current: the oldest is reused */
+	struct bank *bank[BANK_KINDS]; /* made when first needed */
+};
+
+/* All of the CPU's state that translations depend on besides the space. When it changes, nothing cached holds. */
+struct config {
+	uint64_t cr0, cr4, efer, pkru, apic_base, dr7;
+	uint64_t dr[4];
+};
+
+struct mem_cpu {
+	struct space space[SPACES];
+	struct space *current;
+	struct config config;
+	uint64_t stamp;
+	unsigned physical_bits;
+	bool watching; /* DR7 enables a data breakpoint */
+	uint8_t *ram;
+	uint64_t ram_size;
+	uint8_t *written; /* a bit per RAM page that may have a write tag in some bank */
+	struct code_ops code;
+	const struct device_ops *apic_ops;
+	void *apic;
+	uint8_t fetched[16]; /* copy of code bytes outside RAM and ROM */
+};
+
+/* Result of a walk. */
+struct translation {
+	pa_t pa;	 /* of the byte */
+	uint64_t size;	 /* of the page: 4 KiB, 2 MiB, 4 MiB, 1 GiB */
+	unsigned rights; /* ACCESS_READ, ACCESS_WRITE, ACCESS_EXEC that this requester has */
+	bool dirty;	 /* the D bit is set, so writes may be cached */
+	bool global;
+};
+
+/* Who asks. */
+struct requester {
+	bool user;   /* user-mode access */
+	bool smap_off; /* supervisor access with RFLAGS.AC: user pages are allowed */
+};
+
+/* walk.c: true is a fault in cpu->fault. update: set A and D bits, and fail with faults; otherwise look only. */
+MUST_CHECK bool mem_walk(struct cpu *cpu, la_t la, unsigned access, struct requester who, bool update, struct translation *t);
+
+/* tlb.c */
+struct bank *mem_bank(struct cpu *cpu, struct space *space, enum bank_kind kind);
+void mem_fill(struct cpu *cpu, struct bank *bank, enum bank_kind kind, la_t la, const struct translation *t);
+enum bank_kind mem_current_kind(const struct cpu *cpu);
+
+static inline bool in_ram(const struct mem_cpu *mem, const uint8_t *host)
+{
+	return host >= mem->ram && host < mem->ram + mem->ram_size;
+}
+
+static inline uint64_t ram_page(const struct mem_cpu *mem, const uint8_t *host)
+{
+	return (uint64_t)(host - mem->ram) / PAGE_SIZE;
+}
+
+/* Tell the engine that RAM bytes are about to change, when their page holds decoded code. */
+static inline void code_will_change(struct cpu *cpu, const uint8_t *host, size_t size)
+{
+	struct mem_cpu *mem = cpu->mem;
+
+	if (mem->code.code_pages && in_ram(mem, host) && mem->code.code_pages[ram_page(mem, host)])
+		mem->code.written(mem->code.ctx, cpu, host, size);
+}
+
+static inline bool mem_canonical(const struct cpu *cpu, la_t la)
+{
+	return (uint64_t)sign_extend(la, cpu->cr4 & CR4_LA57 ? 57 : 48) == la;
+}
+
+/* Is this the page that the vCPU's own local APIC answers? */
+static inline bool is_apic_page(const struct cpu *cpu, pa_t pa)
+{
+	return cpu->mem->apic_ops && (cpu->apic_base & (BIT(11) | BIT(10))) == BIT(11) &&
+	       ((pa ^ cpu->apic_base) & PAGE_MASK & BITS(51, 0)) == 0;
+}

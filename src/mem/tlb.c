@@ -1,0 +1,293 @@
+/*
+ * Banks of the software TLB: which one counts, filling a slot, invalidation.
+ *
+ * SDM vol. 3, "Caching Translation Information" and "Invalidation of TLBs and Paging-Structure Caches". Paging-structure caches are not modelled:
+ * a walk always reads memory.
+ */
+#include "mem/private.h"
+#include <stdlib.h>
+
+static void clear_slot(struct tlb_entry *entry)
+{
+	entry->read = entry->write = entry->exec = TLB_INVALID;
+}
+
+static void clear_jumps(struct bank *bank)
+{
+	for (unsigned i = 0; i < JUMP_ENTRIES; i++)
+		bank->jump[i] = (struct jump_entry){.la = TLB_INVALID};
+}
+
+static void bank_flush(struct bank *bank, bool keep_global)
+{
+	unsigned kept = 0;
+
+	for (unsigned i = 0; i < bank->fill_count; i++) {
+		unsigned slot = bank->filled[i];
+
+		if (keep_global && bank->global[slot]) {
+			bank->filled[kept++] = (uint16_t)slot;
+			continue;
+		}
+		clear_slot(&bank->tlb[slot]);
+		bank->listed[slot] = 0;
+	}
+	bank->fill_count = kept;
+	if (!kept)
+		bank->large_base = TLB_INVALID;
+}
+
+static void space_flush(struct space *space, bool keep_global)
+{
+	for (unsigned kind = 0; kind < BANK_KINDS; kind++)
+		if (space->bank[kind])
+			bank_flush(space->bank[kind], keep_global);
+}
+
+struct bank *mem_bank(struct cpu *cpu, struct space *space, enum bank_kind kind)
+{
+	struct bank *bank = space->bank[kind];
+
+	if (bank)
+		return bank;
+	bank = xcalloc(1, sizeof(*bank));
+	for (unsigned i = 0; i < TLB_ENTRIES; i++)
+		clear_slot(&bank->tlb[i]);
+	clear_jumps(bank);
+	bank->large_base = TLB_INVALID;
+	space->bank[kind] = bank;
+	return bank;
+}
+
+static struct space *find_space(struct mem_cpu *mem, uint16_t pcid, bool smm)
+{
+	struct space *oldest = &mem->space[0];
+
+	for (unsigned i = 0; i < SPACES; i++) {
+		struct space *space = &mem->space[i];
+
+		if (space->used && space->pcid == pcid && space->smm == smm)
+			return space;
+		if (!space->used || space->stamp < oldest->stamp)
+			oldest = space;
+		if (!space->used)
+			break;
+	}
+	space_flush(oldest, false);
+	oldest->used = true;
+	oldest->pcid = pcid;
+	oldest->smm = smm;
+	return oldest;
+}
+
+enum bank_kind mem_current_kind(const struct cpu *cpu)
+{
+	if (cpu->cpl == 3)
+		return (cpu->cr0 & CR0_AM) && (cpu->rflags & RFLAGS_AC) ? BANK_USER_ALIGNED : BANK_USER;
+	return (cpu->cr4 & CR4_SMAP) && (cpu->rflags & RFLAGS_AC) ? BANK_SUPERVISOR_AC : BANK_SUPERVISOR;
+}
+
+void mem_context_changed(struct cpu *cpu)
+{
+	struct mem_cpu *mem = cpu->mem;
+	struct config config = {
+		.cr0 = cpu->cr0 & (CR0_PG | CR0_WP),
+		.cr4 = cpu->cr4 & (CR4_PSE | CR4_PAE | CR4_PGE | CR4_LA57 | CR4_PCIDE | CR4_SMEP | CR4_SMAP | CR4_PKE),
+		.efer = cpu->efer & (EFER_NXE | EFER_LMA),
+		.pkru = cpu->cr4 & CR4_PKE ? cpu->fpu.pkru : 0,
+		.apic_base = cpu->apic_base,
+	};
+	uint16_t pcid = cpu->cr4 & CR4_PCIDE ? cpu->cr3 & CR3_PCID : 0;
+
+	if (unlikely(cpu->dr7 & 0xff)) {
+		config.dr7 = cpu->dr7;
+		memcpy(config.dr, cpu->dr, sizeof(config.dr));
+	}
+	if (unlikely(memcmp(&config, &mem->config, sizeof(config)) != 0)) {
+		mem->config = config;
+		mem->watching = false;
+		for (unsigned i = 0; i < 4; i++)
+			if ((config.dr7 >> (2 * i) & 3) && (config.dr7 >> (16 + 4 * i) & 1)) /* R/W 1 or 3: data */
+				mem->watching = true;
+		mem_flush_all(cpu);
+	}
+	if (!mem->current || mem->current->pcid != pcid || mem->current->smm != cpu->in_smm) {
+		mem->current = find_space(mem, pcid, cpu->in_smm);
+		mem->current->stamp = ++mem->stamp;
+	}
+	cpu->bank = mem_bank(cpu, mem->current, mem_current_kind(cpu));
+}
+
+/* Is a data breakpoint in this page? Such a page never hits. SDM vol. 3, "Debug Registers". */
+static bool watched(const struct cpu *cpu, la_t page)
+{
+	for (unsigned i = 0; i < 4; i++)
+		if ((cpu->dr7 >> (2 * i) & 3) && (cpu->dr7 >> (16 + 4 * i) & 1) &&
+		    ((cpu->dr[i] ^ page) & PAGE_MASK) == 0)
+			return true;
+	return false;
+}
+
+void mem_fill(struct cpu *cpu, struct bank *bank, enum bank_kind kind, la_t la, const struct translation *t)
+{
+	struct mem_cpu *mem = cpu->mem;
+	la_t page = la & PAGE_MASK;
+	pa_t pa = t->pa & PAGE_MASK;
+	struct tlb_entry *entry = tlb_slot(bank, la);
+	size_t slot = (size_t)(entry - bank->tlb);
+	struct bus_span span;
+	uint8_t *host;
+	bool data;
+
+	bus_lookup(cpu->bus, pa, cpu->in_smm, &span);
+	if (!span.host || pa + PAGE_SIZE - 1 > span.end - 1 || is_apic_page(cpu, pa))
+		return;
+	host = span.host + (pa - span.base);
+	data = kind != BANK_USER_ALIGNED && !(mem->watching && watched(cpu, page));
+	entry->delta = (uintptr_t)host - (uintptr_t)page;
+	entry->read = data && (t->rights & ACCESS_READ) ? page : TLB_INVALID;
+	entry->exec = (t->rights & ACCESS_EXEC) && (in_ram(mem, host) || !span.writable) ? page : TLB_INVALID;
+	entry->write = TLB_INVALID;
+	if (data && (t->rights & ACCESS_WRITE) && t->dirty && span.writable) {
+		if (!in_ram(mem, host)) {
+			entry->write = page;
+		} else if (!mem->code.code_pages || !mem->code.code_pages[ram_page(mem, host)]) {
+			entry->write = page;
+			mem->written[ram_page(mem, host) / 8] |= 1 << ram_page(mem, host) % 8;
+		}
+	}
+	bank->global[slot] = t->global;
+	if (!bank->listed[slot]) {
+		bank->listed[slot] = 1;
+		bank->filled[bank->fill_count++] = (uint16_t)slot;
+	}
+	if (t->size > PAGE_SIZE) { /* INVLPG of any address in a large page must find all its slots */
+		la_t mask = ~(t->size - 1);
+
+		if (bank->large_base == TLB_INVALID) {
+			bank->large_base = la & mask;
+			bank->large_mask = mask;
+		} else {
+			mask &= bank->large_mask;
+			while ((bank->large_base ^ la) & mask)
+				mask <<= 1;
+			bank->large_base &= mask;
+			bank->large_mask = mask;
+		}
+	}
+}
+
+void mem_flush_all(struct cpu *cpu)
+{
+	for (unsigned i = 0; i < SPACES; i++)
+		space_flush(&cpu->mem->space[i], false);
+}
+
+void mem_flush_non_global(struct cpu *cpu)
+{
+	for (unsigned i = 0; i < SPACES; i++)
+		space_flush(&cpu->mem->space[i], true);
+}
+
+void mem_flush_pcid(struct cpu *cpu, unsigned pcid)
+{
+	for (unsigned i = 0; i < SPACES; i++)
+		if (cpu->mem->space[i].used && cpu->mem->space[i].pcid == pcid)
+			space_flush(&cpu->mem->space[i], true);
+}
+
+static void bank_flush_page(struct bank *bank, la_t la, bool keep_global)
+{
+	struct tlb_entry *entry = tlb_slot(bank, la);
+	la_t page = la & PAGE_MASK;
+
+	if (bank->large_base != TLB_INVALID && ((la ^ bank->large_base) & bank->large_mask) == 0)
+		bank_flush(bank, keep_global);
+	else if ((entry->read == page || entry->write == page || entry->exec == page) &&
+		 !(keep_global && bank->global[entry - bank->tlb]))
+		clear_slot(entry);
+}
+
+/* INVLPG: translations of the page for the current PCID, and global ones of every PCID. */
+void mem_flush_page(struct cpu *cpu, la_t la)
+{
+	struct mem_cpu *mem = cpu->mem;
+
+	for (unsigned i = 0; i < SPACES; i++)
+		for (unsigned kind = 0; mem->space[i].used && kind < BANK_KINDS; kind++)
+			if (mem->space[i].bank[kind])
+				bank_flush_page(mem->space[i].bank[kind], la, false);
+}
+
+void mem_flush_page_pcid(struct cpu *cpu, unsigned pcid, la_t la)
+{
+	struct mem_cpu *mem = cpu->mem;
+
+	for (unsigned i = 0; i < SPACES; i++)
+		for (unsigned kind = 0; mem->space[i].used && mem->space[i].pcid == pcid && kind < BANK_KINDS; kind++)
+			if (mem->space[i].bank[kind])
+				bank_flush_page(mem->space[i].bank[kind], la, true);
+}
+
+void mem_code_page_flagged(struct cpu *cpu, const uint8_t *host_page)
+{
+	struct mem_cpu *mem = cpu->mem;
+	uint64_t number = ram_page(mem, host_page);
+
+	if (!(mem->written[number / 8] & 1 << number % 8))
+		return;
+	mem->written[number / 8] &= ~(1 << number % 8);
+	for (unsigned i = 0; i < SPACES; i++)
+		for (unsigned kind = 0; kind < BANK_KINDS; kind++) {
+			struct bank *bank = mem->space[i].bank[kind];
+
+			for (unsigned f = 0; bank && f < bank->fill_count; f++) {
+				struct tlb_entry *entry = &bank->tlb[bank->filled[f]];
+
+				if (entry->write != TLB_INVALID && entry->write + entry->delta == (uintptr_t)host_page)
+					entry->write = TLB_INVALID;
+			}
+		}
+}
+
+void mem_forget_code(struct cpu *cpu)
+{
+	for (unsigned i = 0; i < SPACES; i++)
+		for (unsigned kind = 0; kind < BANK_KINDS; kind++)
+			if (cpu->mem->space[i].bank[kind])
+				clear_jumps(cpu->mem->space[i].bank[kind]);
+}
+
+void mem_cpu_create(struct cpu *cpu)
+{
+	struct mem_cpu *mem = xcalloc(1, sizeof(*mem));
+
+	mem->ram = bus_ram(cpu->bus);
+	mem->ram_size = bus_ram_size(cpu->bus);
+	mem->physical_bits = cpu->model->physical_bits;
+	mem->written = xcalloc(mem->ram_size / PAGE_SIZE / 8 + 1, 1);
+	cpu->mem = mem;
+	mem_context_changed(cpu);
+}
+
+void mem_cpu_destroy(struct cpu *cpu)
+{
+	for (unsigned i = 0; i < SPACES; i++)
+		for (unsigned kind = 0; kind < BANK_KINDS; kind++)
+			free(cpu->mem->space[i].bank[kind]);
+	free(cpu->mem->written);
+	free(cpu->mem);
+	cpu->mem = NULL;
+	cpu->bank = NULL;
+}
+
+void mem_connect_code(struct cpu *cpu, const struct code_ops *ops)
+{
+	cpu->mem->code = *ops;
+}
+
+void mem_connect_apic(struct cpu *cpu, const struct device_ops *ops, void *apic)
+{
+	cpu->mem->apic_ops = ops;
+	cpu->mem->apic = apic;
+}

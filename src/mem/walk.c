@@ -1,0 +1,253 @@
+/*
+ * The page walk: linear to physical address in every paging mode, with the page-fault error code and the A and D bits.
+ *
+ * SDM vol. 3, "Paging": 32-bit, PAE, 4-level and 5-level paging, "Access Rights", "Page-Fault Exceptions", "Accessed and Dirty Flags", "Protection
+ * Keys". One loop serves all modes: they differ in the number of levels, the entry size and the reserved bits. A bits are set when the
+ * translation succeeds, for all entries at once, and the D bit with them.
+ */
+#include "mem/private.h"
+
+#define PTE_P	 BIT(0)
+#define PTE_RW	 BIT(1)
+#define PTE_US	 BIT(2)
+#define PTE_A	 BIT(5)
+#define PTE_D	 BIT(6)
+#define PTE_PS	 BIT(7)
+#define PTE_G	 BIT(8)
+#define PTE_ADDR BITS(51, 12)
+#define PTE_XD	 BIT(63)
+
+#define MAX_LEVELS 5
+
+/* What the entries on the path allow together. */
+struct path {
+	bool user, writable, no_execute;
+	unsigned key;
+	unsigned used;		   /* entries passed */
+	pa_t at[MAX_LEVELS];	   /* where they are */
+	uint64_t entry[MAX_LEVELS];
+};
+
+static uint8_t *ram_at(struct cpu *cpu, pa_t pa)
+{
+	struct bus_span span;
+
+	bus_lookup(cpu->bus, pa, cpu->in_smm, &span);
+	return span.host && span.writable ? span.host + (pa - span.base) : NULL;
+}
+
+static void set_bits(struct cpu *cpu, pa_t pa, unsigned size, uint64_t bits)
+{
+	uint8_t *host = ram_at(cpu, pa);
+
+	if (!host) {
+		bus_write(cpu->bus, pa, size, bus_read(cpu->bus, pa, size, cpu->in_smm) | bits, cpu->in_smm);
+		return;
+	}
+	code_will_change(cpu, host, size);
+	store_le(host, size, load_le(host, size) | bits);
+}
+
+static uint64_t read_entry(struct cpu *cpu, pa_t pa, unsigned size)
+{
+	uint8_t *host = ram_at(cpu, pa);
+
+	return host ? load_le(host, size) : bus_read(cpu->bus, pa, size, cpu->in_smm);
+}
+
+static bool page_fault(struct cpu *cpu, la_t la, unsigned access, struct requester who, uint32_t error)
+{
+	bool shows_fetch = ((cpu->cr4 & CR4_PAE) && (cpu->efer & EFER_NXE)) || (cpu->cr4 & CR4_SMEP);
+
+	error |= (access & ACCESS_WRITE ? PF_W : 0) | (who.user ? PF_U : 0);
+	if ((access & ACCESS_EXEC) && shows_fetch)
+		error |= PF_I;
+	cpu->fault = (struct fault){.kind = FAULT_EXCEPTION, .vector = VECTOR_PF, .has_error = true, .error = error, .address = la};
+	if (log_on(cpu->log, LOG_MMU))
+		log_line(cpu->log, LOG_MMU, "cpu %u: page fault at %#llx, error %#x, rip %#llx", cpu->number, (unsigned long long)la, error,
+			 (unsigned long long)cpu->rip);
+	return true;
+}
+
+/* SDM vol. 3, "Determination of Access Rights" and "Protection Keys". *key: the keys alone forbid the data access. */
+static unsigned rights(const struct cpu *cpu, const struct path *path, struct requester who, bool *key)
+{
+	bool wp = cpu->cr0 & CR0_WP;
+	unsigned allowed;
+
+	*key = false;
+	if (who.user) {
+		if (!path->user)
+			return 0;
+		allowed = ACCESS_READ | (path->writable ? ACCESS_WRITE : 0) | (path->no_execute ? 0 : ACCESS_EXEC);
+	} else {
+		allowed = ACCESS_READ | (path->writable || !wp ? ACCESS_WRITE : 0) | (path->no_execute ? 0 : ACCESS_EXEC);
+		if (path->user && (cpu->cr4 & CR4_SMEP))
+			allowed &= ~ACCESS_EXEC;
+		if (path->user && (cpu->cr4 & CR4_SMAP) && !who.smap_off)
+			allowed &= ACCESS_EXEC;
+	}
+	if (path->user && (cpu->cr4 & CR4_PKE) && cpu_long_mode(cpu)) {
+		unsigned pkru = cpu->fpu.pkru >> (2 * path->key) & 3;
+		unsigned denied = 0;
+
+		if (pkru & 1)
+			denied = ACCESS_READ | ACCESS_WRITE;
+		else if ((pkru & 2) && (who.user || wp))
+			denied = ACCESS_WRITE;
+		*key = allowed & denied;
+		allowed &= ~denied;
+	}
+	return allowed;
+}
+
+/* Reserved bits of an entry that is present. level: 1 is the PTE; leaf: it maps a page. */
+static uint64_t reserved_bits(const struct cpu *cpu, unsigned level, bool leaf, uint64_t entry)
+{
+	uint64_t reserved = cpu->mem->physical_bits < 52 ? BITS(51, cpu->mem->physical_bits) : 0;
+
+	if (!(cpu->efer & EFER_NXE))
+		reserved |= PTE_XD;
+	if (!cpu_long_mode(cpu)) /* PAE paging: bits 62:MAXPHYADDR */
+		reserved |= BITS(62, 52);
+	if (leaf && level == 2)
+		reserved |= BITS(20, 13);
+	if (leaf && level == 3)
+		reserved |= BITS(29, 13);
+	if ((entry & PTE_PS) && (level >= 4 || (level == 3 && !model_has(cpu->model, FEATURE_PDPE1GB))))
+		reserved |= PTE_PS;
+	return reserved;
+}
+
+/* Set the A bits passed, and the D bit of the last entry for a write. */
+static void mark(struct cpu *cpu, struct path *path, unsigned entry_size, bool write)
+{
+	for (unsigned i = 0; i < path->used; i++) {
+		uint64_t want = PTE_A | (write && i == path->used - 1 ? PTE_D : 0);
+
+		if ((path->entry[i] & want) != want) {
+			set_bits(cpu, path->at[i], entry_size, want);
+			path->entry[i] |= want;
+		}
+	}
+}
+
+static bool finish(struct cpu *cpu, la_t la, unsigned access, struct requester who, bool update, struct path *path, unsigned entry_size,
+		   struct translation *t)
+{
+	unsigned wanted = access & (ACCESS_READ | ACCESS_WRITE | ACCESS_EXEC);
+	uint64_t leaf = path->entry[path->used - 1];
+	bool key;
+
+	t->rights = rights(cpu, path, who, &key);
+	if (update) {
+		if ((t->rights & wanted) != wanted)
+			return page_fault(cpu, la, access, who, PF_P | (key ? PF_PK : 0));
+		mark(cpu, path, entry_size, access & ACCESS_WRITE);
+		leaf = path->entry[path->used - 1];
+	}
+	t->dirty = leaf & PTE_D;
+	t->global = (leaf & PTE_G) && (cpu->cr4 & CR4_PGE);
+	return false;
+}
+
+/* SDM vol. 3, "32-Bit Paging", with PSE-36. */
+static bool walk_32bit(struct cpu *cpu, la_t la, unsigned access, struct requester who, bool update, struct translation *t)
+{
+	struct path path = {.user = true, .writable = true, .used = 0};
+	pa_t table = cpu->cr3 & BITS(31, 12);
+
+	for (unsigned level = 2; level >= 1; level--) {
+		unsigned shift = level == 2 ? 22 : 12;
+		pa_t at = table + (la >> shift & 0x3ff) * 4;
+		uint64_t entry = read_entry(cpu, at, 4);
+
+		if (!(entry & PTE_P))
+			return page_fault(cpu, la, access, who, 0);
+		path.at[path.used] = at;
+		path.entry[path.used++] = entry;
+		path.user &= (entry & PTE_US) != 0;
+		path.writable &= (entry & PTE_RW) != 0;
+		if (level == 2 && (entry & PTE_PS) && (cpu->cr4 & CR4_PSE)) {
+			unsigned high = cpu->mem->physical_bits < 40 ? cpu->mem->physical_bits : 40;
+			uint64_t reserved = BIT(21) | (high < 40 ? BITS(20, 13 + high - 32) : 0);
+
+			if (entry & reserved)
+				return page_fault(cpu, la, access, who, PF_P | PF_RSVD);
+			t->size = UINT64_C(4) << 20;
+			t->pa = (entry & BITS(31, 22)) | bits_get(entry, 20, 13) << 32 | (la & BITS(21, 0));
+			return finish(cpu, la, access, who, update, &path, 4, t);
+		}
+		table = entry & BITS(31, 12);
+	}
+	t->size = PAGE_SIZE;
+	t->pa = table | (la & BITS(11, 0));
+	return finish(cpu, la, access, who, update, &path, 4, t);
+}
+
+/* PAE, 4-level and 5-level paging: 8-byte entries, 9 bits of the address a level. */
+static bool walk_64bit(struct cpu *cpu, la_t la, unsigned access, struct requester who, bool update, struct translation *t)
+{
+	struct path path = {.user = true, .writable = true, .used = 0};
+	unsigned level = cpu_long_mode(cpu) ? (cpu->cr4 & CR4_LA57 ? 5 : 4) : 2;
+	pa_t table = cpu->cr3 & PTE_ADDR;
+
+	if (level == 2) { /* the PDPTEs are registers; their reserved bits were checked when they were loaded */
+		uint64_t pdpte = cpu->pdpte[la >> 30 & 3];
+
+		if (!(pdpte & PTE_P))
+			return page_fault(cpu, la, access, who, 0);
+		table = pdpte & PTE_ADDR;
+	}
+	for (;; level--) {
+		unsigned shift = 12 + 9 * (level - 1);
+		pa_t at = table + (la >> shift & 0x1ff) * 8;
+		uint64_t entry = read_entry(cpu, at, 8);
+		bool leaf = level == 1 || (level <= 3 && (entry & PTE_PS));
+
+		if (!(entry & PTE_P))
+			return page_fault(cpu, la, access, who, 0);
+		if (entry & reserved_bits(cpu, level, leaf, entry))
+			return page_fault(cpu, la, access, who, PF_P | PF_RSVD);
+		path.at[path.used] = at;
+		path.entry[path.used++] = entry;
+		path.user &= (entry & PTE_US) != 0;
+		path.writable &= (entry & PTE_RW) != 0;
+		path.no_execute |= (entry & PTE_XD) != 0;
+		if (leaf) {
+			path.key = (unsigned)bits_get(entry, 62, 59);
+			t->size = UINT64_C(1) << shift;
+			t->pa = (entry & PTE_ADDR & ~(t->size - 1)) | (la & (t->size - 1));
+			return finish(cpu, la, access, who, update, &path, 8, t);
+		}
+		table = entry & PTE_ADDR;
+	}
+}
+
+bool mem_walk(struct cpu *cpu, la_t la, unsigned access, struct requester who, bool update, struct translation *t)
+{
+	if (!(cpu->cr0 & CR0_PG)) {
+		*t = (struct translation){.pa = la,
+					  .size = PAGE_SIZE,
+					  .rights = ACCESS_READ | ACCESS_WRITE | ACCESS_EXEC,
+					  .dirty = true};
+		return false;
+	}
+	if (!(cpu->cr4 & CR4_PAE))
+		return walk_32bit(cpu, la, access, who, update, t);
+	return walk_64bit(cpu, la, access, who, update, t);
+}
+
+bool mem_read_pdptes(struct cpu *cpu, uint64_t cr3, uint64_t pdpte[4])
+{
+	uint64_t reserved = BITS(2, 1) | BITS(8, 5) | BIT(63) | BITS(62, cpu->mem->physical_bits);
+	uint64_t entries[4];
+
+	for (unsigned i = 0; i < 4; i++) {
+		entries[i] = read_entry(cpu, (cr3 & BITS(31, 5)) + 8 * i, 8);
+		if ((entries[i] & PTE_P) && (entries[i] & reserved))
+			return true;
+	}
+	memcpy(pdpte, entries, sizeof(entries));
+	return false;
+}
