@@ -174,9 +174,9 @@ def compare(image, peers, options, rows):
         for name in sorted(set(ours) | set(theirs)):
             if under(name, absent) or excused(rows, chapter, name, peer):
                 continue
-            mine, other = (side.get(name, ("", "no such line"))[1] for side in (ours, theirs))
-            if mine != other:
-                bad.append("%s: softvt says '%s', %s says '%s'" % (name, mine, peer, other))
+            mine, other = (side.get(name, ("FAIL", "no such line")) for side in (ours, theirs))
+            if mine != other and (mine[0], other[0]) != ("PASS", "PASS"):  # two PASS: the manual leaves the choice
+                bad.append("%s: softvt says '%s', %s says '%s'" % (name, mine[1], peer, other[1]))
     for line in bad:
         print(line)
     print("%-16s %3d lines, %s" % (chapter, len(ours), "%d differences" % len(bad) if bad else "same"))
