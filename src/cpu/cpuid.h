@@ -8,9 +8,11 @@
 
 struct cpu;
 
-/* Every CPUID feature bit the project knows: FEATURE(id, "name", leaf, subleaf, register, bit, ...) in spec/cpuid_features.def. */
+enum cpuid_register { CPUID_EAX, CPUID_EBX, CPUID_ECX, CPUID_EDX };
+
+/* Every CPUID feature bit the project knows: FEATURE(id, "name", leaf, subleaf, register, bit, by) in spec/cpuid_features.def. */
 enum feature {
-#define FEATURE(id, name, leaf, subleaf, reg, bit) FEATURE_##id,
+#define FEATURE(id, name, leaf, subleaf, reg, bit, by) FEATURE_##id,
 #include "cpuid_features.def"
 #undef FEATURE
 	FEATURE_COUNT
@@ -23,6 +25,7 @@ struct cpu_model {
 	unsigned physical_bits; /* MAXPHYADDR */
 	unsigned linear_bits;	/* 48 or 57 */
 	char brand[49];
+	uint32_t max_leaf; /* CPUID.0H:EAX */
 	uint64_t xcr0_allowed, xss_allowed; /* state components that XSETBV and IA32_XSS accept */
 };
 
@@ -31,11 +34,23 @@ static inline bool model_has(const struct cpu_model *model, enum feature feature
 	return model->features[feature / 64] >> (feature % 64) & 1;
 }
 
+/* Where CPUID shows a feature, and by what name. */
+struct feature_info {
+	const char *name;
+	uint32_t leaf, subleaf;
+	uint8_t reg; /* enum cpuid_register */
+	uint8_t bit;
+};
+extern const struct feature_info feature_info[FEATURE_COUNT];
+
 /*
  * Parse "-cpu NAME,+feat,-feat,feat=on|off,phys-bits=N". A feature that neither the engine nor the host can give is switched off, and named in
- * *warning when it was asked for by name. False: *error names the unknown model or feature and the nearest known one.
+ * *warning (else empty) when it was asked for by name. False: *error names the unknown model or feature and the nearest known one.
+ *
+ * host_has says which of the features marked HOST the host CPU can run: host_has_feature() of exec/host.h.
  */
-MUST_CHECK bool cpu_model_parse(const char *spec, struct cpu_model *model, struct error *warning, struct error *error);
+MUST_CHECK bool cpu_model_parse(const char *spec, bool (*host_has)(enum feature), struct cpu_model *model, struct error *warning,
+				struct error *error);
 
 /* Lines for -cpu help, to a FILE-like sink. */
 void cpu_model_list(void (*line)(void *ctx, const char *text), void *ctx);
