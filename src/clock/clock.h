@@ -19,7 +19,8 @@ struct clock;
 struct deadline {
 	void (*fire)(void *owner);
 	void *owner;
-	vtime_t at; /* VTIME_NEVER when not armed */
+	vtime_t at;	/* VTIME_NEVER when not armed */
+	uint64_t order; /* of arming, among deadlines of one instant */
 	struct deadline *next;
 };
 
@@ -41,7 +42,10 @@ uint64_t clock_ticks(vtime_t now, uint64_t hz);
 vtime_t clock_when(uint64_t ticks, uint64_t hz);
 
 void deadline_init(struct deadline *deadline, void (*fire)(void *owner), void *owner);
-/* Arm or move. A time that has passed fires at the next instruction boundary. Same instant: in order of arming. */
+/*
+ * Arm or move. A time that has passed fires at the next instruction boundary; a deadline that arms itself again
+ * while it fires does so at least 1 ns later. Same instant: in order of arming.
+ */
 void clock_arm(struct clock *clock, struct deadline *deadline, vtime_t at);
 void clock_cancel(struct clock *clock, struct deadline *deadline);
 /* Save or restore one deadline's time as part of its owner's state. */
