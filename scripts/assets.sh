@@ -7,7 +7,7 @@
 #             amd64/initrd     busybox and scripts/guest/init, not compressed: unpacking would be most of a short boot
 #   modules   amd64/initrd-modules   the same with the kernel modules named below; the guest loads them with modprobe
 #   i386      i386/vmlinuz, i386/initrd   Debian's 32-bit PAE kernel and userland
-#   iso       debian.iso       GRUB, the amd64 kernel and initrd: boots through SeaBIOS, serial console
+#   iso       debian.iso       GRUB, the amd64 kernel and initrd, for firmware to boot; all on the serial console
 #
 # Packages are downloaded by apt into a private cache and unpacked; nothing is installed, root is not needed, and the
 # machine's own list of architectures stays as it is. What is already there is kept: remove the directory to renew it.
@@ -152,10 +152,13 @@ iso() {
 	mkdir -p "$assets/iso/boot/grub"
 	cp "$assets/amd64/vmlinuz" "$assets/amd64/initrd" "$assets/iso/boot"
 	cat >"$assets/iso/boot/grub/grub.cfg" <<-END
+		serial --unit=0
+		terminal_output console serial
 		set timeout=0
 		menuentry "Debian" {
 			linux /boot/vmlinuz console=ttyS0
 			initrd /boot/initrd
+			echo "GRUB starts Linux"
 		}
 	END
 	grub-mkrescue -d /usr/lib/grub/i386-pc -o "$assets/debian.iso.new" "$assets/iso" >"$assets/iso.log" 2>&1 ||
