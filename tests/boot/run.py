@@ -36,7 +36,7 @@ class Context:
     """What a test needs to start machines: the emulator, and where its logs go."""
 
     def __init__(self, options, name):
-        self.emulator, self.scale = options.emulator, options.scale
+        self.emulator, self.build, self.scale = options.emulator, options.build, options.scale
         self.qemu = "qemu" in os.path.basename(options.emulator)
         self.log = os.path.join(options.logs, name)
         self.started = 0
@@ -44,7 +44,7 @@ class Context:
     def start(self, *arguments, memory="1G"):
         """A machine with a serial console; QEMU is held to the board, engine and clock that the other always has."""
         self.started += 1
-        command = [self.emulator, "-machine", "q35", "-m", memory, "-nographic", "-nodefaults", "-serial", "mon:stdio"]
+        command = [self.emulator, "-machine", "q35", "-m", memory, "-nographic"]
         if self.qemu:
             command += ["-accel", "tcg"]
         return Machine(command + list(arguments), f"{self.log}-{self.started}.log", self.scale)
@@ -274,6 +274,20 @@ def test_start_up(context):
         raise Failure(f"the guest spoke after {min(times) * 1000:.0f} ms")
     if peak > 64:
         raise Failure(f"the idle machine occupies {peak:.0f} MiB")
+
+
+def test_loops(context):
+    """The benchmark's image computes what the same code computes on the host"""
+    native = os.path.join(context.build, "bench", "bench_native")
+    names = [line.split()[0] for line in subprocess.run([native, "--list"], check=True, capture_output=True,
+                                                        text=True).stdout.splitlines()]
+    with context.start("-kernel", os.path.join(context.build, "bench", "bench_guest.elf"), "-append", "calls=2",
+                       "-device", "isa-debug-exit,iobase=0xf4,iosize=4", memory="128M") as machine:
+        for name in names:
+            found = machine.expect(rf"loop {name} (unstable|end 2 ([0-9a-f]+))\n", 120)[2]
+            checksum = subprocess.run([native, name, "1"], check=True, capture_output=True, text=True).stdout.split()[1]
+            same(f"the checksum of {name}", found, checksum)
+        machine.wait(10, status=33)
 
 
 def run_one(name, options):
