@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Runs every test there is and ends with one line, `N passed, M failed`.
 
-A suite is a meson unit test run, or a directory tests/NAME with a run.py in it. run.py is called with --build DIR and
+A suite is a meson unit test run, or a directory tests/NAME with a suite.py in it. suite.py is called with --build DIR and
 --jobs N, prints a line for each test as it goes, ends with a line `N passed, M failed` (`, K skipped` may follow) and
 returns non-zero if something failed. A suite that says no count, or counts nothing, has failed: a test that did not
 run must not look like one that passed.
@@ -111,8 +111,8 @@ def main():
     os.chdir(ROOT)
     sys.stdout.reconfigure(line_buffering=True)
 
-    found = {name: os.path.join("tests", name, "run.py") for name in sorted(os.listdir("tests"))
-             if os.path.exists(os.path.join("tests", name, "run.py"))}
+    found = {name: os.path.join("tests", name, "suite.py") for name in sorted(os.listdir("tests"))
+             if os.path.exists(os.path.join("tests", name, "suite.py"))}
     names = ["unit"] + sorted(found, key=lambda name: (ORDER.index(name) if name in ORDER else len(ORDER), name))
     if options.suites:
         wanted = options.suites.split(",")
