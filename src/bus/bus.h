@@ -18,7 +18,8 @@ struct region;
 /*
  * A device's answer to an access. offset is from the region's start; size is 1, 2, 4 or 8 for memory and 1, 2 or 4 for ports; accesses are
  * split by the bus so that they never exceed max_size nor cross the region's end, and are combined from min_size when the device only knows
- * larger ones. Values are little-endian, only the low size bytes count.
+ * larger ones. Memory accesses are naturally aligned to offset; port accesses come as the CPU made them. Values are little-endian, only the
+ * low size bytes count. A handler may change the map. While it runs, DMA to a region of the same device is refused, so it is entered once.
  */
 struct device_ops {
 	uint64_t (*read)(void *device, uint64_t offset, unsigned size);
@@ -43,7 +44,8 @@ uint64_t bus_ram_size(const struct bus *bus);
 
 /*
  * Memory regions. base and size are multiples of 4 KiB for RAM and ROM (device regions may be any). Higher priority wins; RAM is 0 by custom,
- * devices 10, overlays 20 and up. Regions start enabled. They live as long as the bus.
+ * devices 10, overlays 20 and up, PCI BARs below 0: what the board decodes itself wins over them. At the same priority the region registered
+ * first wins. Regions start enabled. They live as long as the bus.
  */
 struct region *bus_add_ram(struct bus *bus, pa_t base, uint64_t size, uint64_t ram_offset, int priority);
 /* Read-only bytes owned by the caller; writes are dropped. */
@@ -53,7 +55,7 @@ struct region *bus_add_device(struct bus *bus, const char *name, pa_t base, uint
 /* Device memory that CPUs may access directly, e.g. a frame buffer; owned by the caller. */
 struct region *bus_add_memory(struct bus *bus, const char *name, pa_t base, uint64_t size, uint8_t *bytes, int priority);
 
-/* Port regions: base + size <= 65536. */
+/* Port regions: base + size <= 65536. Where two overlap, the one registered first wins. */
 struct region *bus_add_ports(struct bus *bus, const char *name, uint16_t base, unsigned size, const struct device_ops *ops, void *device);
 
 /* Change where and whether a region answers. Cheap when nothing changes. */
@@ -62,13 +64,15 @@ void region_enable(struct region *region, bool enabled);
 void region_set_view(struct region *region, enum region_view view);
 /* RAM regions only: reads and writes answered by this region (PAM). Default both. Without write, writes are dropped. */
 void region_set_writable(struct region *region, bool writable);
+/* RAM regions only: without read, what lies below answers reads (PAM: "read ROM, write RAM"). */
+void region_set_readable(struct region *region, bool readable);
 
 /* What answers at an address: valid until bus_generation() changes. */
 struct bus_span {
 	pa_t base, end;	      /* the span [base, end) has one answer; end may be 0 for 2^64 */
 	uint8_t *host;	      /* host address of base, or NULL when a device or nothing answers */
-	bool writable;	      /* with host: may be written directly */
-	struct region *region;/* NULL: nothing answers; reads are all ones */
+	bool writable;	      /* with host: may be written directly; else a write goes through bus_write() */
+	struct region *region;/* answers reads; NULL: nothing does, they are all ones */
 };
 void bus_lookup(const struct bus *bus, pa_t pa, bool smm, struct bus_span *span);
 
@@ -77,8 +81,8 @@ uint64_t bus_generation(const struct bus *bus);
 /* Called after each change of the memory map, so that TLBs can be dropped. */
 void bus_on_change(struct bus *bus, void (*changed)(void *ctx), void *ctx);
 /*
- * Called before a DMA or other non-CPU write changes RAM, so that cached code there is dropped (mem/code_pages). Addresses are physical;
- * [pa, pa + size) lies in one RAM span.
+ * Called before RAM changes by DMA, by bus_write() or by a restore, so that cached code there is dropped (mem/code_pages). [host, host + size)
+ * lies in one RAM span.
  */
 void bus_on_ram_write(struct bus *bus, void (*written)(void *ctx, const uint8_t *host, size_t size), void *ctx);
 
