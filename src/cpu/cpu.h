@@ -66,9 +66,13 @@ enum attention {
 enum pin { PIN_INTR, PIN_NMI, PIN_SMI, PIN_INIT, PIN_SIPI, PIN_COUNT };
 
 /* What a vCPU tells the machine. */
-enum cpu_event { CPU_SHUTDOWN, CPU_SMI_ENTERED, CPU_SMI_LEFT };
+enum cpu_event { CPU_SHUTDOWN, CPU_SMI_ENTERED, CPU_SMI_LEFT, CPU_INIT /* INIT was taken: reset the APIC likewise */ };
 
-enum shadow { SHADOW_STI = 1, SHADOW_MOV_SS = 2 };
+/*
+ * What holds for the instruction at hand (low nibble) and, armed by it for the one after (high nibble): blocking by STI and MOV SS; RFLAGS.RF was loaded
+ * and is cleared afterwards; RFLAGS.TF was set when it began. exec_attend() moves the nibbles at each boundary.
+ */
+enum shadow { SHADOW_STI = 1, SHADOW_MOV_SS = 2, SHADOW_RF = 4, SHADOW_STEP = 8, SHADOW_NEXT = 4 /* shift of the high nibble */ };
 
 /* x87, SSE and AVX registers. */
 union vector_register {
@@ -106,7 +110,7 @@ struct cpu {
 	uint64_t rflags;	/* without the arithmetic flags, which are in cc; bit 1 set */
 	struct segment seg[SEG_ALL]; /* ES CS SS DS FS GS LDTR TR; by enum segment_number */
 	uint8_t cpl;		/* SS.DPL's copy; 0 in real mode, 3 in V86 */
-	uint8_t shadow;		/* enum shadow: events blocked for one instruction */
+	uint8_t shadow;		/* enum shadow, twice */
 	bool nmi_blocked;
 	bool in_smm;
 	enum activity activity;

@@ -1,0 +1,22 @@
+/*
+ * Which values control registers accept: pure questions, shared by MOV CR, LMSW, RSM, task switches and VMX. SDM vol. 3, "Control Registers".
+ */
+#pragma once
+
+#include "cpu/cpu.h"
+
+/* CR4 bits that the model has; setting any other one is #GP(0). */
+uint64_t cpu_cr4_allowed(const struct cpu_model *model);
+/* EFER bits that the model has. */
+uint64_t cpu_efer_allowed(const struct cpu_model *model);
+
+/* May CR0 hold this value at all? Rules that need other registers are the caller's. */
+bool cpu_cr0_valid(uint64_t value);
+/* CR3 with the given CR4 and EFER: reserved bits above MAXPHYADDR. Bit 63 (no flush) is to be removed before. */
+bool cpu_cr3_valid(const struct cpu_model *model, uint64_t value, bool long_mode);
+
+/* Is la canonical for this CPU's number of linear-address bits? SDM vol. 1, "Canonical Addressing". */
+static inline bool cpu_canonical(const struct cpu *cpu, la_t la)
+{
+	return (uint64_t)sign_extend(la, cpu->cr4 & CR4_LA57 ? 57 : 48) == la;
+}

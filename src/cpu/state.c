@@ -1,0 +1,208 @@
+/*
+ * A vCPU's state as a whole: RFLAGS, the mode key, reset and INIT, save and restore.
+ *
+ * SDM vol. 3, "Processor Initialization" (the table of processor states following power-up, reset, or INIT). The local APIC resets by itself.
+ */
+#include "cpu/flags.h"
+#include "decode/mode.h"
+
+#define APIC_BASE_BSP	 BIT(8)
+#define APIC_BASE_ENABLE BIT(11)
+
+uint64_t cpu_rflags(const struct cpu *cpu)
+{
+	return cpu->rflags | cc_flags(&cpu->cc);
+}
+
+void cpu_set_rflags(struct cpu *cpu, uint64_t rflags)
+{
+	cc_set_exact(cpu, rflags);
+	cpu->rflags = (rflags & ~RFLAGS_ARITH) | RFLAGS_1;
+}
+
+/* Base 0, limit 4 GiB - 1 and nothing that an access could violate. */
+static bool is_flat(const struct segment *segment, uint32_t must_be_set)
+{
+	return segment->base == 0 && segment->limit == UINT32_MAX && !(segment->ar & AR_UNUSABLE) &&
+	       (segment->ar & must_be_set) == must_be_set && ((segment->ar & AR_CODE) || !(segment->ar & AR_DOWN));
+}
+
+void cpu_mode_changed(struct cpu *cpu)
+{
+	uint32_t data = AR_S | AR_P | AR_WRITABLE;
+	uint32_t mode = cpu_protected(cpu) && !cpu_v86(cpu) ? MODE_PROTECTED : 0;
+
+	if (cpu_64bit(cpu)) {
+		cpu->mode = mode | MODE_CODE64 | MODE_STACK64 | MODE_FLAT;
+		return;
+	}
+	mode |= cpu->seg[CS].ar & AR_DB ? MODE_CODE32 : MODE_CODE16;
+	if (cpu->seg[SS].ar & AR_DB)
+		mode |= MODE_STACK32;
+	/* CS: readable, so that an override may read through it. A data segment that is code cannot be written: not flat. */
+	if (is_flat(&cpu->seg[CS], data) && is_flat(&cpu->seg[DS], data) && is_flat(&cpu->seg[ES], data) &&
+	    is_flat(&cpu->seg[SS], data) && !((cpu->seg[DS].ar | cpu->seg[ES].ar | cpu->seg[SS].ar) & AR_CODE))
+		mode |= MODE_FLAT;
+	cpu->mode = mode;
+}
+
+/* Powered on, but not by INIT: what only a reset clears. */
+static void reset_kept_by_init(struct cpu *cpu)
+{
+	cpu->fpu = (struct fpu){.mxcsr = 0x1f80, .xcr0 = 1};
+	store_le(cpu->fpu.x87, 2, 0x40);     /* FCW */
+	store_le(cpu->fpu.x87 + 4, 1, 0xff); /* FTW 5555H: all valid (and zero), in FXSAVE's abridged form */
+	cpu->tsc_offset = 0;
+	cpu->tsc_adjust = 0;
+	cpu->tsc_aux = 0;
+	cpu->star = cpu->lstar = cpu->cstar = cpu->fmask = 0;
+	cpu->sysenter_cs = cpu->sysenter_esp = cpu->sysenter_eip = 0;
+	cpu->fs_kernel_gs = 0;
+	cpu->pat = UINT64_C(0x0007040600070406);
+	cpu->mtrr_def_type = 0;
+	memset(cpu->mtrr_fixed, 0, sizeof(cpu->mtrr_fixed));
+	memset(cpu->mtrr_base, 0, sizeof(cpu->mtrr_base));
+	memset(cpu->mtrr_mask, 0, sizeof(cpu->mtrr_mask));
+	cpu->apic_base = 0xfee00000 | APIC_BASE_ENABLE | (cpu->number == 0 ? APIC_BASE_BSP : 0);
+	/* Fast strings; branch trace and precise event storage unavailable. */
+	cpu->misc_enable = BIT(0) | BIT(11) | BIT(12) | (model_has(cpu->model, FEATURE_MONITOR) ? BIT(18) : 0);
+	cpu->feature_control = 0;
+	cpu->spec_ctrl = 0;
+	cpu->umwait_control = 0;
+	cpu->smbase = 0x30000;
+}
+
+static uint32_t signature(const struct cpu_model *model)
+{
+	unsigned family = model->family < 15 ? model->family : 15;
+
+	return (model->family - family) << 20 | (model->model >> 4) << 16 | family << 8 | (model->model & 15) << 4 | model->stepping;
+}
+
+void cpu_reset(struct cpu *cpu, bool init)
+{
+	uint32_t data = AR_P | AR_S | AR_WRITABLE | AR_ACCESSED;
+	uint64_t caching = init ? cpu->cr0 & (CR0_CD | CR0_NW) : CR0_CD | CR0_NW;
+
+	memset(cpu->r, 0, sizeof(cpu->r));
+	cpu->r[RDX] = signature(cpu->model);
+	cpu_set_rflags(cpu, 0);
+	cpu->rip = 0xfff0;
+	for (unsigned i = 0; i < SEG_COUNT; i++)
+		cpu->seg[i] = (struct segment){.limit = 0xffff, .ar = data};
+	cpu->seg[CS].selector = 0xf000;
+	cpu->seg[CS].base = 0xffff0000;
+	cpu->seg[LDTR] = (struct segment){.limit = 0xffff, .ar = AR_P | 2};
+	cpu->seg[TR] = (struct segment){.limit = 0xffff, .ar = AR_P | 11};
+	cpu->gdtr = cpu->idtr = (struct table_register){.limit = 0xffff};
+	cpu->cpl = 0;
+	cpu->shadow = 0;
+	cpu->nmi_blocked = false;
+	cpu->in_smm = false;
+	cpu->cr0 = CR0_ET | caching;
+	cpu->cr2 = cpu->cr3 = cpu->cr4 = cpu->cr8 = 0;
+	cpu->efer = 0;
+	memset(cpu->pdpte, 0, sizeof(cpu->pdpte));
+	memset(cpu->dr, 0, sizeof(cpu->dr));
+	cpu->dr6 = DR6_FIXED;
+	cpu->dr7 = DR7_1;
+	cpu->pending_debug = 0;
+	cpu->debugctl = 0;
+	cpu->monitor_armed = false;
+	cpu->pins &= BIT(PIN_INTR); /* a level; the latched ones are forgotten */
+	if (!init)
+		reset_kept_by_init(cpu);
+	cpu->activity = cpu->apic_base & APIC_BASE_BSP ? ACTIVITY_ACTIVE : ACTIVITY_WAIT_SIPI;
+	cpu_attend(cpu, ATTEND_PINS);
+	cpu_mode_changed(cpu);
+}
+
+static void segment_state(struct segment *segment, struct state *state)
+{
+	state_var(state, segment->base);
+	state_var(state, segment->limit);
+	state_var(state, segment->ar);
+	state_var(state, segment->selector);
+}
+
+static void table_state(struct table_register *table, struct state *state)
+{
+	state_var(state, table->base);
+	state_var(state, table->limit);
+}
+
+void cpu_state(struct cpu *cpu, struct state *state)
+{
+	uint64_t rflags = cpu_rflags(cpu);
+
+	state_section(state, "cpu");
+	state_bytes(state, cpu->r, 16 * sizeof(cpu->r[0]));
+	state_var(state, cpu->rip);
+	state_var(state, rflags);
+	for (unsigned i = 0; i < SEG_ALL; i++)
+		segment_state(&cpu->seg[i], state);
+	state_var(state, cpu->cpl);
+	state_var(state, cpu->shadow);
+	state_var(state, cpu->nmi_blocked);
+	state_var(state, cpu->in_smm);
+	state_var(state, cpu->activity);
+	table_state(&cpu->gdtr, state);
+	table_state(&cpu->idtr, state);
+	state_var(state, cpu->cr0);
+	state_var(state, cpu->cr2);
+	state_var(state, cpu->cr3);
+	state_var(state, cpu->cr4);
+	state_var(state, cpu->cr8);
+	state_var(state, cpu->efer);
+	state_var(state, cpu->pdpte);
+	state_var(state, cpu->dr);
+	state_var(state, cpu->dr6);
+	state_var(state, cpu->dr7);
+	state_var(state, cpu->pending_debug);
+	state_var(state, cpu->fs_kernel_gs);
+	state_var(state, cpu->star);
+	state_var(state, cpu->lstar);
+	state_var(state, cpu->cstar);
+	state_var(state, cpu->fmask);
+	state_var(state, cpu->sysenter_cs);
+	state_var(state, cpu->sysenter_esp);
+	state_var(state, cpu->sysenter_eip);
+	state_var(state, cpu->tsc_offset);
+	state_var(state, cpu->tsc_adjust);
+	state_var(state, cpu->tsc_aux);
+	state_var(state, cpu->pat);
+	state_var(state, cpu->mtrr_def_type);
+	state_var(state, cpu->mtrr_fixed);
+	state_var(state, cpu->mtrr_base);
+	state_var(state, cpu->mtrr_mask);
+	state_var(state, cpu->apic_base);
+	state_var(state, cpu->misc_enable);
+	state_var(state, cpu->debugctl);
+	state_var(state, cpu->feature_control);
+	state_var(state, cpu->spec_ctrl);
+	state_var(state, cpu->umwait_control);
+	state_var(state, cpu->smbase);
+	state_var(state, cpu->monitor);
+	state_var(state, cpu->monitor_armed);
+	state_bytes(state, cpu->fpu.x87, 160);
+	state_var(state, cpu->fpu.v);
+	state_var(state, cpu->fpu.k);
+	state_var(state, cpu->fpu.mxcsr);
+	state_var(state, cpu->fpu.pkru);
+	state_var(state, cpu->fpu.xcr0);
+	state_var(state, cpu->fpu.xss);
+	state_var(state, cpu->pins);
+	state_var(state, cpu->sipi_vector);
+	state_var(state, cpu->retired);
+	state_var(state, cpu->exceptions);
+	state_var(state, cpu->interrupts);
+	if (!state_restoring(state))
+		return;
+	if (cpu->cpl > 3 || cpu->activity > ACTIVITY_MWAIT)
+		state_refuse(state, "a vCPU's privilege level or activity is out of range");
+	cpu_set_rflags(cpu, rflags);
+	cpu_mode_changed(cpu);
+	/* What asks for attention is worked out anew from the state. */
+	cpu_attend(cpu, ATTEND_PINS);
+	cpu_attend(cpu, ATTEND_TRAP);
+}
