@@ -96,7 +96,7 @@ struct insn {
 	uint8_t addr_size; /* 2, 4, 8 */
 	uint8_t size;	   /* operand size: 1, 2, 4, 8 (of the operation; forms may have others in form->operand) */
 	uint8_t reg;	   /* ModRM.reg with REX/EVEX bits; byte-register offset when that operand is a byte register */
-	uint8_t rm;	   /* ModRM.rm when it names a register, or the opcode's register; likewise */
+	uint8_t rm;	   /* ModRM.rm when it names a register, or the opcode's register; likewise. VSIB: the index vector register */
 	uint8_t vvvv;	   /* VEX/EVEX second source */
 	uint8_t len;	   /* 1 to 15 */
 	uint8_t prefixes;  /* enum prefix */
