@@ -1,13 +1,16 @@
 """A machine under test: starts the emulator, reads its console, types on it, and sees it end.
 
-The console is the emulator's standard input and output (-nographic). Works the same for softvt and QEMU, so a test can be
-proved on the other one. Everything read is kept in `text`, with the serial line's carriage returns removed.
+The console is the emulator's standard input and output (-nographic): pipes, or a pseudo-terminal. Works the same for
+softvt and QEMU, so a test can be proved on the other one. Everything read is kept in `text`, without the carriage returns
+of the serial line.
 """
 import os
+import pty
 import re
 import selectors
 import signal
 import subprocess
+import termios
 import time
 
 
@@ -16,7 +19,7 @@ class Failure(Exception):
 
 
 class Machine:
-    def __init__(self, command, log, scale=1.0):
+    def __init__(self, command, log, scale=1.0, terminal=False):
         """Starts `command`. The console is copied to the file `log`. `scale` stretches every time limit."""
         self.command, self.scale = command, scale
         self.text = ""
@@ -24,10 +27,18 @@ class Machine:
         self.log = open(log, "w", encoding="utf-8")
         self.log.write(" ".join(command) + "\n")
         self.errors = open(log + ".stderr", "w+b")
-        self.child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.errors)
-        os.set_blocking(self.child.stdout.fileno(), False)
+        self.slave = None
+        if terminal:
+            self.master, self.slave = pty.openpty()
+            self.child = subprocess.Popen(command, stdin=self.slave, stdout=self.slave, stderr=self.errors,
+                                          start_new_session=True)
+            self.input = self.output = self.master
+        else:
+            self.child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.errors)
+            self.input, self.output = self.child.stdin.fileno(), self.child.stdout.fileno()
+        os.set_blocking(self.output, False)
         self.selector = selectors.DefaultSelector()
-        self.selector.register(self.child.stdout, selectors.EVENT_READ)
+        self.selector.register(self.output, selectors.EVENT_READ)
         self.open = True
 
     def __enter__(self):
@@ -38,16 +49,23 @@ class Machine:
             self.child.kill()
             self.child.wait()
         self.selector.close()
-        self.child.stdin.close()
-        self.child.stdout.close()
+        if self.slave is None:
+            self.child.stdin.close()
+            self.child.stdout.close()
+        else:
+            os.close(self.master)
+            os.close(self.slave)
         self.log.close()
         self.errors.close()
 
     def read(self, seconds):
         """Takes in what the console says within the time; returns at the first text, or False at the time's end."""
-        if not self.selector.select(timeout=max(0, seconds)):
+        # This end holds the terminal open too, so there the end is that of the process.
+        gone = self.slave is not None and self.child.poll() is not None
+        if not self.selector.select(timeout=max(0, min(seconds, 0 if gone else 0.2 if self.slave else seconds))):
+            self.open = not gone
             return False
-        chunk = os.read(self.child.stdout.fileno(), 65536)
+        chunk = os.read(self.output, 65536)
         if not chunk:
             self.open = False
             return False
@@ -56,6 +74,9 @@ class Machine:
         self.log.write(chunk)
         self.log.flush()
         return True
+
+    def terminal_settings(self):
+        return termios.tcgetattr(self.slave)
 
     def expect(self, pattern, seconds):
         """Waits for a regular expression in what came after the last match; returns the match."""
@@ -74,8 +95,9 @@ class Machine:
             self.read(left)
 
     def send(self, text):
-        self.child.stdin.write(text.encode())
-        self.child.stdin.flush()
+        data = text.encode()
+        while data:
+            data = data[os.write(self.input, data):]
 
     def shell(self, command, seconds=30):
         """Types a command at the guest's shell, which does not echo, and returns what it printed. It must succeed."""

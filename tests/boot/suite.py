@@ -41,13 +41,13 @@ class Context:
         self.log = os.path.join(options.logs, name)
         self.started = 0
 
-    def start(self, *arguments, memory="1G"):
+    def start(self, *arguments, memory="1G", terminal=False):
         """A machine with a serial console; QEMU is held to the board, engine and clock that the other always has."""
         self.started += 1
         command = [self.emulator, "-machine", "q35", "-m", memory, "-nographic"]
         if self.qemu:
             command += ["-accel", "tcg"]
-        return Machine(command + list(arguments), f"{self.log}-{self.started}.log", self.scale)
+        return Machine(command + list(arguments), f"{self.log}-{self.started}.log", self.scale, terminal)
 
     def linux(self, *arguments, arch="amd64", initrd="initrd", append="", **more):
         if self.qemu:
@@ -65,6 +65,12 @@ def healthy(text):
 def same(what, found, expected):
     if found != expected:
         raise Failure(f"{what} is {found!r}, not {expected!r}")
+
+
+def peak_mib(machine):
+    """The most host memory that the machine has occupied so far."""
+    with open(f"/proc/{machine.child.pid}/status", encoding="ascii") as status:
+        return int(re.search(r"VmHWM:\s*(\d+) kB", status.read())[1]) / 1024
 
 
 def to_shell(machine):
@@ -150,6 +156,59 @@ def test_seabios_grub_iso(context):
         same("a sum over a pipe", machine.shell("seq 1 1000 | awk '{s += $1} END {print s}'"), "500500")
         same("the kernel's parameters", machine.shell("cat /proc/cmdline"), "BOOT_IMAGE=/boot/vmlinuz console=ttyS0")
         power_off(machine)
+
+
+def test_seabios_grub_disk(context):
+    """The same image as a hard disk: SeaBIOS reads its boot sector"""
+    with context.start("-drive", f"file={ASSETS}/debian.iso,format=raw,if=ide", "-snapshot") as machine:
+        to_shell(machine)
+        power_off(machine)
+
+
+def test_cpu_model(context):
+    """A CPU model offers what it has and no more, and a feature can be taken from it"""
+    for model, present, absent in (("Nehalem", "sse4_2 popcnt nx", "avx aes bmi1"),
+                                   ("Haswell,-bmi2", "avx2 fma bmi1 movbe", "bmi2 avx512f")):
+        test = " && ".join([f"grep -qw {word} /proc/cpuinfo" for word in present.split()] +
+                           [f"! grep -qw {word} /proc/cpuinfo" for word in absent.split()])
+        with context.linux("-cpu", model, append=f'run="{test} && echo features are right"') as machine:
+            machine.expect(READY, BOOT_SECONDS)
+            machine.expect("features are right\n", 30)
+            machine.wait(60)
+
+
+def test_memory_above_4g(context):
+    """The kernel finds all of 6 GiB; the host gives only what the guest touches"""
+    with context.linux(memory="6G") as machine:
+        to_shell(machine)
+        total = int(machine.shell("awk '/^MemTotal/ {print $2}' /proc/meminfo"))
+        if total < 5.6 * 1024 * 1024:
+            raise Failure(f"the guest sees {total} kB of 6 GiB")
+        same("128 MiB through the page cache", machine.shell(
+            "dd if=/dev/zero of=/tmp/big bs=1M count=128 2>/dev/null; stat -c %s /tmp/big", 60), str(128 << 20))
+        if peak_mib(machine) > 1200:
+            raise Failure(f"the machine occupies {peak_mib(machine):.0f} MiB")
+        power_off(machine)
+
+
+def test_terminal(context):
+    """On a terminal: keys reach the guest one by one, Ctrl-A x quits, the terminal is as it was"""
+    with context.linux(terminal=True) as machine:
+        before = machine.terminal_settings()
+        machine.expect(READY, BOOT_SECONDS)
+        machine.expect("# ", 30)
+        machine.send("echo $((3 + 4)); cat\r")
+        machine.expect("7\n", 10)
+        time.sleep(0.5 * context.scale)  # for the shell to start cat
+        machine.send("\x03")  # to the guest's cat, not to the emulator
+        machine.expect("# ", 10)
+        machine.send("echo $((6 * 7))\r")
+        machine.expect("42\n", 10)
+        if machine.terminal_settings() == before:
+            raise Failure("the terminal was not made raw")
+        machine.send("\x01x")
+        machine.wait(10)
+        same("the terminal's settings afterwards", machine.terminal_settings(), before)
 
 
 def test_reset(context):
@@ -267,8 +326,7 @@ def test_start_up(context):
             with context.start("-kernel", image.name) as machine:
                 machine.expect(r"up\n", 20)
                 times.append(time.monotonic() - begin)
-                with open(f"/proc/{machine.child.pid}/status", encoding="ascii") as status:
-                    peak = int(re.search(r"VmHWM:\s*(\d+) kB", status.read())[1]) / 1024
+                peak = peak_mib(machine)
     # The best of five: what is measured is the program, not the load of the machine that tests it.
     if min(times) > 0.1 * context.scale:
         raise Failure(f"the guest spoke after {min(times) * 1000:.0f} ms")
