@@ -11,9 +11,14 @@ struct exec_entry {
 	bool (*matches)(const struct form *form); /* NULL: every form of the operation. Entries with a condition are tried first */
 };
 
+/* Rows: ENTRY(ADD, add), and ENTRY_IF(MOV, mov_cr, is_cr) for some forms only. */
+#define ENTRY(name, function)		   { .operation = ZYDIS_MNEMONIC_##name, .exec = (function) }
+#define ENTRY_IF(name, function, condition) { .operation = ZYDIS_MNEMONIC_##name, .exec = (function), .matches = (condition) }
+
 /* Every table. X(file). */
 #define EXEC_TABLES(X)                                                                                                 \
-	X(arith)
+	X(arith) X(multiply) X(shift) X(bits) X(bcd) X(exchange) X(move) X(flagop)                                     \
+	X(string) X(io) X(system) X(wait)
 
 #define X(file) extern const struct exec_entry exec_##file##_entries[];
 EXEC_TABLES(X)

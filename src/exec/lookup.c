@@ -1,0 +1,281 @@
+/*
+ * From a form to the function that means it, and whether a CPU model has the form at all.
+ *
+ * SDM vol. 2, "CPUID": an instruction whose feature bit is clear raises #UD, except those that older processors take for another (TZCNT is BSF)
+ * or for a NOP (ENDBR64, PREFETCHW, RDSSP), which say so in their own function.
+ */
+#include "exec/entries.h"
+#include "exec/host.h"
+
+static const struct exec_entry *const tables[] = {
+#define X(file) exec_##file##_entries,
+	EXEC_TABLES(X)
+#undef X
+};
+
+static exec_fn *find(const struct form *form, bool conditional)
+{
+	for (unsigned i = 0; i < ARRAY_SIZE(tables); i++)
+		for (const struct exec_entry *entry = tables[i]; entry->operation; entry++)
+			if (entry->operation == form->operation && (entry->matches != NULL) == conditional &&
+			    (!conditional || entry->matches(form)))
+				return entry->exec;
+	return NULL;
+}
+
+exec_fn *exec_lookup(struct form *form)
+{
+	exec_fn *exec;
+
+	if (!form->valid)
+		return exec_undefined;
+	if ((exec = find(form, true)) || (exec = find(form, false)))
+		return exec;
+	return form->class == CLASS_HOST ? host_lookup(form) : exec_undefined;
+}
+
+#define ALWAYS FEATURE_COUNT /* in every model: 8086 to 80486, and hints that are NOPs where they mean nothing */
+
+/* The CPUID bit of each of Zydis' instruction sets, plus 1. Sets that no row names are not offered. */
+static const uint16_t isa_feature[ZYDIS_ISA_SET_MAX_VALUE + 1] = {
+#define SET(isa, feature) [ZYDIS_ISA_SET_##isa] = (feature) + 1
+	SET(INVALID, ALWAYS),
+	SET(I86, ALWAYS),
+	SET(I186, ALWAYS),
+	SET(I286REAL, ALWAYS),
+	SET(I286PROTECTED, ALWAYS),
+	SET(I386, ALWAYS),
+	SET(I486, ALWAYS),
+	SET(I486REAL, ALWAYS),
+	SET(PENTIUMREAL, ALWAYS), /* CMPXCHG8B, CPUID, RDMSR, RDTSC: their functions test CX8, MSR and TSC where a model could lack them */
+	SET(PENTIUMMMX, FEATURE_MMX),
+	SET(PPRO, ALWAYS), /* UD2, SYSENTER: tests SEP itself */
+	SET(FAT_NOP, ALWAYS),
+	SET(PREFETCH_NOP, ALWAYS),
+	SET(PREFETCHWT1, ALWAYS),
+	SET(CLDEMOTE, ALWAYS),
+	SET(CET, ALWAYS),
+	SET(MPX, ALWAYS),
+	SET(PAUSE, ALWAYS),
+	SET(RDPMC, ALWAYS),
+	SET(LAHF, ALWAYS),
+	SET(LZCNT, ALWAYS),
+	SET(BMI1, FEATURE_BMI1),
+	SET(BMI2, FEATURE_BMI2),
+	SET(ADOX_ADCX, FEATURE_ADX),
+	SET(CMOV, FEATURE_CMOV),
+	SET(FCMOV, FEATURE_CMOV),
+	SET(CMPXCHG16B, FEATURE_CX16),
+	SET(MOVBE, FEATURE_MOVBE),
+	SET(MOVDIR, FEATURE_MOVDIRI),
+	SET(POPCNT, FEATURE_POPCNT),
+	SET(RDRAND, FEATURE_RDRAND),
+	SET(RDSEED, FEATURE_RDSEED),
+	SET(RDTSCP, FEATURE_RDTSCP),
+	SET(RDPID, FEATURE_RDPID),
+	SET(RDWRFSGS, FEATURE_FSGSBASE),
+	SET(INVPCID, FEATURE_INVPCID),
+	SET(CLFSH, FEATURE_CLFSH),
+	SET(CLFLUSHOPT, FEATURE_CLFLUSHOPT),
+	SET(CLWB, FEATURE_CLWB),
+	SET(MONITOR, FEATURE_MONITOR),
+	SET(WAITPKG, FEATURE_WAITPKG),
+	SET(SERIALIZE, FEATURE_SERIALIZE),
+	SET(SMAP, FEATURE_SMAP),
+	SET(PKU, FEATURE_PKU),
+	SET(LONGMODE, FEATURE_LM),
+	SET(XSAVE, FEATURE_XSAVE),
+	SET(XSAVEOPT, FEATURE_XSAVEOPT),
+	SET(XSAVEC, FEATURE_XSAVEC),
+	SET(XSAVES, FEATURE_XSAVES),
+	SET(X87, FEATURE_FPU),
+	SET(FXSAVE, FEATURE_FXSR),
+	SET(FXSAVE64, FEATURE_FXSR),
+	SET(SSE, FEATURE_SSE),
+	SET(SSEMXCSR, FEATURE_SSE),
+	SET(SSE_PREFETCH, ALWAYS),
+	SET(SSE2, FEATURE_SSE2),
+	SET(SSE2MMX, FEATURE_SSE2),
+	SET(SSE3, FEATURE_SSE3),
+	SET(SSE3X87, FEATURE_SSE3),
+	SET(SSSE3, FEATURE_SSSE3),
+	SET(SSSE3MMX, FEATURE_SSSE3),
+	SET(SSE4, FEATURE_SSE41),
+	SET(SSE42, FEATURE_SSE42),
+	SET(AES, FEATURE_AES),
+	SET(PCLMULQDQ, FEATURE_PCLMULQDQ),
+	SET(SHA, FEATURE_SHA),
+	SET(GFNI, FEATURE_GFNI),
+	SET(AVX, FEATURE_AVX),
+	SET(AVXAES, FEATURE_AVX),
+	SET(F16C, FEATURE_F16C),
+	SET(FMA, FEATURE_FMA),
+	SET(AVX2, FEATURE_AVX2),
+	SET(AVX2GATHER, FEATURE_AVX2),
+	SET(AVX_GFNI, FEATURE_GFNI),
+	SET(AVX_VNNI, FEATURE_AVX_VNNI),
+	SET(VAES, FEATURE_VAES),
+	SET(VPCLMULQDQ, FEATURE_VPCLMULQDQ),
+	SET(AVX512F_128, FEATURE_AVX512F),
+	SET(AVX512F_128N, FEATURE_AVX512F),
+	SET(AVX512F_256, FEATURE_AVX512F),
+	SET(AVX512F_512, FEATURE_AVX512F),
+	SET(AVX512F_KOP, FEATURE_AVX512F),
+	SET(AVX512F_SCALAR, FEATURE_AVX512F),
+	SET(AVX512BW_128, FEATURE_AVX512BW),
+	SET(AVX512BW_128N, FEATURE_AVX512BW),
+	SET(AVX512BW_256, FEATURE_AVX512BW),
+	SET(AVX512BW_512, FEATURE_AVX512BW),
+	SET(AVX512BW_KOP, FEATURE_AVX512BW),
+	SET(AVX512CD_128, FEATURE_AVX512CD),
+	SET(AVX512CD_256, FEATURE_AVX512CD),
+	SET(AVX512CD_512, FEATURE_AVX512CD),
+	SET(AVX512DQ_128, FEATURE_AVX512DQ),
+	SET(AVX512DQ_128N, FEATURE_AVX512DQ),
+	SET(AVX512DQ_256, FEATURE_AVX512DQ),
+	SET(AVX512DQ_512, FEATURE_AVX512DQ),
+	SET(AVX512DQ_KOP, FEATURE_AVX512DQ),
+	SET(AVX512DQ_SCALAR, FEATURE_AVX512DQ),
+	SET(AVX512_BF16_128, FEATURE_AVX512_BF16),
+	SET(AVX512_BF16_256, FEATURE_AVX512_BF16),
+	SET(AVX512_BF16_512, FEATURE_AVX512_BF16),
+	SET(AVX512_BITALG_128, FEATURE_AVX512_BITALG),
+	SET(AVX512_BITALG_256, FEATURE_AVX512_BITALG),
+	SET(AVX512_BITALG_512, FEATURE_AVX512_BITALG),
+	SET(AVX512_FP16_128, FEATURE_AVX512_FP16),
+	SET(AVX512_FP16_128N, FEATURE_AVX512_FP16),
+	SET(AVX512_FP16_256, FEATURE_AVX512_FP16),
+	SET(AVX512_FP16_512, FEATURE_AVX512_FP16),
+	SET(AVX512_FP16_SCALAR, FEATURE_AVX512_FP16),
+	SET(AVX512_GFNI_128, FEATURE_GFNI),
+	SET(AVX512_GFNI_256, FEATURE_GFNI),
+	SET(AVX512_GFNI_512, FEATURE_GFNI),
+	SET(AVX512_IFMA_128, FEATURE_AVX512_IFMA),
+	SET(AVX512_IFMA_256, FEATURE_AVX512_IFMA),
+	SET(AVX512_IFMA_512, FEATURE_AVX512_IFMA),
+	SET(AVX512_VAES_128, FEATURE_VAES),
+	SET(AVX512_VAES_256, FEATURE_VAES),
+	SET(AVX512_VAES_512, FEATURE_VAES),
+	SET(AVX512_VBMI_128, FEATURE_AVX512_VBMI),
+	SET(AVX512_VBMI_256, FEATURE_AVX512_VBMI),
+	SET(AVX512_VBMI_512, FEATURE_AVX512_VBMI),
+	SET(AVX512_VBMI2_128, FEATURE_AVX512_VBMI2),
+	SET(AVX512_VBMI2_256, FEATURE_AVX512_VBMI2),
+	SET(AVX512_VBMI2_512, FEATURE_AVX512_VBMI2),
+	SET(AVX512_VNNI_128, FEATURE_AVX512_VNNI),
+	SET(AVX512_VNNI_256, FEATURE_AVX512_VNNI),
+	SET(AVX512_VNNI_512, FEATURE_AVX512_VNNI),
+	SET(AVX512_VP2INTERSECT_128, FEATURE_AVX512_VP2INTERSECT),
+	SET(AVX512_VP2INTERSECT_256, FEATURE_AVX512_VP2INTERSECT),
+	SET(AVX512_VP2INTERSECT_512, FEATURE_AVX512_VP2INTERSECT),
+	SET(AVX512_VPCLMULQDQ_128, FEATURE_VPCLMULQDQ),
+	SET(AVX512_VPCLMULQDQ_256, FEATURE_VPCLMULQDQ),
+	SET(AVX512_VPCLMULQDQ_512, FEATURE_VPCLMULQDQ),
+	SET(AVX512_VPOPCNTDQ_128, FEATURE_AVX512_VPOPCNTDQ),
+	SET(AVX512_VPOPCNTDQ_256, FEATURE_AVX512_VPOPCNTDQ),
+	SET(AVX512_VPOPCNTDQ_512, FEATURE_AVX512_VPOPCNTDQ),
+#undef SET
+};
+
+/* Operations whose feature differs from that of their set. */
+static const struct {
+	uint16_t operation, feature;
+} operation_feature[] = {
+	{ ZYDIS_MNEMONIC_TZCNT, ALWAYS }, /* BSF */
+	{ ZYDIS_MNEMONIC_CMPXCHG8B, FEATURE_CX8 },
+	{ ZYDIS_MNEMONIC_RDTSC, FEATURE_TSC },
+	{ ZYDIS_MNEMONIC_RDMSR, FEATURE_MSR },
+	{ ZYDIS_MNEMONIC_WRMSR, FEATURE_MSR },
+	{ ZYDIS_MNEMONIC_SYSENTER, FEATURE_SEP },
+	{ ZYDIS_MNEMONIC_SYSEXIT, FEATURE_SEP },
+	{ ZYDIS_MNEMONIC_MOVDIR64B, FEATURE_MOVDIR64B },
+};
+
+/* Forms of 128 and 256 bits with an EVEX prefix need AVX512VL too; scalar ones and opmask instructions do not. */
+static bool needs_vl(uint16_t isa)
+{
+	switch (isa) {
+#define WIDTHS(set) case ZYDIS_ISA_SET_##set##_128: case ZYDIS_ISA_SET_##set##_256:
+	WIDTHS(AVX512F)
+	WIDTHS(AVX512BW)
+	WIDTHS(AVX512CD)
+	WIDTHS(AVX512DQ)
+	WIDTHS(AVX512_BF16)
+	WIDTHS(AVX512_BITALG)
+	WIDTHS(AVX512_FP16)
+	WIDTHS(AVX512_GFNI)
+	WIDTHS(AVX512_IFMA)
+	WIDTHS(AVX512_VAES)
+	WIDTHS(AVX512_VBMI)
+	WIDTHS(AVX512_VBMI2)
+	WIDTHS(AVX512_VNNI)
+	WIDTHS(AVX512_VP2INTERSECT)
+	WIDTHS(AVX512_VPCLMULQDQ)
+	WIDTHS(AVX512_VPOPCNTDQ)
+#undef WIDTHS
+		return true;
+	default:
+		return false;
+	}
+}
+
+/* AES, PCLMULQDQ and GFNI in a VEX or EVEX form need AVX or AVX512F besides their own bit. */
+static bool encoding_offered(const struct cpu_model *model, const struct form *form)
+{
+	if (form->class != CLASS_HOST)
+		return true;
+	if (form->encoding == ZYDIS_INSTRUCTION_ENCODING_VEX)
+		return model_has(model, form->feature == ZYDIS_ISA_SET_AVX512F_KOP ? FEATURE_AVX512F : FEATURE_AVX);
+	if (form->encoding == ZYDIS_INSTRUCTION_ENCODING_EVEX)
+		return model_has(model, FEATURE_AVX512F);
+	return true;
+}
+
+bool exec_offered(const struct cpu_model *model, const struct form *form)
+{
+	unsigned feature;
+
+	if (!isa_feature[form->feature])
+		return false;
+	feature = isa_feature[form->feature] - 1u;
+	for (unsigned i = 0; i < ARRAY_SIZE(operation_feature); i++)
+		if (operation_feature[i].operation == form->operation)
+			feature = operation_feature[i].feature;
+	if (feature == ALWAYS)
+		return true;
+	if (!model_has(model, (enum feature)feature) || !encoding_offered(model, form))
+		return false;
+	if (form->feature == ZYDIS_ISA_SET_AVXAES && !model_has(model, FEATURE_AES))
+		return false;
+	return !needs_vl(form->feature) || model_has(model, FEATURE_AVX512VL);
+}
+
+/* SDM vol. 2, "LOCK". */
+bool exec_lock_allowed(const struct form *form)
+{
+	switch (form->operation) {
+	case ZYDIS_MNEMONIC_ADD:
+	case ZYDIS_MNEMONIC_ADC:
+	case ZYDIS_MNEMONIC_AND:
+	case ZYDIS_MNEMONIC_BTC:
+	case ZYDIS_MNEMONIC_BTR:
+	case ZYDIS_MNEMONIC_BTS:
+	case ZYDIS_MNEMONIC_CMPXCHG:
+	case ZYDIS_MNEMONIC_CMPXCHG8B:
+	case ZYDIS_MNEMONIC_CMPXCHG16B:
+	case ZYDIS_MNEMONIC_DEC:
+	case ZYDIS_MNEMONIC_INC:
+	case ZYDIS_MNEMONIC_NEG:
+	case ZYDIS_MNEMONIC_NOT:
+	case ZYDIS_MNEMONIC_OR:
+	case ZYDIS_MNEMONIC_SBB:
+	case ZYDIS_MNEMONIC_SUB:
+	case ZYDIS_MNEMONIC_XOR:
+	case ZYDIS_MNEMONIC_XADD:
+		return form->operand[0].kind == OPERAND_MEM;
+	case ZYDIS_MNEMONIC_XCHG:
+		return form->memory;
+	default:
+		return false;
+	}
+}
