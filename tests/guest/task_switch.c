@@ -300,7 +300,7 @@ static void faults_in_new_task(void)
 		set_descriptor(S_SHORT, 0, 0xfff, 0x9b, SEG_D);
 		*(u32 *)((u8 *)&b + rows[i].offset) = rows[i].selector;
 		if (rows[i].selector == (SEL_CODE0 | 3)) /* only CS itself is wrong */
-			b.ss = SEL_DATA3 | 3;
+			b.ss = b.ds = b.fs = SEL_DATA3 | 3;
 		for (u32 v = VEC_TS; v <= VEC_GP; v++)
 			set_idt(v, S_FAULT + (v - VEC_TS) * 8, 0, ACC_TASK_GATE, 0);
 		c = TRY(RING0, CODE("lcall $0x70, $0"));
