@@ -17,7 +17,7 @@ import sys
 import time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-ORDER = ["unit", "engines", "guest", "boot"]  # cheap first; others follow by name
+ORDER = ["layout", "unit", "engines", "guest", "boot"]  # cheap first; others follow by name
 QUIET_SECONDS = 30  # a silent suite is said to be alive this often
 SUITE_SECONDS = 40 * 60
 COUNT = re.compile(r"^(?:\w+: )?(\d+) passed, (\d+) failed(?:, (\d+) skipped)?\.?$")
@@ -113,7 +113,7 @@ def main():
 
     found = {name: os.path.join("tests", name, "suite.py") for name in sorted(os.listdir("tests"))
              if os.path.exists(os.path.join("tests", name, "suite.py"))}
-    names = ["unit"] + sorted(found, key=lambda name: (ORDER.index(name) if name in ORDER else len(ORDER), name))
+    names = sorted(["unit", *found], key=lambda name: (ORDER.index(name) if name in ORDER else len(ORDER), name))
     if options.suites:
         wanted = options.suites.split(",")
         unknown = [name for name in wanted if name not in names]

@@ -1,0 +1,61 @@
+#!/usr/bin/env python3
+"""Holds the sources to the rules that no compiler checks: which folder may include which, and how a file begins."""
+import os
+import re
+import sys
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+# Includes point one way: a folder may include those of the rows above, and of its own row those to its left.
+ROWS = ["spec base", "clock net bus cpu decode", "mem apic pci console firmware", "vmx vtd chipset storage i82576", "smm",
+        "exec", "interp jit", "machine", "debug", "tools"]
+NEVER = {("jit", "interp")}  # the engines do not know each other
+ORDER = {folder: (row, column) for row, text in enumerate(ROWS) for column, folder in enumerate(text.split())}
+INCLUDE = re.compile(r'^\s*#\s*include\s+"(?:\.\./)*([^"/]+)/[^"]*"', re.M)
+UNWANTED = re.compile(r"\b(TODO|FIXME|XXX|longjmp|siglongjmp)\b")
+
+
+def sources():
+    for top in ("src", "tools", "include", "spec"):
+        for directory, _, files in sorted(os.walk(os.path.join(ROOT, top))):
+            for file in sorted(files):
+                if file.endswith((".c", ".h", ".def", ".S")):
+                    yield os.path.relpath(os.path.join(directory, file), ROOT)
+
+
+def wrong_includes(path, text):
+    parts = path.split(os.sep)
+    folder = parts[1] if parts[0] == "src" else parts[0]
+    if folder not in ORDER:
+        return [f"folder {folder} is not in the include table"] if parts[0] == "src" else []
+    # A unit test may build a small machine around its part.
+    if path.endswith("_test.c"):
+        return []
+    return [f"includes {other}/, which is not below {folder}/" for other in INCLUDE.findall(text)
+            if other in ORDER and other != folder and (ORDER[other] > ORDER[folder] or (folder, other) in NEVER)]
+
+
+def wrong_words(_, text):
+    return [f"line {text.count(chr(10), 0, match.start()) + 1}: {match[1]}" for match in UNWANTED.finditer(text)]
+
+
+def wrong_beginning(_, text):
+    return [] if text.lstrip().startswith("/*") else ["does not begin with a comment that says what it is"]
+
+
+def main():
+    passed = failed = 0
+    texts = {}
+    for path in sources():
+        with open(os.path.join(ROOT, path), encoding="utf-8") as file:
+            texts[path] = file.read()
+    for name, rule in (("includes", wrong_includes), ("unwanted words", wrong_words), ("beginnings", wrong_beginning)):
+        found = [f"{path}: {what}" for path, text in texts.items() for what in rule(path, text)]
+        print("\n".join([f"{'FAIL' if found else 'ok'} {name} of {len(texts)} files"] + found))
+        failed += bool(found)
+        passed += not found
+    print(f"{passed} passed, {failed} failed")
+    sys.exit(1 if failed else 0)
+
+
+if __name__ == "__main__":
+    main()
