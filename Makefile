@@ -6,13 +6,11 @@
 SANITIZE ?= 0
 ifeq ($(SANITIZE),0)
 BUILD ?= build
-SETUP :=
+# Warnings are errors where nobody would read them. Not under the sanitizers: GCC then warns of what is not there.
+SETUP := $(if $(CI)$(WERROR),--werror)
 else
 BUILD ?= build-sanitize
 SETUP := -Db_sanitize=address,undefined -Db_lundef=false
-endif
-ifneq ($(CI)$(WERROR),)
-SETUP += --werror
 endif
 JOBS ?= $(shell nproc)
 SUITES ?=
@@ -22,7 +20,7 @@ MEMORY ?= 1G
 
 ASSETS := $(CURDIR)/build/assets
 export ASSETS
-NINJA = ninja -C $(BUILD) -j $(JOBS)
+NINJA = ninja -C $(BUILD) -j $(JOBS) $(if $(CI),--quiet)
 
 .PHONY: all program everything run test bench fuzz assets clean distclean help
 
@@ -54,11 +52,12 @@ $(BUILD)/build.ninja:
 	@meson setup $(SETUP) $(BUILD) >$(BUILD)/setup.log 2>&1 || { cat $(BUILD)/setup.log; exit 1; }
 
 program: $(BUILD)/build.ninja
-	@$(NINJA) --quiet softvt
+	@echo 'build: compiling $(BUILD)/softvt'
+	@$(NINJA) softvt
 
 everything: $(BUILD)/build.ninja
 	@echo 'build: compiling the program and its tests in $(BUILD)'
-	@$(NINJA) --quiet
+	@$(NINJA)
 
 run: deps-run
 	@$(MAKE) --no-print-directory program
