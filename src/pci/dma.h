@@ -14,7 +14,10 @@ struct dma_ops {
 };
 void pci_root_connect_dma(struct pci_root *root, const struct dma_ops *ops);
 
-/* False when Bus Master Enable is clear or a part of the request was aborted; reads then give FFH for that part. */
+/*
+ * False when Bus Master Enable is clear or a part of the request was aborted; reads then give FFH for that part. A write of one aligned dword
+ * to FEE00000H-FEEFFFFFH is an interrupt message and goes to the root's msi_sink; other requests to that range are aborted.
+ */
 bool dma_read(struct pci_function *function, iova_t iova, void *to, size_t size);
 bool dma_write(struct pci_function *function, iova_t iova, const void *from, size_t size);
 

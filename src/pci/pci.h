@@ -1,8 +1,10 @@
 /*
  * PCI: configuration space, BARs, interrupt pins, MSI and MSI-X; one bus hierarchy behind the host bridge.
  *
+ * Not modelled: bridges (all functions sit on bus 0; other buses answer all ones), power management, hot plug, AER.
+ *
  * PCI Local Bus 3.0 and PCI Express Base: "Configuration Space". A function embeds struct pci_function, fills its identity and BARs and adds
- * it to a slot. Memory reaches a device only through dma.h.
+ * it to a slot. BARs lie below everything else on the bus (priority -10). Memory reaches a device only through dma.h.
  */
 #pragma once
 
@@ -22,8 +24,9 @@ enum pci_bar_kind { PCI_BAR_NONE, PCI_BAR_IO, PCI_BAR_MEM32, PCI_BAR_MEM64, PCI_
 struct pci_bar {
 	enum pci_bar_kind kind;
 	uint64_t size;		      /* power of two: I/O 4 or more, memory 16 or more */
-	const struct device_ops *ops; /* called with the device given to pci_add_bar() */
+	const struct device_ops *ops; /* called with the device given to pci_add_bar(); NULL: reads are zero, or `bytes` answers */
 	void *device;
+	uint8_t *bytes;		      /* of pci_add_memory_bar(), owned by the device */
 	struct region *region;
 };
 
@@ -46,11 +49,13 @@ struct pci_function {
 	uint8_t w1c[PCI_CONFIG_SIZE];	   /* bits that software clears by writing 1 */
 	uint8_t reset_config[PCI_CONFIG_SIZE]; /* contents after reset; filled by pci_add() from config */
 	struct pci_bar bar[PCI_BARS + 1];
-	uint16_t msi, msix;		   /* offsets of the capabilities, 0 without */
+	uint16_t msi, msix, pcie;	   /* offsets of the capabilities, 0 without */
 	uint16_t next_capability;	   /* where the next pci_add_capability() goes */
-	uint8_t *msix_table, *msix_pba;	   /* memory of the MSI-X BAR region, owned by pci/ */
+	uint8_t *msix_table, *msix_pba;	   /* what the MSI-X regions in the BAR show, owned by pci/ */
+	struct region *msix_table_region, *msix_pba_region;
 	unsigned msix_vectors;
-	bool intx_level;
+	bool intx_level; /* what the device asks for: Interrupt Status */
+	bool intx_wire;	 /* what the wire carries: Interrupt Disable applied */
 };
 
 /* Where INTx wires end: the chipset's PIRQ router. line = PIRQ index as the chipset numbers slots and pins. */
@@ -62,7 +67,12 @@ struct pci_intx_ops {
 struct pci_root *pci_root_create(struct bus *bus, struct msi_sink *sink, const struct log *log);
 void pci_root_destroy(struct pci_root *root);
 void pci_root_connect_intx(struct pci_root *root, const struct pci_intx_ops *ops);
-/* ECAM window: base changes with PCIEXBAR; enabled by the host bridge. */
+/*
+ * CF8H takes only dwords; smaller accesses inside CF8H-CFBH are other devices': the chipset's reset control register at CF9H. offset is from
+ * CF8H.
+ */
+void pci_root_connect_cf9(struct pci_root *root, const struct device_ops *ops, void *device);
+/* ECAM window: base changes with PCIEXBAR; enabled by the host bridge. size is 256, 128 or 64 MiB, of bus 0 and up. */
 void pci_root_set_ecam(struct pci_root *root, bool enabled, pa_t base, uint64_t size);
 struct pci_function *pci_find(struct pci_root *root, uint8_t bus, uint8_t slot, uint8_t number);
 /* Lowest free slot on bus 0 from 1 up, or -1. */
@@ -76,14 +86,22 @@ void pci_identity(struct pci_function *function, uint16_t vendor, uint16_t devic
 		  uint16_t subsystem_vendor, uint16_t subsystem);
 void pci_add_bar(struct pci_function *function, unsigned index, enum pci_bar_kind kind, uint64_t size, const struct device_ops *ops,
 		 void *device);
+/* A BAR that CPUs access directly: device memory, or with PCI_ROM_BAR the bytes of an expansion ROM (size 4 KiB or more). */
+void pci_add_memory_bar(struct pci_function *function, unsigned index, enum pci_bar_kind kind, uint64_t size, uint8_t *bytes);
 /* Give the function pin INTA..INTD (1 to 4). */
 void pci_set_pin(struct pci_function *function, unsigned pin);
 /* Reserve `size` bytes for a capability and link it; returns its offset. */
 unsigned pci_add_capability(struct pci_function *function, uint8_t id, unsigned size);
+/* 2^vectors_log2 vectors (0 to 5) with per-vector masking. */
 void pci_add_msi(struct pci_function *function, unsigned vectors_log2, bool is_64bit);
+/* Up to 2048 vectors, table and pending bits at 8-byte aligned offsets in a memory BAR that was added before. */
 void pci_add_msix(struct pci_function *function, unsigned vectors, unsigned bar, uint32_t table_offset, uint32_t pba_offset);
+/* Device/Port Type of the PCI Express Capabilities Register: 0 endpoint, 9 Root Complex Integrated Endpoint. Without it, 256 bytes of space. */
 void pci_add_pcie(struct pci_function *function, unsigned port_type);
-/* Attach. slot 0-31, number 0-7. False when the place is taken or another function there refuses. */
+/*
+ * Attach. slot 0-31, number 0-7. False when the place is taken. The function stays its owner's, who
+ * frees it after pci_root_destroy().
+ */
 MUST_CHECK bool pci_add(struct pci_root *root, struct pci_function *function, uint8_t slot, uint8_t number, struct error *error);
 
 uint8_t pci_config_byte(const struct pci_function *function, unsigned offset);
