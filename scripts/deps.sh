@@ -9,12 +9,12 @@ set -eu
 
 # A C compiler, the build system, and the libraries that the program links.
 build="gcc libc6-dev make meson ninja-build pkg-config python3
-	libzydis-dev libcmocka-dev zlib1g-dev libpng-dev libzstd-dev"
+	libzydis-dev libcmocka-dev zlib1g-dev libpng-dev libzstd-dev acpica-tools"
 # What scripts/assets.sh packs with, and the firmware that -bios and disks boot through.
 run="cpio seabios"
 # The machines that ours is compared with, the tools that make and look at test images.
 test="qemu-system-x86 qemu-utils bochs bochsbios bochs-term seabios grub-pc-bin grub-common xorriso mtools nasm gdb
-	acpica-tools git"
+	git"
 # libFuzzer is a part of clang's run-time library.
 fuzz="clang libclang-rt-14-dev"
 
