@@ -76,7 +76,7 @@ test: deps-test
 
 bench: deps-test
 	@$(MAKE) --no-print-directory program
-	@$(NINJA) bench/bench_native bench/bench_guest.elf
+	@$(NINJA) bench/bench_native bench/bench_decode bench/bench_guest.elf
 	@scripts/assets.sh amd64 iso
 	@bench/run.py --build $(BUILD)
 

@@ -8,6 +8,8 @@ object code runs natively. Checksums must agree.
 
 Boot: Debian's kernel to init's first line; for Bochs, which needs firmware and GRUB, from GRUB's last line.
 
+Decoding: ns an instruction over the code of busybox.
+
 The tables are printed and, unless --dry is given, put into docs/performance.md between its marks.
 """
 import argparse
@@ -212,6 +214,14 @@ def bench_boot(options, names, directory):
     return results
 
 
+def bench_decode(options):
+    """How fast busybox' instructions are decoded, as a sentence."""
+    busybox = os.path.join(ASSETS, "amd64", "busybox", "bin", "busybox")
+    count, ours, zydis = subprocess.run([os.path.join(options.build, "bench", "bench_decode"), busybox], check=True,
+                                        capture_output=True, text=True).stdout.split()
+    return f"Decoding takes {ours} ns an instruction (Zydis alone, without operands: {zydis} ns), over busybox' {count}."
+
+
 def mean(values):
     return math.exp(sum(map(math.log, values)) / len(values)) if values else float("nan")
 
@@ -289,7 +299,7 @@ def main():
     with tempfile.TemporaryDirectory() as directory:
         results = bench_loops(options, names, loops, directory) if loops else {}
         boots = {} if options.no_boot else bench_boot(options, names, directory)
-    text = "\n".join([host(names), ""] + report(names, loops, results, boots)) + "\n"
+    text = "\n".join([host(names), ""] + report(names, loops, results, boots) + ["", bench_decode(options)]) + "\n"
     print(text, end="")
     if not options.dry:
         with open(REPORT, encoding="utf-8") as file:
