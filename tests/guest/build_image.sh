@@ -8,7 +8,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 cflags="-m$bits -std=gnu17 -O1 -g0 -ffreestanding -fno-inline -fno-pic -no-pie -fno-stack-protector -fno-omit-frame-pointer
 	-fno-asynchronous-unwind-tables -fcf-protection=none -mgeneral-regs-only -mno-red-zone -nostdinc
-	-isystem $(gcc -print-file-name=include) -I$lib
+	-isystem $(gcc -print-file-name=include) -I$lib -I"$(dirname "$source")"
 	-Wall -Wextra -Wmissing-prototypes -Wstrict-prototypes -Wvla -Wshadow=local -Wno-override-init
 	-Wno-missing-field-initializers -Werror -fmax-errors=5 -ftrack-macro-expansion=0"
 gcc $cflags -c "$lib/boot.S" -o "$work/boot.o"

@@ -1,0 +1,4 @@
+/*
+ * The debug chapter in 64-bit mode: debug.c says what it checks.
+ */
+#include "debug.c"
