@@ -236,8 +236,8 @@ def ratio(value):
 
 
 def report(names, loops, results, boots):
-    """The tables, as lines of Markdown."""
-    lines = []
+    """The tables, each a list of lines of Markdown."""
+    tables = []
     pairs = [(name, "native") for name in names] + [(name, "softvt") for name in names if name != "softvt" and
                                                      "softvt" in names]
     if results:
@@ -250,11 +250,11 @@ def report(names, loops, results, boots):
             if of_kind:
                 rows.append([f"**{title}, geometric mean**", ""] +
                             [f"**{ratio(mean([row[a] / row[b] for row in of_kind]))}**" for a, b in pairs])
-        lines += table(["loop", "native, ms a call"] + [f"{a} : {b}" for a, b in pairs], rows) + [""]
+        tables.append(table(["loop", "native, ms a call"] + [f"{a} : {b}" for a, b in pairs], rows))
     if boots:
-        lines += table(["Debian's kernel to init", "user CPU, s", ": softvt"], [
-            [name, f"{boots[name]:.2f}", ratio(boots[name] / boots.get("softvt", float("nan")))] for name in boots])
-    return lines
+        tables.append(table(["Debian's kernel to init", "user CPU, s", ": softvt"], [
+            [name, f"{boots[name]:.2f}", ratio(boots[name] / boots.get("softvt", float("nan")))] for name in boots]))
+    return tables
 
 
 def version(command, pattern):
@@ -299,7 +299,8 @@ def main():
     with tempfile.TemporaryDirectory() as directory:
         results = bench_loops(options, names, loops, directory) if loops else {}
         boots = {} if options.no_boot else bench_boot(options, names, directory)
-    text = "\n".join([host(names), ""] + report(names, loops, results, boots) + ["", bench_decode(options)]) + "\n"
+    parts = [[host(names)]] + report(names, loops, results, boots) + [[bench_decode(options)]]
+    text = "\n\n".join("\n".join(part) for part in parts) + "\n"
     print(text, end="")
     if not options.dry:
         with open(REPORT, encoding="utf-8") as file:
