@@ -36,31 +36,36 @@ def stream(suite, command, seconds=SUITE_SECONDS):
                              stderr=subprocess.STDOUT, start_new_session=True)
     lines, rest = [], b""
     begin = last = time.monotonic()
-    with selectors.DefaultSelector() as selector:
-        selector.register(child.stdout, selectors.EVENT_READ)
-        while True:
-            ready = selector.select(timeout=1)
-            now = time.monotonic()
-            if ready:
-                chunk = os.read(child.stdout.fileno(), 65536)
-                if not chunk:
+    try:
+        with selectors.DefaultSelector() as selector:
+            selector.register(child.stdout, selectors.EVENT_READ)
+            while True:
+                ready = selector.select(timeout=1)
+                now = time.monotonic()
+                if ready:
+                    chunk = os.read(child.stdout.fileno(), 65536)
+                    if not chunk:
+                        child.wait()
+                        break
+                    *whole, rest = (rest + chunk).split(b"\n")
+                    for line in whole:
+                        lines.append(line.decode(errors="replace").rstrip())
+                        say(suite, lines[-1])
+                    last = now
+                elif now - last > QUIET_SECONDS:
+                    say(suite, f"... running for {now - begin:.0f} s")
+                    last = now
+                if now - begin > seconds:
+                    say(suite, f"stopped: not done after {seconds} s")
                     break
-                *whole, rest = (rest + chunk).split(b"\n")
-                for line in whole:
-                    lines.append(line.decode(errors="replace").rstrip())
-                    say(suite, lines[-1])
-                last = now
-            elif now - last > QUIET_SECONDS:
-                say(suite, f"... running for {now - begin:.0f} s")
-                last = now
-            if now - begin > seconds:
-                say(suite, f"stopped: not done after {seconds} s")
-                os.killpg(child.pid, signal.SIGKILL)
-                break
+    finally:
+        if child.poll() is None:  # too slow, or interrupted from the keyboard: with everything it started
+            os.killpg(child.pid, signal.SIGKILL)
+            child.wait()
     if rest:
         lines.append(rest.decode(errors="replace").rstrip())
         say(suite, lines[-1])
-    return child.wait(), lines
+    return child.returncode, lines
 
 
 def counted(status, lines):
