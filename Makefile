@@ -6,14 +6,15 @@
 SANITIZE ?= 0
 ifeq ($(SANITIZE),0)
 BUILD ?= build
+SUITES ?=
 # Warnings are errors where nobody would read them. Not under the sanitizers: GCC then warns of what is not there.
 SETUP := $(if $(CI)$(WERROR),--werror)
 else
 BUILD ?= build-sanitize
+SUITES ?= unit,guest
 SETUP := -Db_sanitize=address,undefined -Db_lundef=false
 endif
 JOBS ?= $(shell nproc)
-SUITES ?=
 FUZZ_SECONDS ?= 60
 RUN ?=
 MEMORY ?= 1G
