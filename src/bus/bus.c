@@ -270,6 +270,11 @@ struct region *bus_add_ports(struct bus *bus, const char *name, uint16_t base, u
 					 .port = true, .writable = true });
 }
 
+const char *region_name(const struct region *region)
+{
+	return region->name;
+}
+
 void region_move(struct region *region, uint64_t base)
 {
 	bool was = region->enabled;

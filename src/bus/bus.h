@@ -67,6 +67,9 @@ void region_set_writable(struct region *region, bool writable);
 /* RAM regions only: without read, what lies below answers reads (PAM: "read ROM, write RAM"). */
 void region_set_readable(struct region *region, bool readable);
 
+/* What it was registered as; "ram" or "rom" for those. */
+const char *region_name(const struct region *region);
+
 /* What answers at an address: valid until bus_generation() changes. */
 struct bus_span {
 	pa_t base, end;	      /* the span [base, end) has one answer; end may be 0 for 2^64 */

@@ -426,14 +426,16 @@ enum decode_result decode(struct decoder *decoder, const uint8_t *bytes, size_t 
 	return DECODE_OK;
 }
 
-void decode_text(const uint8_t *bytes, size_t size, uint32_t mode, uint64_t rip, char *text, size_t text_size)
+unsigned decode_text(const uint8_t *bytes, size_t size, uint32_t mode, uint64_t rip, char *text, size_t text_size)
 {
 	static const ZydisMachineMode modes[] = {ZYDIS_MACHINE_MODE_LEGACY_16, ZYDIS_MACHINE_MODE_LEGACY_32, ZYDIS_MACHINE_MODE_LONG_64,
 						 ZYDIS_MACHINE_MODE_LONG_64};
 	ZydisDisassembledInstruction z;
 
-	if (ZYAN_SUCCESS(ZydisDisassembleIntel(modes[mode & MODE_CODE], rip, bytes, size, &z)))
-		snprintf(text, text_size, "%s", z.text);
-	else
+	if (!ZYAN_SUCCESS(ZydisDisassembleIntel(modes[mode & MODE_CODE], rip, bytes, size, &z))) {
 		snprintf(text, text_size, "(bad)");
+		return 1;
+	}
+	snprintf(text, text_size, "%s", z.text);
+	return z.info.length;
 }

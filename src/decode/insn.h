@@ -130,5 +130,5 @@ enum decode_result {
 enum decode_result decode(struct decoder *decoder, const uint8_t *bytes, size_t available, uint32_t mode, unsigned offset,
 			  struct insn *insn);
 
-/* Assembly text of an instruction at an address, for logs and the monitor. */
-void decode_text(const uint8_t *bytes, size_t size, uint32_t mode, uint64_t rip, char *text, size_t text_size);
+/* Assembly text of an instruction at an address, for logs and the monitor. Returns its length; 1 for what is none. */
+unsigned decode_text(const uint8_t *bytes, size_t size, uint32_t mode, uint64_t rip, char *text, size_t text_size);
