@@ -5,7 +5,6 @@
 
 #include "machine/config.h"
 
-#define SOFTVT_VERSION "0.1.0"
 /* Three words, then the version, as scripts that probe an emulator's version expect it. */
 #define SOFTVT_BANNER  "SoftVT PC emulator version " SOFTVT_VERSION " (takes QEMU's options)"
 

@@ -8,6 +8,8 @@
 #include "console/chardev.h"
 #include "cpu/cpuid.h"
 
+#define SOFTVT_VERSION "0.1.0"
+
 #define MACHINE_MAX_CPUS  64
 #define MACHINE_SERIALS	  4
 #define MACHINE_DRIVES	  16

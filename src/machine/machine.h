@@ -49,6 +49,8 @@ void machine_on_stop(struct machine *machine, void (*stopped)(void *ctx), void *
 /* Code breakpoints of a debugger, on every vCPU; the machine pauses before the instruction. */
 void machine_set_breakpoint(struct machine *machine, la_t la, bool set);
 
+/* Virtual time since power-on. */
+vtime_t machine_time(const struct machine *machine);
 unsigned machine_cpus(const struct machine *machine);
 struct cpu *machine_cpu(struct machine *machine, unsigned number);
 /* Registers were changed from outside: translation and code mode follow. */
@@ -67,4 +69,11 @@ void machine_digest(struct machine *machine, char text[33]);
 
 /* What ran how fast: several lines, the last one "digest: HEX". */
 void machine_print_stats(struct machine *machine, FILE *to);
+/* The chipset's interrupt controllers; disks and their images. */
+void machine_print_interrupts(struct machine *machine, FILE *to);
+void machine_print_drives(struct machine *machine, FILE *to);
+
+/* Press the power button; press and release keys, joined by '-', as in "ctrl-alt-delete". */
+void machine_press_power(struct machine *machine);
+MUST_CHECK bool machine_send_keys(struct machine *machine, const char *keys, struct error *error);
 MUST_CHECK bool machine_screendump(struct machine *machine, const char *file, struct error *error);

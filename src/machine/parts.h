@@ -15,6 +15,7 @@
 
 /* What every part can do. Added in the order of power-on; destroyed in the opposite one. */
 struct part_ops {
+	const char *name;
 	void (*destroy)(void *part);
 	void (*reset)(void *part);			     /* NULL: nothing to do */
 	void (*state)(void *part, struct state *state);	     /* NULL: no state of its own */
@@ -89,6 +90,9 @@ void cpu_said(struct cpu *cpu, enum cpu_event event);
 
 /* build.c: put the kernel or firmware in place, after all parts are reset. */
 MUST_CHECK bool board_boot(struct machine *m, struct error *error);
+
+/* The x87's error wire: IRQ 13. */
+void board_ferr(struct machine *m);
 
 /* snapshot.c */
 void machine_state(struct machine *m, struct state *state);

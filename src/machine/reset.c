@@ -66,12 +66,18 @@ void cpu_said(struct cpu *cpu, enum cpu_event event)
 {
 	struct machine *m = cpu->machine;
 
-	/* SMM entry and exit change the vCPU's view of memory alone, which mem/ sees by itself. */
-	if (event != CPU_SHUTDOWN)
-		return;
-	if (m->on_cpu_reset)
-		m->on_cpu_reset(m->on_cpu_reset_ctx, cpu, "Triple fault");
-	machine_request_reset(m);
+	switch (event) {
+	case CPU_SHUTDOWN:
+		if (m->on_cpu_reset)
+			m->on_cpu_reset(m->on_cpu_reset_ctx, cpu, "Triple fault");
+		machine_request_reset(m);
+		break;
+	case CPU_INIT: apic_reset(cpu->apic, true); break;
+	case CPU_FERR: board_ferr(m); break;
+	/* SMM changes this vCPU's view of memory alone, which mem/ sees by itself. */
+	case CPU_SMI_ENTERED:
+	case CPU_SMI_LEFT: break;
+	}
 }
 
 void machine_on_cpu_reset(struct machine *m, void (*reset)(void *ctx, struct cpu *cpu, const char *why), void *ctx)

@@ -9,6 +9,7 @@
 
 #include <assert.h>
 #include <poll.h>
+#include <string.h>
 #include <time.h>
 
 #include "exec/run.h"
@@ -96,8 +97,10 @@ void machine_pause(struct machine *m)
 void machine_resume(struct machine *m)
 {
 	/* A machine that has powered off or shut down has nothing to go on with until it is reset. */
-	if (m->stopped != STOP_POWERED_OFF && m->stopped != STOP_SHUTDOWN)
-		m->stopped = STOP_NONE;
+	if (m->stopped == STOP_POWERED_OFF || m->stopped == STOP_SHUTDOWN)
+		return;
+	m->stopped = STOP_NONE;
+	interp_resume(m->interp);
 }
 
 void machine_step(struct machine *m, unsigned cpu)
@@ -180,9 +183,21 @@ static void service(struct machine *m, vtime_t wait)
 		chardev_poll(m->chardev[i]);
 }
 
-/* Wakes a halted vCPU whose pins say so. */
+/* Has somebody written to the line that MONITOR armed? SDM vol. 2, "MWAIT". */
+static bool was_line_written(struct cpu *cpu)
+{
+	uint8_t line[sizeof(cpu->monitor_line)];
+
+	return !bus_read_bytes(cpu->bus, cpu->monitor, line, sizeof(line)) || memcmp(line, cpu->monitor_line, sizeof(line));
+}
+
+/* Wakes a vCPU that waits, when its pins or its monitored line say so. */
 static bool is_ready(struct cpu *cpu)
 {
+	if (likely(cpu->activity == ACTIVITY_ACTIVE))
+		return true;
+	if (cpu->activity == ACTIVITY_MWAIT && was_line_written(cpu))
+		cpu->activity = ACTIVITY_ACTIVE;
 	if (cpu->activity != ACTIVITY_ACTIVE && cpu->attention & ATTEND_PINS)
 		exec_attend(cpu);
 	return cpu->activity == ACTIVITY_ACTIVE;
