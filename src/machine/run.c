@@ -9,10 +9,10 @@
 
 #include <assert.h>
 #include <poll.h>
-#include <string.h>
 #include <time.h>
 
 #include "exec/run.h"
+#include "exec/system.h"
 #include "machine/machine.h"
 
 enum {
@@ -183,21 +183,13 @@ static void service(struct machine *m, vtime_t wait)
 		chardev_poll(m->chardev[i]);
 }
 
-/* Has somebody written to the line that MONITOR armed? SDM vol. 2, "MWAIT". */
-static bool was_line_written(struct cpu *cpu)
-{
-	uint8_t line[sizeof(cpu->monitor_line)];
-
-	return !bus_read_bytes(cpu->bus, cpu->monitor, line, sizeof(line)) || memcmp(line, cpu->monitor_line, sizeof(line));
-}
-
 /* Wakes a vCPU that waits, when its pins or its monitored line say so. */
 static bool is_ready(struct cpu *cpu)
 {
 	if (likely(cpu->activity == ACTIVITY_ACTIVE))
 		return true;
-	if (cpu->activity == ACTIVITY_MWAIT && was_line_written(cpu))
-		cpu->activity = ACTIVITY_ACTIVE;
+	if (cpu->activity == ACTIVITY_MWAIT && exec_mwait_ended(cpu))
+		return true;
 	if (cpu->activity != ACTIVITY_ACTIVE && cpu->attention & ATTEND_PINS)
 		exec_attend(cpu);
 	return cpu->activity == ACTIVITY_ACTIVE;
