@@ -66,7 +66,8 @@ enum attention {
 enum pin { PIN_INTR, PIN_NMI, PIN_SMI, PIN_INIT, PIN_SIPI, PIN_COUNT };
 
 /* What a vCPU tells the machine. */
-enum cpu_event { CPU_SHUTDOWN, CPU_SMI_ENTERED, CPU_SMI_LEFT, CPU_INIT /* INIT was taken: reset the APIC likewise */ };
+enum cpu_event { CPU_SHUTDOWN, CPU_SMI_ENTERED, CPU_SMI_LEFT, CPU_INIT /* INIT was taken: reset the APIC likewise */,
+		 CPU_FERR /* x87 exception with CR0.NE = 0: FERR#, IRQ 13 */ };
 
 /*
  * What holds for the instruction at hand (low nibble) and, armed by it for the one after (high nibble): blocking by STI and MOV SS; RFLAGS.RF was loaded
@@ -101,7 +102,8 @@ struct cpu {
 	uint64_t idle;		/* of them, ticks that passed without an instruction (RDTSC, PAUSE cost time) */
 	uint32_t mode;		/* key of decoded code: decode/mode.h; cpu_mode_changed() keeps it */
 	uint32_t attention;	/* enum attention */
-	struct block *block;	/* being run */
+	struct block *block;	/* being run, or the last one */
+	unsigned link;		/* engine: 1 + which of block's successors is wanted, 0 none */
 	const struct insn *insn;/* being executed, when a helper or a slow path runs */
 	uint64_t rip;		/* in a helper: RIP of the next instruction; outside the engine: of the instruction to run */
 	uint64_t insn_rip;	/* in a helper: RIP of the instruction being executed */
@@ -131,8 +133,11 @@ struct cpu {
 	uint64_t apic_base;	/* IA32_APIC_BASE */
 	uint64_t misc_enable, debugctl, feature_control, spec_ctrl, umwait_control;
 	uint32_t smbase;
-	uint64_t monitor;	/* physical address armed by MONITOR */
+	uint64_t monitor;	/* physical address of the 64-byte line armed by MONITOR */
+	uint8_t monitor_line[64]; /* what was in it then */
 	bool monitor_armed;
+	uint64_t mcg_status;
+	uint64_t random;	/* state of RDRAND and RDSEED */
 	struct fpu fpu;
 
 	/* Faults and pins: exec/event, apic/. */
