@@ -1,0 +1,277 @@
+/*
+ * Running a thunk: what must be enabled, where the operands are, memory, MXCSR, and the exceptions that follow.
+ *
+ * SDM vol. 2, "Exception Conditions"; vol. 1, "SIMD Floating-Point Exceptions", "Memory Alignment"; vol. 2, "Memory Fault Suppression". Order of faults:
+ * #UD, #NM, #MF, then those of the memory operand, then #XM. Nothing is changed before the last possible fault.
+ */
+#include <xmmintrin.h>
+#include "cpu/flags.h"
+#include "exec/host_private.h"
+
+#define XCR0_AVX    BITS(2, 1)
+#define XCR0_AVX512 (BITS(7, 5) | BITS(2, 1))
+
+static enum step gate_vex(struct cpu *cpu, uint64_t components)
+{
+	if (!(cpu->cr4 & CR4_OSXSAVE) || (cpu->fpu.xcr0 & components) != components || !cpu_protected(cpu) || cpu_v86(cpu))
+		return raise(cpu, VECTOR_UD);
+	return cpu->cr0 & CR0_TS ? raise(cpu, VECTOR_NM) : STEP_NEXT;
+}
+
+enum step host_gate(struct cpu *cpu, enum host_gate gate)
+{
+	switch (gate) {
+	case GATE_SSE:
+		if (unlikely((cpu->cr0 & CR0_EM) || !(cpu->cr4 & CR4_OSFXSR)))
+			return raise(cpu, VECTOR_UD);
+		break;
+	case GATE_MMX:
+		if (unlikely(cpu->cr0 & CR0_EM))
+			return raise(cpu, VECTOR_UD);
+		break;
+	case GATE_AVX: return gate_vex(cpu, XCR0_AVX);
+	case GATE_AVX512: return gate_vex(cpu, XCR0_AVX512);
+	case GATE_X87: return cpu->cr0 & (CR0_EM | CR0_TS) ? raise(cpu, VECTOR_NM) : STEP_NEXT;
+	}
+	return unlikely(cpu->cr0 & CR0_TS) ? raise(cpu, VECTOR_NM) : STEP_NEXT;
+}
+
+/*
+ * The FXSAVE image orders registers from the top of the stack, MMX registers are the physical ones. With TOP = 0 the two are the same.
+ */
+void host_enter_mmx(struct fpu *fpu)
+{
+	unsigned top = (unsigned)bits_get(x87_get(fpu, X87_FSW), 13, 11);
+	uint8_t old[8][16];
+
+	if (top) {
+		memcpy(old, fpu->x87 + X87_ST, sizeof(old));
+		for (unsigned i = 0; i < 8; i++)
+			memcpy(fpu->x87 + X87_ST + 16 * ((i + top) & 7), old[i], 16);
+		x87_set(fpu, X87_FSW, (uint16_t)(x87_get(fpu, X87_FSW) & ~FSW_TOP));
+	}
+	fpu->x87[X87_FTW] = 0xff;
+}
+
+static uint8_t *mmx_register(struct fpu *fpu, unsigned number)
+{
+	return fpu->x87 + X87_ST + 16 * (number & 7);
+}
+
+static inline void *register_at(struct cpu *cpu, enum host_operand kind, unsigned number)
+{
+	switch (kind) {
+	case HOST_VECTOR: return &cpu->fpu.v[number & 31];
+	case HOST_GPR: return &cpu->r[number & 15];
+	case HOST_MASK: return &cpu->fpu.k[number & 7];
+	case HOST_MMX: return mmx_register(&cpu->fpu, number);
+	default: return NULL;
+	}
+}
+
+static thunk_fn *thunk_of(const struct insn *insn, struct host_form *h)
+{
+	thunk_fn **slot = &h->thunk;
+
+	if (h->has_imm) {
+		if (unlikely(!h->by_imm))
+			h->by_imm = host_alloc(256 * sizeof(*h->by_imm));
+		slot = &h->by_imm[(uint8_t)insn->imm];
+	}
+	if (unlikely(!*slot))
+		*slot = host_make_thunk(insn, h);
+	return *slot;
+}
+
+/* Run under the guest's MXCSR; keep its flags. Host code wants its own control bits back, but does not mind flags. */
+static uint64_t run_floating(struct cpu *cpu, thunk_fn *thunk, void *reg, void *vvvv, void *mask, void *rm)
+{
+	uint32_t guest = cpu->fpu.mxcsr;
+	uint64_t result;
+
+	if (_mm_getcsr() != guest)
+		_mm_setcsr(guest);
+	result = thunk(reg, vvvv, mask, 0, rm, cpu);
+	if (unlikely(result & THUNK_FAULT)) {
+		cpu->fpu.mxcsr = (uint32_t)result & MXCSR_VALID;
+		return result;
+	}
+	cpu->fpu.mxcsr = _mm_getcsr();
+	if (unlikely((guest & ~0x3fu) != MXCSR_RESET))
+		_mm_setcsr(MXCSR_RESET);
+	return result;
+}
+
+static enum step simd_exception(struct cpu *cpu)
+{
+	return raise(cpu, cpu->cr4 & CR4_OSXMMEXCPT ? VECTOR_XM : VECTOR_UD);
+}
+
+static enum step execute(struct cpu *cpu, const struct insn *insn, struct host_form *h, void *rm)
+{
+	thunk_fn *thunk = thunk_of(insn, h);
+	void *reg, *vvvv = NULL, *mask = NULL;
+	uint64_t result;
+
+	if (unlikely(!thunk)) /* code memory is full: only a guest that tries millions of immediates gets here */
+		return raise(cpu, VECTOR_UD);
+	if (unlikely(h->mmx_state))
+		host_enter_mmx(&cpu->fpu);
+	reg = register_at(cpu, h->reg, insn->reg);
+	if (h->vvvv)
+		vvvv = register_at(cpu, h->vvvv, insn->vvvv);
+	if (h->gate == GATE_AVX512)
+		mask = &cpu->fpu.k[insn->evex & 7];
+	else if (h->fourth)
+		mask = &cpu->fpu.v[insn->imm >> 4 & (insn->form->encoding == ZYDIS_INSTRUCTION_ENCODING_VEX ? 15 : 31)];
+	result = h->floating ? run_floating(cpu, thunk, reg, vvvv, mask, rm) : thunk(reg, vvvv, mask, 0, rm, cpu);
+	if (unlikely(result & THUNK_FAULT))
+		return simd_exception(cpu);
+	if (h->writes_flags)
+		cc_set_exact(cpu, result);
+	if (h->mmx_written)
+		store_le(mmx_register(&cpu->fpu, h->mmx_written == 1 ? insn->reg : insn->rm) + 8, 2, 0xffff);
+	return STEP_NEXT;
+}
+
+/* The bits of the mask that count, one per element of the operation. */
+static uint64_t mask_of(const struct cpu *cpu, const struct insn *insn, const struct host_form *h)
+{
+	uint64_t mask = 0;
+
+	if (h->vmaskmov) {
+		const uint8_t *sign = cpu->fpu.v[insn->vvvv & 15].b;
+
+		for (unsigned i = 0; i < h->elements; i++)
+			mask |= (uint64_t)(sign[(i + 1) * h->element_bytes - 1] >> 7) << i;
+		return mask;
+	}
+	mask = insn->evex & 7 ? cpu->fpu.k[insn->evex & 7] : ~UINT64_C(0);
+	return h->mask_bits >= 64 ? mask : mask & (BIT(h->mask_bits) - 1);
+}
+
+/* Which elements of the memory operand are touched. */
+static uint64_t touched(const struct cpu *cpu, const struct insn *insn, const struct host_form *h)
+{
+	uint64_t mask, all = h->elements >= 64 ? ~UINT64_C(0) : BIT(h->elements) - 1, result = 0;
+
+	if (!h->suppress && !h->vmaskmov)
+		return all;
+	mask = mask_of(cpu, insn, h);
+	if (h->packed) {
+		unsigned count = (unsigned)__builtin_popcountll(mask);
+
+		return count >= 64 ? ~UINT64_C(0) : BIT(count) - 1;
+	}
+	for (unsigned i = 0; i < h->elements; i++) {
+		if (h->broadcast) { /* element i serves i, i + elements, i + 2 elements ... */
+			for (unsigned bit = i; bit < h->mask_bits; bit += h->elements)
+				result |= (mask >> bit & 1) << i;
+		} else { /* more memory elements than mask bits: several belong to one */
+			result |= (mask >> (i * h->mask_bits / h->elements) & 1) << i;
+		}
+	}
+	return result;
+}
+
+static bool element_linear(struct cpu *cpu, const struct insn *insn, const struct host_form *h, unsigned i, unsigned access, la_t *la)
+{
+	return operand_linear_at(cpu, insn, (uint64_t)i * h->element_bytes, h->element_bytes, access, la);
+}
+
+/* Element by element: masked-off ones must not fault. */
+static enum step run_elements(struct cpu *cpu, const struct insn *insn, struct host_form *h, uint64_t elements)
+{
+	uint8_t buffer[64] __attribute__((aligned(64))) = {0};
+	unsigned access = h->writes_memory ? ACCESS_WRITE : ACCESS_READ;
+	enum step step;
+	la_t la;
+
+	for (unsigned i = 0; i < h->elements; i++) {
+		if (!(elements >> i & 1))
+			continue;
+		if (element_linear(cpu, insn, h, i, access, &la))
+			return STEP_FAULT;
+		if (h->writes_memory ? mem_probe(cpu, la, h->element_bytes, ACCESS_WRITE) :
+				       mem_read_bytes(cpu, la, buffer + i * h->element_bytes, h->element_bytes, ACCESS_READ))
+			return STEP_FAULT;
+	}
+	if ((step = execute(cpu, insn, h, buffer)) != STEP_NEXT || !h->writes_memory)
+		return step;
+	for (unsigned i = 0; i < h->elements; i++)
+		if ((elements >> i & 1) && (element_linear(cpu, insn, h, i, access, &la) ||
+					    mem_write_bytes(cpu, la, buffer + i * h->element_bytes, h->element_bytes, ACCESS_WRITE)))
+			return STEP_FAULT; /* cannot be: probed above */
+	return STEP_NEXT;
+}
+
+/* Through a buffer: a device, a page boundary, a page with code or a breakpoint. */
+static COLD enum step run_slow(struct cpu *cpu, const struct insn *insn, struct host_form *h, la_t la)
+{
+	uint8_t buffer[64] __attribute__((aligned(64)));
+	uint64_t value = 0;
+	enum step step;
+
+	if (h->memory_bytes <= 8) { /* the size that devices and alignment checks see */
+		if (h->writes_memory) {
+			if (mem_probe(cpu, la, h->memory_bytes, ACCESS_WRITE))
+				return STEP_FAULT;
+		} else if (mem_read_slow(cpu, la, h->memory_bytes, &value, ACCESS_READ)) {
+			return STEP_FAULT;
+		}
+		store_le(buffer, 8, value);
+	} else if (h->writes_memory ? mem_probe(cpu, la, h->memory_bytes, ACCESS_WRITE) :
+				      mem_read_bytes(cpu, la, buffer, h->memory_bytes, ACCESS_READ)) {
+		return STEP_FAULT;
+	}
+	if ((step = execute(cpu, insn, h, buffer)) != STEP_NEXT || !h->writes_memory)
+		return step;
+	if (h->memory_bytes <= 8 ? mem_write_slow(cpu, la, h->memory_bytes, load_le(buffer, h->memory_bytes), ACCESS_WRITE) :
+				   mem_write_bytes(cpu, la, buffer, h->memory_bytes, ACCESS_WRITE))
+		return STEP_FAULT;
+	return STEP_NEXT;
+}
+
+static enum step run_memory(struct cpu *cpu, const struct insn *insn, struct host_form *h)
+{
+	unsigned access = h->writes_memory ? ACCESS_WRITE : ACCESS_READ;
+	bool masked = h->suppress || h->vmaskmov;
+	void *host;
+	la_t la;
+
+	if (unlikely(masked)) {
+		uint64_t elements = touched(cpu, insn, h);
+		uint64_t all = h->elements >= 64 ? ~UINT64_C(0) : BIT(h->elements) - 1;
+
+		if (elements != all) {
+			/* A direct hit cannot fault whatever the mask says; everything else goes by elements. */
+			if (insn->ea == EA_CHECKED || operand_linear(cpu, insn, h->memory_bytes, access, &la))
+				return run_elements(cpu, insn, h, elements);
+			if (h->aligned && elements && !is_aligned(la, h->memory_bytes))
+				return raise_gp0(cpu);
+			host = h->writes_memory ? tlb_write(cpu, la, h->memory_bytes) : tlb_read(cpu, la, h->memory_bytes);
+			return host ? execute(cpu, insn, h, host) : run_elements(cpu, insn, h, elements);
+		}
+	}
+	if (operand_linear(cpu, insn, h->memory_bytes, access, &la))
+		return STEP_FAULT;
+	if (h->aligned && unlikely(!is_aligned(la, h->memory_bytes)))
+		return raise_gp0(cpu);
+	host = h->writes_memory ? tlb_write(cpu, la, h->memory_bytes) : tlb_read(cpu, la, h->memory_bytes);
+	if (likely(host))
+		return execute(cpu, insn, h, host);
+	if (unlikely(h->memory_bytes > 8 && host_misaligned(cpu, la, h->memory_bytes)))
+		return host_alignment_fault(cpu, la, h->memory_bytes, access);
+	return run_slow(cpu, insn, h, la);
+}
+
+enum step host_run(struct cpu *cpu, const struct insn *insn)
+{
+	struct host_form *h = insn->form->host;
+
+	if (unlikely(host_gate(cpu, h->gate) != STEP_NEXT))
+		return STEP_FAULT;
+	if (unlikely(h->mmx_state) && host_x87_pending(cpu) != STEP_NEXT)
+		return STEP_FAULT;
+	return h->memory ? run_memory(cpu, insn, h) : execute(cpu, insn, h, register_at(cpu, h->rm, insn->rm));
+}
