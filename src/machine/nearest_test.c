@@ -48,7 +48,7 @@ static void items(void **unused)
 	assert_true(keyvals_bool(&kv, "other", &other, &error) && !other);
 	assert_null(keyvals_get(&kv, "absent"));
 	assert_false(keyvals_end(&kv, "-x", &error));
-	assert_string_equal(error.text, "-x has no property 'last'; the nearest known one is 'flag'");
+	assert_string_equal(error.text, "-x has no property 'last'; the nearest known one is 'first'");
 	assert_string_equal(keyvals_get(&kv, "last"), "x,y=z");
 	assert_true(keyvals_end(&kv, "-x", &error));
 	keyvals_free(&kv);
