@@ -190,7 +190,7 @@ def main():
     parser.add_argument("--compare", metavar="PEERS", help="comma-separated: qemu, bochs")
     parser.add_argument("--softvt", default="build/softvt", metavar="PATH")
     parser.add_argument("--cpu", help="CPU model for SoftVT and QEMU")
-    parser.add_argument("--bochs-cpu", default="corei7_skylake_x")
+    parser.add_argument("--bochs-cpu", default="tigerlake")
     parser.add_argument("--smp", type=int, default=1)
     parser.add_argument("--timeout", type=int, default=120, help="seconds per image and engine")
     parser.add_argument("--cache", metavar="DIR", help="keep the peers' reports here and use them while newer than the image")
