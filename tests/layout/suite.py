@@ -6,8 +6,8 @@ import sys
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 # Includes point one way: a folder may include those of the rows above, and of its own row those to its left.
-ROWS = ["spec base", "clock net bus cpu decode", "mem apic pci console firmware", "vmx vtd chipset storage i82576", "smm",
-        "exec", "interp jit", "machine", "debug", "tools"]
+ROWS = ["spec base", "clock net bus cpu decode", "mem apic pci console firmware", "vmx vtd chipset storage i82576 testdev",
+        "smm", "exec", "interp jit", "machine", "debug", "tools"]
 NEVER = {("jit", "interp")}  # the engines do not know each other
 ORDER = {folder: (row, column) for row, text in enumerate(ROWS) for column, folder in enumerate(text.split())}
 INCLUDE = re.compile(r'^\s*#\s*include\s+"(?:\.\./)*([^"/]+)/[^"]*"', re.M)
