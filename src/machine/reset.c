@@ -16,9 +16,7 @@ static void reset_cpus(struct machine *m)
 		cpu_reset(cpu, false);
 		apic_reset(cpu->apic, false);
 		cpu->pins = 0;
-		cpu->attention = 0;
-		/* SDM vol. 3, "MP Initialization Protocol Algorithm": all but the bootstrap processor wait for a startup IPI. */
-		cpu->activity = i == 0 ? ACTIVITY_ACTIVE : ACTIVITY_WAIT_SIPI;
+		cpu->attention = ATTEND_PINS;
 	}
 }
 
