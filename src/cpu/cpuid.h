@@ -58,6 +58,9 @@ void cpu_model_list(void (*line)(void *ctx, const char *text), void *ctx);
 /* CPUID as the guest sees it now. OSXSAVE, APIC id, XSAVE sizes depend on the vCPU's state; topology leaves on cpu->number and cpu->cpus. */
 void cpuid_get(const struct cpu *cpu, uint32_t leaf, uint32_t subleaf, uint32_t out[4] /* eax ebx ecx edx */);
 
+/* Family, model and stepping as CPUID.01H:EAX and EDX after reset show them. */
+uint32_t cpu_signature(const struct cpu_model *model);
+
 /* IA32_XSTATE layout: size and offset of a component in the standard format; 0 when not offered. */
 unsigned xstate_size(unsigned component);
 unsigned xstate_offset(unsigned component);

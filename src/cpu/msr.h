@@ -11,6 +11,24 @@ struct msr_ops {
 	bool (*write)(struct cpu *cpu, uint32_t index, uint64_t value);
 };
 
+/* MSR_EFER and so on, by the manual's names without IA32_. */
+enum {
+#define STORED(index, name, feature, member, bits, check) MSR_##name = index,
+#define FIXED(index, name, feature, value)		  MSR_##name = index,
+#define ACTIVE(first, last, name, feature, accessor)	  MSR_##name = first,
+#define OTHER(index, name)				  MSR_##name = index,
+#include "msrs.def"
+};
+
+#define MISC_ENABLE_FAST_STRINGS BIT(0)
+#define MISC_ENABLE_BTS_ABSENT	 BIT(11)
+#define MISC_ENABLE_PEBS_ABSENT	 BIT(12)
+#define MISC_ENABLE_MONITOR	 BIT(18)
+#define MISC_ENABLE_LIMIT_CPUID	 BIT(22)
+
+/* The time stamp counter now: 1 GHz of virtual time. */
+uint64_t cpu_tsc(const struct cpu *cpu);
+
 struct msr_table *msr_table_create(void);
 void msr_table_destroy(struct msr_table *table);
 /* Claim [first, last]. A later claim wins where ranges overlap. */

@@ -4,6 +4,7 @@
  * SDM vol. 3, "Processor Initialization" (the table of processor states following power-up, reset, or INIT). The local APIC resets by itself.
  */
 #include "cpu/flags.h"
+#include "cpu/msr.h"
 #include "decode/mode.h"
 
 #define APIC_BASE_BSP	 BIT(8)
@@ -64,19 +65,13 @@ static void reset_kept_by_init(struct cpu *cpu)
 	memset(cpu->mtrr_base, 0, sizeof(cpu->mtrr_base));
 	memset(cpu->mtrr_mask, 0, sizeof(cpu->mtrr_mask));
 	cpu->apic_base = 0xfee00000 | APIC_BASE_ENABLE | (cpu->number == 0 ? APIC_BASE_BSP : 0);
-	/* Fast strings; branch trace and precise event storage unavailable. */
-	cpu->misc_enable = BIT(0) | BIT(11) | BIT(12) | (model_has(cpu->model, FEATURE_MONITOR) ? BIT(18) : 0);
+	cpu->misc_enable = MISC_ENABLE_FAST_STRINGS | MISC_ENABLE_BTS_ABSENT | MISC_ENABLE_PEBS_ABSENT |
+			   (model_has(cpu->model, FEATURE_MONITOR) ? MISC_ENABLE_MONITOR : 0);
 	cpu->feature_control = 0;
 	cpu->spec_ctrl = 0;
 	cpu->umwait_control = 0;
+	cpu->mcg_status = 0;
 	cpu->smbase = 0x30000;
-}
-
-static uint32_t signature(const struct cpu_model *model)
-{
-	unsigned family = model->family < 15 ? model->family : 15;
-
-	return (model->family - family) << 20 | (model->model >> 4) << 16 | family << 8 | (model->model & 15) << 4 | model->stepping;
 }
 
 void cpu_reset(struct cpu *cpu, bool init)
@@ -85,7 +80,7 @@ void cpu_reset(struct cpu *cpu, bool init)
 	uint64_t caching = init ? cpu->cr0 & (CR0_CD | CR0_NW) : CR0_CD | CR0_NW;
 
 	memset(cpu->r, 0, sizeof(cpu->r));
-	cpu->r[RDX] = signature(cpu->model);
+	cpu->r[RDX] = cpu_signature(cpu->model);
 	cpu_set_rflags(cpu, 0);
 	cpu->rip = 0xfff0;
 	for (unsigned i = 0; i < SEG_COUNT; i++)
@@ -183,7 +178,10 @@ void cpu_state(struct cpu *cpu, struct state *state)
 	state_var(state, cpu->umwait_control);
 	state_var(state, cpu->smbase);
 	state_var(state, cpu->monitor);
+	state_var(state, cpu->monitor_line);
 	state_var(state, cpu->monitor_armed);
+	state_var(state, cpu->mcg_status);
+	state_var(state, cpu->random);
 	state_bytes(state, cpu->fpu.x87, 160);
 	state_var(state, cpu->fpu.v);
 	state_var(state, cpu->fpu.k);

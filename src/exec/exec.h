@@ -59,9 +59,19 @@ void descriptor_to_segment(const struct descriptor *descriptor, uint16_t selecto
 /* After anything that cpu->mode or the bank depends on changed: both lookups at once. */
 void exec_context_changed(struct cpu *cpu);
 
+/* far.c. Near branches: #GP(0) unless rip is inside CS, or canonical in 64-bit mode. Else cpu->rip = rip and STEP_LEAVE. */
+enum step branch_to(struct cpu *cpu, uint64_t rip);
+
+/* debug.c. IN and OUT, after the access: does an I/O breakpoint cover [port, port + size)? It becomes a trap after the instruction. */
+void debug_io(struct cpu *cpu, uint16_t port, unsigned size);
+
 /* task.c. SDM vol. 3, "Task Management". */
 enum task_switch { TASK_JMP, TASK_CALL, TASK_IRET, TASK_GATE };
-enum step task_switch(struct cpu *cpu, uint16_t selector, enum task_switch how, bool has_error, uint32_t error);
+/*
+ * Switch to the task of a TSS descriptor that the caller has checked (type, privilege, present). cpu->rip is saved in the old TSS. ext: bit 0 of error codes.
+ * After the point of no return, faults belong to the new task: STEP_FAULT then comes with rip and insn_rip of the new task.
+ */
+enum step task_switch(struct cpu *cpu, uint16_t selector, enum task_switch how, unsigned ext);
 
 /* Control registers: shared by MOV CR, LMSW, CLTS, RSM, task switch, and VMX. True: #GP(0) is right and nothing changed. */
 MUST_CHECK bool exec_write_cr0(struct cpu *cpu, uint64_t value);

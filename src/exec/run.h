@@ -19,6 +19,12 @@ static inline uint64_t run_elapsed(const struct cpu *cpu)
 	return (uint64_t)(cpu->turn - (cpu->budget + unexecuted));
 }
 
+/* Ticks of this turn that are left after the instruction being executed; not above 0 when the turn is used up. */
+static inline int64_t run_left(const struct cpu *cpu)
+{
+	return cpu->turn - (int64_t)run_elapsed(cpu) - 1;
+}
+
 /* Let virtual time pass without retiring instructions: what RDTSC and PAUSE cost, so that delay loops end. */
 static inline void run_idle(struct cpu *cpu, unsigned ticks)
 {

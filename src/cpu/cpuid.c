@@ -1,0 +1,230 @@
+/*
+ * What CPUID says: SDM vol. 2, "CPUID". Constants that describe no feature (caches, topology, frequencies) are here; features come from the model.
+ *
+ * One package, one thread per core. The time stamp counter and the local APIC's timer run at 1 GHz. Performance monitoring, PT, RDT and SGX leaves are
+ * 0: absent. There is no hypervisor leaf.
+ */
+#include "cpu/cpuid.h"
+#include "cpu/msr.h"
+
+const struct feature_info feature_info[FEATURE_COUNT] = {
+#define FEATURE(id, text, leaf_number, subleaf_number, register, bit_number, by)                                       \
+	[FEATURE_##id] = {.name = text, .leaf = leaf_number, .subleaf = subleaf_number, .reg = CPUID_##register, .bit = bit_number},
+#include "cpuid_features.def"
+#undef FEATURE
+};
+
+#define EXTENDED	 0x80000000u
+#define EXTENDED_MAX	 0x80000008u
+#define XSAVE_HEADER_END 576
+
+/* SDM vol. 1, "Organization of the XSAVE Area": the standard format. */
+static const struct {
+	uint16_t size, offset;
+} xstate[] = {[2] = {256, 576}, [5] = {64, 1088}, [6] = {512, 1152}, [7] = {1024, 1664}, [9] = {8, 2688}};
+
+unsigned xstate_size(unsigned component)
+{
+	return component < ARRAY_SIZE(xstate) ? xstate[component].size : 0;
+}
+
+unsigned xstate_offset(unsigned component)
+{
+	return component < ARRAY_SIZE(xstate) ? xstate[component].offset : 0;
+}
+
+static unsigned standard_size(uint64_t components)
+{
+	unsigned end = XSAVE_HEADER_END;
+
+	for (unsigned i = 2; i < ARRAY_SIZE(xstate); i++)
+		if (components >> i & 1 && xstate[i].offset + xstate[i].size > end)
+			end = xstate[i].offset + xstate[i].size;
+	return end;
+}
+
+static unsigned compacted_size(uint64_t components)
+{
+	unsigned end = XSAVE_HEADER_END;
+
+	for (unsigned i = 2; i < ARRAY_SIZE(xstate); i++)
+		if (components >> i & 1)
+			end += xstate[i].size;
+	return end;
+}
+
+uint32_t cpu_signature(const struct cpu_model *model)
+{
+	unsigned family = model->family < 15 ? model->family : 15;
+
+	return (model->family - family) << 20 | (model->model >> 4) << 16 | family << 8 | (model->model & 15) << 4 | model->stepping;
+}
+
+static void features(const struct cpu_model *model, uint32_t leaf, uint32_t subleaf, uint32_t out[4])
+{
+	for (unsigned i = 0; i < FEATURE_COUNT; i++)
+		if (feature_info[i].leaf == leaf && feature_info[i].subleaf == subleaf && model_has(model, (enum feature)i))
+			out[feature_info[i].reg] |= 1u << feature_info[i].bit;
+}
+
+static void set(uint32_t out[4], enum feature feature, bool value)
+{
+	uint32_t bit = 1u << feature_info[feature].bit;
+
+	out[feature_info[feature].reg] = value ? out[feature_info[feature].reg] | bit : out[feature_info[feature].reg] & ~bit;
+}
+
+static unsigned log2_up(unsigned n)
+{
+	return n > 1 ? 32 - (unsigned)__builtin_clz(n - 1) : 0;
+}
+
+static void leaf_1(const struct cpu *cpu, uint32_t out[4])
+{
+	const struct cpu_model *model = cpu->model;
+
+	out[CPUID_EAX] = cpu_signature(model);
+	out[CPUID_EBX] = (cpu->number & 0xff) << 24 | (cpu->cpus > 1 ? (uint32_t)min_u64(cpu->cpus, 255) << 16 : 0) | 64 / 8 << 8;
+	if (!(cpu->apic_base & BIT(11)))
+		set(out, FEATURE_APIC, false);
+	if (!(cpu->misc_enable & MISC_ENABLE_MONITOR))
+		set(out, FEATURE_MONITOR, false);
+	set(out, FEATURE_OSXSAVE, cpu->cr4 & CR4_OSXSAVE);
+	set(out, FEATURE_HTT, cpu->cpus > 1);
+}
+
+/* Deterministic cache parameters. */
+static void leaf_4(const struct cpu *cpu, uint32_t subleaf, uint32_t out[4])
+{
+	static const struct {
+		uint8_t type, level;
+		uint16_t ways, sets;
+	} cache[] = {
+		{1, 1, 8, 64},	   /* 32 KiB data */
+		{2, 1, 8, 64},	   /* 32 KiB instructions */
+		{3, 2, 16, 1024},  /* 1 MiB */
+		{3, 3, 16, 16384}, /* 16 MiB, shared */
+	};
+	uint32_t ids = (1u << log2_up(cpu->cpus)) - 1;
+
+	if (subleaf >= ARRAY_SIZE(cache))
+		return;
+	out[CPUID_EAX] = cache[subleaf].type | cache[subleaf].level << 5 | 1 << 8 /* self-initializing */ |
+			 (cache[subleaf].level == 3 ? (uint32_t)min_u64(ids, 0xfff) << 14 : 0) | (uint32_t)min_u64(ids, 63) << 26;
+	out[CPUID_EBX] = (cache[subleaf].ways - 1u) << 22 | (64 - 1);
+	out[CPUID_ECX] = cache[subleaf].sets - 1u;
+}
+
+/* Extended topology, also leaf 1FH: threads, then cores. */
+static void leaf_b(const struct cpu *cpu, uint32_t subleaf, uint32_t out[4])
+{
+	out[CPUID_ECX] = subleaf & 0xff;
+	out[CPUID_EDX] = cpu->number;
+	if (subleaf == 0) {
+		out[CPUID_EBX] = 1;
+		out[CPUID_ECX] |= 1 << 8;
+	} else if (subleaf == 1) {
+		out[CPUID_EAX] = log2_up(cpu->cpus);
+		out[CPUID_EBX] = cpu->cpus;
+		out[CPUID_ECX] |= 2 << 8;
+	}
+}
+
+static void leaf_d(const struct cpu *cpu, uint32_t subleaf, uint32_t out[4])
+{
+	const struct cpu_model *model = cpu->model;
+
+	if (!model_has(model, FEATURE_XSAVE))
+		return;
+	if (subleaf == 0) {
+		out[CPUID_EAX] = (uint32_t)model->xcr0_allowed;
+		out[CPUID_EBX] = standard_size(cpu->fpu.xcr0);
+		out[CPUID_ECX] = standard_size(model->xcr0_allowed);
+		out[CPUID_EDX] = model->xcr0_allowed >> 32;
+	} else if (subleaf == 1) {
+		if (model_has(model, FEATURE_XSAVEC) || model_has(model, FEATURE_XSAVES))
+			out[CPUID_EBX] = compacted_size(cpu->fpu.xcr0 | cpu->fpu.xss);
+		out[CPUID_ECX] = (uint32_t)model->xss_allowed;
+		out[CPUID_EDX] = model->xss_allowed >> 32;
+	} else if (subleaf < 64 && (model->xcr0_allowed | model->xss_allowed) >> subleaf & 1) {
+		out[CPUID_EAX] = xstate_size(subleaf);
+		out[CPUID_EBX] = model->xss_allowed >> subleaf & 1 ? 0 : xstate_offset(subleaf);
+		out[CPUID_ECX] = model->xss_allowed >> subleaf & 1;
+	}
+}
+
+static void basic(const struct cpu *cpu, uint32_t leaf, uint32_t subleaf, uint32_t out[4])
+{
+	const struct cpu_model *model = cpu->model;
+
+	switch (leaf) {
+	case 0:
+		out[CPUID_EAX] = cpu->misc_enable & MISC_ENABLE_LIMIT_CPUID ? 2 : model->max_leaf;
+		memcpy(&out[CPUID_EBX], "Genu", 4);
+		memcpy(&out[CPUID_EDX], "ineI", 4);
+		memcpy(&out[CPUID_ECX], "ntel", 4);
+		break;
+	case 1: leaf_1(cpu, out); break;
+	case 2: /* TLBs; FFH: caches are in leaf 4 */
+		out[CPUID_EAX] = 0x76036301;
+		out[CPUID_EBX] = 0x00f0b5ff;
+		out[CPUID_EDX] = 0x00c30000;
+		break;
+	case 4: leaf_4(cpu, subleaf, out); break;
+	case 5: /* MONITOR lines of 64 bytes; no extensions, so MWAIT has C1 alone */
+		if (model_has(model, FEATURE_MONITOR))
+			out[CPUID_EAX] = out[CPUID_EBX] = 64;
+		break;
+	case 7:
+		if (subleaf == 0) {
+			set(out, FEATURE_OSPKE, cpu->cr4 & CR4_PKE);
+			out[CPUID_EAX] = model_has(model, FEATURE_AVX_VNNI) || model_has(model, FEATURE_AVX512_BF16) ||
+					 model_has(model, FEATURE_FZRM);
+		}
+		break;
+	case 0xb:
+	case 0x1f: leaf_b(cpu, subleaf, out); break;
+	case 0xd: leaf_d(cpu, subleaf, out); break;
+	case 0x15: /* TSC = crystal * EBX / EAX; the crystal also drives the local APIC's timer */
+		out[CPUID_EAX] = out[CPUID_EBX] = 1;
+		out[CPUID_ECX] = 1000000000;
+		break;
+	case 0x16: /* MHz: base, most, bus */
+		out[CPUID_EAX] = out[CPUID_EBX] = 1000;
+		out[CPUID_ECX] = 100;
+		break;
+	}
+}
+
+static void extended(const struct cpu *cpu, uint32_t leaf, uint32_t out[4])
+{
+	const struct cpu_model *model = cpu->model;
+
+	switch (leaf) {
+	case EXTENDED: out[CPUID_EAX] = EXTENDED_MAX; break;
+	case EXTENDED + 1: /* SYSCALL shows in 64-bit mode alone */
+		if (!cpu_64bit(cpu))
+			set(out, FEATURE_SYSCALL, false);
+		break;
+	case EXTENDED + 2:
+	case EXTENDED + 3:
+	case EXTENDED + 4: memcpy(out, model->brand + 16 * (leaf - EXTENDED - 2), 16); break;
+	case EXTENDED + 6: /* L2: KiB, 16 ways, 64-byte lines */
+		out[CPUID_ECX] = 1024 << 16 | 8 << 12 | 64;
+		break;
+	case EXTENDED + 8: out[CPUID_EAX] = model->linear_bits << 8 | model->physical_bits; break;
+	}
+}
+
+void cpuid_get(const struct cpu *cpu, uint32_t leaf, uint32_t subleaf, uint32_t out[4])
+{
+	memset(out, 0, 4 * sizeof(out[0]));
+	/* Beyond the last leaf: what the highest basic leaf says. */
+	if (leaf >= EXTENDED ? leaf > EXTENDED_MAX : leaf > cpu->model->max_leaf)
+		leaf = cpu->model->max_leaf;
+	features(cpu->model, leaf, leaf == 7 || leaf == 0xd ? subleaf : 0, out);
+	if (leaf >= EXTENDED)
+		extended(cpu, leaf, out);
+	else
+		basic(cpu, leaf, subleaf, out);
+}
