@@ -15,8 +15,6 @@
 exec_fn *exec_lookup(struct form *form);
 /* Does the model have the instruction? When not, an engine binds it to exec_undefined. Depends on nothing that changes. */
 bool exec_offered(const struct cpu_model *model, const struct form *form);
-/* May the form have a LOCK prefix? When not, LOCK makes it #UD. */
-bool exec_lock_allowed(const struct form *form);
 
 /* Exceptions as values: fill cpu->fault, return STEP_FAULT. */
 enum step raise(struct cpu *cpu, enum vector vector);			   /* no error code */

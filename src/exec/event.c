@@ -1,0 +1,527 @@
+/*
+ * Everything that goes through the IDT, and what happens between instructions.
+ *
+ * SDM vol. 3, "Interrupt and Exception Handling", "Interrupt 8 -- Double Fault Exception", "Interrupt and Exception Handling in Virtual-8086 Mode"; vol. 2,
+ * "INT n/INTO/INT3/INT1", whose order of checks is kept.
+ */
+#include "exec/debug.h"
+#include "exec/protect.h"
+#include "exec/run.h"
+#include "smm/smm.h"
+
+static enum step fault_with(struct cpu *cpu, enum vector vector, bool has_error, uint32_t error)
+{
+	cpu->fault = (struct fault){
+		.kind = FAULT_EXCEPTION,
+		.vector = (uint8_t)vector,
+		.has_error = has_error,
+		.error = error,
+	};
+	return STEP_FAULT;
+}
+
+enum step raise(struct cpu *cpu, enum vector vector)
+{
+	return fault_with(cpu, vector, false, 0);
+}
+
+enum step raise_error(struct cpu *cpu, enum vector vector, uint32_t error)
+{
+	return fault_with(cpu, vector, true, error);
+}
+
+enum step exec_undefined(struct cpu *cpu, const struct insn *insn)
+{
+	return raise(cpu, VECTOR_UD);
+}
+
+/* INT n, INT3 and INTO: the gate's DPL counts, and error codes have EXT clear. INT1 is treated like a hardware event. */
+static bool is_software(const struct event *event)
+{
+	return event->type == EVENT_INT || event->type == EVENT_INT3;
+}
+
+/*
+ * RFLAGS as pushed. RF is set for faults, but not for traps, interrupts and instruction breakpoints: SDM vol. 3, "Instruction-Breakpoint Exception
+ * Condition". (exec_fault() sets RF itself for #DB of a debug-register access.)
+ */
+static uint64_t pushed_flags(const struct cpu *cpu, const struct event *event)
+{
+	uint64_t flags = cpu_rflags(cpu);
+
+	if (event->type == EVENT_EXCEPTION && event->vector != VECTOR_DB && event->vector != VECTOR_DF && event->vector != VECTOR_MC)
+		flags |= RFLAGS_RF;
+	return flags;
+}
+
+static void handler_begins(struct cpu *cpu, uint64_t rip, uint64_t flags_cleared)
+{
+	cpu->rip = rip;
+	cpu->rflags &= ~(flags_cleared | RFLAGS_TF | RFLAGS_RF);
+	cpu->shadow = 0;
+	cpu->activity = ACTIVITY_ACTIVE;
+	exec_context_changed(cpu);
+	exec_recheck_events(cpu);
+}
+
+/* Real mode; and V86 for INT n that the redirection bit map gives to the 8086 program, whose table is at linear address 0. */
+static enum step deliver_8086(struct cpu *cpu, const struct event *event, uint64_t table, uint64_t flags, uint64_t interrupt_flag)
+{
+	uint64_t frame[] = {flags, cpu->seg[CS].selector, cpu->rip};
+	struct stack stack = stack_current(cpu);
+	uint32_t entry;
+	enum step step;
+
+	if (mem_read32(cpu, (uint32_t)(table + event->vector * 4u), &entry))
+		return STEP_FAULT;
+	if ((step = stack_push_frame(cpu, &stack, 2, frame, ARRAY_SIZE(frame), 0)))
+		return step;
+	cpu->r[RSP] = stack.sp;
+	segment_load_real(cpu, CS, (uint16_t)(entry >> 16));
+	handler_begins(cpu, (uint16_t)entry, interrupt_flag | RFLAGS_AC);
+	return STEP_LEAVE;
+}
+
+static enum step deliver_real(struct cpu *cpu, const struct event *event, unsigned ext)
+{
+	if (event->vector * 4u + 3 > cpu->idtr.limit)
+		return raise_error(cpu, VECTOR_GP, event->vector * 8u + 2 + ext);
+	return deliver_8086(cpu, event, cpu->idtr.base, pushed_flags(cpu, event), RFLAGS_IF);
+}
+
+/* INT n in V86 mode: SDM vol. 3, "Class 3 -- Software Interrupt Handling in Virtual-8086 Mode", methods 1 to 6. */
+static enum step deliver_v86_int(struct cpu *cpu, const struct event *event, bool *redirected)
+{
+	const struct segment *tr = &cpu->seg[TR];
+	uint64_t flags = cpu_rflags(cpu);
+	bool redirect = false;
+	uint16_t map;
+	uint8_t bits;
+
+	*redirected = false;
+	if (cpu->cr4 & CR4_VME) {
+		if (!(tr->ar & TYPE_32) || tr->limit < 0x67)
+			return raise_gp0(cpu);
+		if (mem_sys_read16(cpu, (uint32_t)(tr->base + 0x66), &map))
+			return STEP_FAULT;
+		/* The 32 bytes of the bit map end where the I/O permission bit map begins. */
+		if (map < 32 || map - 32u + event->vector / 8u > tr->limit)
+			return raise_gp0(cpu);
+		if (mem_sys_read8(cpu, (uint32_t)(tr->base + map - 32 + event->vector / 8u), &bits))
+			return STEP_FAULT;
+		redirect = !(bits >> event->vector % 8 & 1);
+	}
+	if (!redirect)
+		return cpu_iopl(cpu) < 3 ? raise_gp0(cpu) : STEP_NEXT;
+	*redirected = true;
+	if (cpu_iopl(cpu) == 3)
+		return deliver_8086(cpu, event, 0, flags, RFLAGS_IF);
+	flags = (flags & ~RFLAGS_IF) | RFLAGS_IOPL | (flags & RFLAGS_VIF ? RFLAGS_IF : 0);
+	return deliver_8086(cpu, event, 0, flags, RFLAGS_VIF);
+}
+
+static enum step deliver_to_task(struct cpu *cpu, const struct event *event, uint16_t selector, unsigned ext)
+{
+	struct descriptor d;
+	enum step step;
+	int type;
+
+	if (selector & 4)
+		return raise_error(cpu, VECTOR_GP, (selector & 0xfffc) | ext);
+	if ((step = descriptor_get(cpu, selector, VECTOR_GP, ext, &d)))
+		return step;
+	type = ar_system_type(descriptor_ar(&d));
+	if (type != TYPE_TSS && type != TYPE_TSS16)
+		return raise_error(cpu, VECTOR_GP, (selector & 0xfffc) | ext);
+	if (!(descriptor_ar(&d) & AR_P))
+		return raise_error(cpu, VECTOR_NP, (selector & 0xfffc) | ext);
+	cpu->rflags |= pushed_flags(cpu, event) & RFLAGS_RF; /* saved in the old TSS */
+	if ((step = task_switch(cpu, selector, TASK_GATE, ext)) == STEP_FAULT)
+		return step;
+	if (event->has_error) {
+		struct stack stack = stack_current(cpu);
+		uint64_t error = event->error;
+
+		if ((step = stack_push_frame(cpu, &stack, type & TYPE_32 ? 4 : 2, &error, 1, ext)))
+			return step;
+		cpu->r[RSP] = stack.sp;
+	}
+	return STEP_LEAVE;
+}
+
+/* Protected mode without long mode, and V86 mode. */
+static enum step deliver_protected(struct cpu *cpu, const struct event *event, unsigned ext)
+{
+	uint32_t error = event->vector * 8u + 2 + ext, offset, ar, stack_error = ext;
+	struct stack stack = stack_current(cpu);
+	bool from_v86 = cpu_v86(cpu);
+	uint64_t gate, frame[10];
+	unsigned count = 0, type, size, new_cpl;
+	uint16_t selector;
+	struct descriptor d;
+	enum step step;
+
+	if (event->vector * 8u + 7 > cpu->idtr.limit)
+		return raise_error(cpu, VECTOR_GP, error);
+	if (mem_sys_read64(cpu, (uint32_t)(cpu->idtr.base + event->vector * 8u), &gate))
+		return STEP_FAULT;
+	type = (unsigned)bits_get(gate, 44, 40); /* with the S bit, which must be 0 */
+	if (type != TYPE_TASK_GATE && type != TYPE_INTERRUPT16 && type != TYPE_TRAP16 && type != TYPE_INTERRUPT && type != TYPE_TRAP)
+		return raise_error(cpu, VECTOR_GP, error);
+	if (is_software(event) && bits_get(gate, 46, 45) < cpu->cpl)
+		return raise_error(cpu, VECTOR_GP, error);
+	if (!(gate & BIT(47)))
+		return raise_error(cpu, VECTOR_NP, error);
+	selector = (uint16_t)(gate >> 16);
+	if (type == TYPE_TASK_GATE)
+		return deliver_to_task(cpu, event, selector, ext);
+
+	size = type & TYPE_32 ? 4 : 2;
+	offset = (uint32_t)(bits_get(gate, 15, 0) | (size == 4 ? bits_get(gate, 63, 48) << 16 : 0));
+	if ((step = descriptor_get(cpu, selector, VECTOR_GP, ext, &d)))
+		return step;
+	ar = descriptor_ar(&d);
+	if (!ar_is_code(ar) || ar_dpl(ar) > cpu->cpl)
+		return raise_error(cpu, VECTOR_GP, (selector & 0xfffc) | ext);
+	if (!(ar & AR_P))
+		return raise_error(cpu, VECTOR_NP, (selector & 0xfffc) | ext);
+	new_cpl = ar_is_conforming(ar) ? cpu->cpl : ar_dpl(ar);
+	if (from_v86 && new_cpl != 0)
+		return raise_error(cpu, VECTOR_GP, (selector & 0xfffc) | ext);
+
+	if (new_cpl < cpu->cpl) {
+		uint16_t ss;
+
+		if ((step = stack_from_tss(cpu, new_cpl, ext, &ss, &stack.sp)) ||
+		    (step = segment_check_stack(cpu, ss, new_cpl, VECTOR_TS, ext, &stack.ss)))
+			return step;
+		stack.cpl = (uint8_t)new_cpl;
+		stack_error = (ss & 0xfffc) | ext;
+		if (from_v86) {
+			frame[count++] = cpu->seg[GS].selector;
+			frame[count++] = cpu->seg[FS].selector;
+			frame[count++] = cpu->seg[DS].selector;
+			frame[count++] = cpu->seg[ES].selector;
+		}
+		frame[count++] = cpu->seg[SS].selector;
+		frame[count++] = cpu->r[RSP];
+	}
+	frame[count++] = pushed_flags(cpu, event);
+	frame[count++] = cpu->seg[CS].selector;
+	frame[count++] = cpu->rip;
+	if (event->has_error)
+		frame[count++] = event->error;
+	if ((step = stack_room(cpu, &stack, size, count, stack_error)) ||
+	    (step = code_check_rip(cpu, ar, descriptor_limit(&d), offset, ext)) || (step = descriptor_accessed(cpu, &d)) ||
+	    (step = stack_push_frame(cpu, &stack, size, frame, count, stack_error)))
+		return step;
+
+	/* Nothing can fault any more. */
+	if (from_v86) {
+		static const enum segment_number data[] = {ES, DS, FS, GS};
+
+		for (unsigned i = 0; i < ARRAY_SIZE(data); i++)
+			cpu->seg[data[i]] = segment_null(0);
+	}
+	cpu->seg[SS] = stack.ss;
+	cpu->r[RSP] = stack.sp;
+	cpu->cpl = (uint8_t)new_cpl;
+	descriptor_to_segment(&d, (uint16_t)((selector & ~3u) | new_cpl), &cpu->seg[CS]);
+	handler_begins(cpu, offset, RFLAGS_NT | RFLAGS_VM | (type & 1 ? 0 : RFLAGS_IF));
+	return STEP_LEAVE;
+}
+
+/* SDM vol. 3, "Exception and Interrupt Handling in 64-bit Mode". */
+static enum step deliver_long(struct cpu *cpu, const struct event *event, unsigned ext)
+{
+	uint32_t error = event->vector * 8u + 2 + ext, ar;
+	struct stack stack = stack_current(cpu);
+	uint64_t gate[2], offset, frame[6];
+	unsigned count = 0, type, ist, new_cpl;
+	uint16_t selector;
+	struct descriptor d;
+	enum step step;
+
+	if (event->vector * 16u + 15 > cpu->idtr.limit)
+		return raise_error(cpu, VECTOR_GP, error);
+	if (mem_read_bytes(cpu, cpu->idtr.base + event->vector * 16u, gate, 16, ACCESS_READ | ACCESS_SYSTEM))
+		return STEP_FAULT;
+	type = (unsigned)bits_get(gate[0], 44, 40);
+	if (type != TYPE_INTERRUPT && type != TYPE_TRAP)
+		return raise_error(cpu, VECTOR_GP, error);
+	if (is_software(event) && bits_get(gate[0], 46, 45) < cpu->cpl)
+		return raise_error(cpu, VECTOR_GP, error);
+	if (!(gate[0] & BIT(47)))
+		return raise_error(cpu, VECTOR_NP, error);
+	selector = (uint16_t)(gate[0] >> 16);
+	offset = bits_get(gate[0], 15, 0) | bits_get(gate[0], 63, 48) << 16 | gate[1] << 32;
+	ist = (unsigned)bits_get(gate[0], 34, 32);
+	if ((step = descriptor_get(cpu, selector, VECTOR_GP, ext, &d)))
+		return step;
+	ar = descriptor_ar(&d);
+	if (!ar_is_code(ar) || ar_dpl(ar) > cpu->cpl || (ar & (AR_L | AR_DB)) != AR_L)
+		return raise_error(cpu, VECTOR_GP, (selector & 0xfffc) | ext);
+	if (!(ar & AR_P))
+		return raise_error(cpu, VECTOR_NP, (selector & 0xfffc) | ext);
+	new_cpl = ar_is_conforming(ar) ? cpu->cpl : ar_dpl(ar);
+	if ((ist || new_cpl < cpu->cpl) && (step = stack_from_tss64(cpu, new_cpl, ist, ext, &stack.sp)))
+		return step;
+	stack.sp &= ~UINT64_C(15);
+	stack.cpl = (uint8_t)new_cpl;
+	stack.wide = true;
+
+	frame[count++] = cpu->seg[SS].selector;
+	frame[count++] = cpu->r[RSP];
+	frame[count++] = pushed_flags(cpu, event);
+	frame[count++] = cpu->seg[CS].selector;
+	frame[count++] = cpu->rip;
+	if (event->has_error)
+		frame[count++] = event->error;
+	if ((step = stack_room(cpu, &stack, 8, count, ext)) || (step = code_check_rip(cpu, ar, 0, offset, ext)) ||
+	    (step = descriptor_accessed(cpu, &d)) || (step = stack_push_frame(cpu, &stack, 8, frame, count, ext)))
+		return step;
+
+	if (new_cpl < cpu->cpl)
+		cpu->seg[SS] = segment_null(new_cpl);
+	cpu->r[RSP] = stack.sp;
+	cpu->cpl = (uint8_t)new_cpl;
+	descriptor_to_segment(&d, (uint16_t)((selector & ~3u) | new_cpl), &cpu->seg[CS]);
+	handler_begins(cpu, offset, RFLAGS_NT | RFLAGS_VM | (type & 1 ? 0 : RFLAGS_IF));
+	return STEP_LEAVE;
+}
+
+enum step event_deliver(struct cpu *cpu, const struct event *event)
+{
+	unsigned ext = is_software(event) ? 0 : 1;
+	bool redirected;
+	enum step step;
+
+	if (log_on(cpu->log, LOG_INT))
+		log_line(cpu->log, LOG_INT, "cpu %u: vector %02x type %u error %04x at %04x:%016llx rsp %016llx cpl %u cr2 %016llx",
+			 cpu->number, event->vector, event->type, event->has_error ? event->error : 0, cpu->seg[CS].selector,
+			 (unsigned long long)cpu->rip, (unsigned long long)cpu->r[RSP], cpu->cpl, (unsigned long long)cpu->cr2);
+	if (!cpu_protected(cpu))
+		return deliver_real(cpu, event, ext);
+	if (cpu_long_mode(cpu))
+		return deliver_long(cpu, event, ext);
+	if (cpu_v86(cpu) && event->type == EVENT_INT) {
+		step = deliver_v86_int(cpu, event, &redirected);
+		if (step || redirected)
+			return step;
+	}
+	return deliver_protected(cpu, event, ext);
+}
+
+/* Faults. */
+
+enum fault_class { BENIGN, CONTRIBUTORY, PAGE_FAULT, DOUBLE_FAULT };
+
+static enum fault_class class_of(unsigned vector)
+{
+	switch (vector) {
+	case VECTOR_DE:
+	case VECTOR_TS:
+	case VECTOR_NP:
+	case VECTOR_SS:
+	case VECTOR_GP:
+	case VECTOR_CP: return CONTRIBUTORY;
+	case VECTOR_PF:
+	case VECTOR_VE: return PAGE_FAULT;
+	case VECTOR_DF: return DOUBLE_FAULT;
+	default: return BENIGN;
+	}
+}
+
+COLD void exec_shutdown(struct cpu *cpu, const char *why)
+{
+	if (log_on(cpu->log, LOG_CPU_RESET))
+		log_line(cpu->log, LOG_CPU_RESET, "cpu %u: shutdown: %s at %04x:%016llx cr0 %llx cr3 %llx cr4 %llx", cpu->number, why,
+			 cpu->seg[CS].selector, (unsigned long long)cpu->rip, (unsigned long long)cpu->cr0,
+			 (unsigned long long)cpu->cr3, (unsigned long long)cpu->cr4);
+	cpu->activity = ACTIVITY_SHUTDOWN;
+	cpu->shadow = 0;
+	if (cpu->event)
+		cpu->event(cpu, CPU_SHUTDOWN);
+}
+
+void exec_fault(struct cpu *cpu)
+{
+	struct fault fault = cpu->fault;
+
+	cpu->pending_debug = 0; /* traps of an instruction that did not complete */
+	for (;;) {
+		struct event event = {
+			.type = EVENT_EXCEPTION,
+			.vector = fault.vector,
+			.has_error = fault.has_error,
+			.error = fault.error,
+		};
+		enum fault_class first = class_of(fault.vector), second;
+
+		if (fault.vector == VECTOR_PF)
+			cpu->cr2 = fault.address;
+		if (fault.vector == VECTOR_DB) {
+			if (fault.dr6 & DR6_BD)
+				cpu->rflags |= RFLAGS_RF;
+			debug_reported(cpu, fault.dr6);
+		}
+		cpu->exceptions++;
+		if (event_deliver(cpu, &event) != STEP_FAULT)
+			return;
+
+		/* "Conditions for Generating a Double Fault": what is not in the table is handled one after the other. */
+		second = class_of(cpu->fault.vector);
+		if (first == DOUBLE_FAULT && second != BENIGN) {
+			exec_shutdown(cpu, "triple fault");
+			return;
+		}
+		if ((first == CONTRIBUTORY && second == CONTRIBUTORY) || (first == PAGE_FAULT && second != BENIGN))
+			raise_error(cpu, VECTOR_DF, 0);
+		fault = cpu->fault;
+	}
+}
+
+/* Between instructions. */
+
+static void deliver_or_fault(struct cpu *cpu, enum event_type type, uint8_t vector)
+{
+	struct event event = {.type = type, .vector = vector};
+
+	cpu->activity = ACTIVITY_ACTIVE;
+	if (event_deliver(cpu, &event) == STEP_FAULT)
+		exec_fault(cpu);
+}
+
+static void take_init(struct cpu *cpu)
+{
+	cpu->pins &= ~BIT(PIN_INIT);
+	cpu_reset(cpu, true);
+	mem_flush_all(cpu);
+	mem_context_changed(cpu);
+	if (cpu->event)
+		cpu->event(cpu, CPU_INIT);
+}
+
+static void take_sipi(struct cpu *cpu)
+{
+	cpu->pins &= ~BIT(PIN_SIPI);
+	if (cpu->activity != ACTIVITY_WAIT_SIPI)
+		return;
+	cpu->seg[CS].selector = (uint16_t)(cpu->sipi_vector << 8);
+	cpu->seg[CS].base = (uint64_t)cpu->sipi_vector << 12;
+	cpu->rip = 0;
+	cpu->activity = ACTIVITY_ACTIVE;
+	exec_context_changed(cpu);
+}
+
+static void take_smi(struct cpu *cpu)
+{
+	cpu->pins &= ~BIT(PIN_SMI);
+	if (!smm_enter(cpu)) {
+		exec_shutdown(cpu, "SMRAM is not memory");
+		return;
+	}
+	if (cpu->event)
+		cpu->event(cpu, CPU_SMI_ENTERED);
+}
+
+/* The pins that this vCPU would act on now. */
+static unsigned open_pins(const struct cpu *cpu)
+{
+	bool blocked = cpu->shadow & (SHADOW_STI | SHADOW_MOV_SS);
+	unsigned pins = cpu->pins;
+
+	if (cpu->in_smm)
+		pins &= ~(BIT(PIN_SMI) | BIT(PIN_INIT));
+	if (blocked)
+		pins &= ~BIT(PIN_SMI); /* a processor may let it wait for one instruction; so RSM need not restore blocking */
+	if (cpu->nmi_blocked || (cpu->shadow & SHADOW_MOV_SS))
+		pins &= ~BIT(PIN_NMI);
+	if (cpu->activity != ACTIVITY_MWAIT && (blocked || !(cpu->rflags & RFLAGS_IF)))
+		pins &= ~BIT(PIN_INTR);
+	if (cpu->activity == ACTIVITY_WAIT_SIPI)
+		pins &= BIT(PIN_INIT) | BIT(PIN_SIPI);
+	if (cpu->activity == ACTIVITY_SHUTDOWN)
+		pins &= BIT(PIN_INIT) | BIT(PIN_SMI) | BIT(PIN_NMI);
+	return pins;
+}
+
+/* One event, the most urgent: SDM vol. 3, "Priority Among Concurrent Events". */
+static void deliver_pending(struct cpu *cpu)
+{
+	unsigned pins = open_pins(cpu);
+	int vector;
+
+	if (pins & BIT(PIN_SMI)) {
+		take_smi(cpu);
+	} else if (pins & BIT(PIN_INIT)) {
+		take_init(cpu);
+	} else if (pins & BIT(PIN_SIPI)) {
+		take_sipi(cpu);
+	} else if (cpu->pending_debug && !(cpu->shadow & SHADOW_MOV_SS) && cpu->activity != ACTIVITY_WAIT_SIPI &&
+		   cpu->activity != ACTIVITY_SHUTDOWN) {
+		raise(cpu, VECTOR_DB);
+		cpu->fault.dr6 = cpu->pending_debug;
+		cpu->activity = ACTIVITY_ACTIVE;
+		exec_fault(cpu);
+	} else if (pins & BIT(PIN_NMI)) {
+		cpu->pins &= ~BIT(PIN_NMI);
+		cpu->nmi_blocked = true;
+		deliver_or_fault(cpu, EVENT_NMI, VECTOR_NMI);
+	} else if (pins & BIT(PIN_INTR)) {
+		/* MWAIT ends with an interrupt even when IF masks it, which a processor may do for any reason. */
+		cpu->activity = ACTIVITY_ACTIVE;
+		if (!(cpu->rflags & RFLAGS_IF) || (cpu->shadow & (SHADOW_STI | SHADOW_MOV_SS)))
+			return;
+		vector = cpu->acknowledge(cpu);
+		if (vector < 0)
+			return;
+		cpu->interrupts++;
+		deliver_or_fault(cpu, EVENT_EXTERNAL, (uint8_t)vector);
+	}
+}
+
+/* Faults of the instruction that is about to be fetched: SDM vol. 3, "Virtual Interrupt Flag ..." and "Instruction-Breakpoint Exception Condition". */
+static void check_next_instruction(struct cpu *cpu)
+{
+	uint64_t virtual = RFLAGS_VIF | RFLAGS_VIP, hits;
+	la_t la = cpu_64bit(cpu) ? cpu->rip : (uint32_t)(cpu->seg[CS].base + cpu->rip);
+
+	if ((cpu->rflags & virtual) == virtual &&
+	    (cpu_v86(cpu) ? cpu->cr4 & CR4_VME : cpu_protected(cpu) && cpu->cpl == 3 && (cpu->cr4 & CR4_PVI)) && cpu_iopl(cpu) < 3) {
+		raise_gp0(cpu);
+		exec_fault(cpu);
+		return;
+	}
+	if ((cpu->rflags & RFLAGS_RF) || (cpu->shadow & SHADOW_MOV_SS) || !(hits = debug_code_breakpoint(cpu, la)))
+		return;
+	raise(cpu, VECTOR_DB);
+	cpu->fault.dr6 = hits;
+	exec_fault(cpu);
+}
+
+void exec_attend(struct cpu *cpu)
+{
+	unsigned ended = cpu->shadow & ((1 << SHADOW_NEXT) - 1);
+
+	cpu->attention &= ATTEND_STOP | ATTEND_DEADLINE | ATTEND_YIELD;
+	cpu->insn = NULL;
+	cpu->shadow >>= SHADOW_NEXT;
+	if ((ended & SHADOW_RF) && !(cpu->shadow & SHADOW_RF))
+		cpu->rflags &= ~RFLAGS_RF;
+	if ((ended & SHADOW_STEP) && debug_step_traps(cpu))
+		cpu->pending_debug |= DR6_BS;
+
+	deliver_pending(cpu);
+	if (cpu->activity == ACTIVITY_ACTIVE)
+		check_next_instruction(cpu);
+
+	if (cpu->activity == ACTIVITY_ACTIVE && (cpu->rflags & RFLAGS_TF))
+		cpu->shadow |= SHADOW_STEP;
+	if (cpu->shadow)
+		cpu_attend(cpu, ATTEND_SHADOW);
+	if ((cpu->shadow & SHADOW_STEP) || cpu->pending_debug || debug_has_code_breakpoints(cpu))
+		cpu_attend(cpu, ATTEND_TRAP);
+	if (open_pins(cpu))
+		cpu_attend(cpu, ATTEND_PINS);
+}

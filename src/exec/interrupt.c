@@ -1,0 +1,58 @@
+/*
+ * Instructions that call the IDT: INT n, INT3, INTO, INT1, BOUND. SDM vol. 2, "INT n/INTO/INT3/INT1" and "BOUND". UD0 to UD2 are exec_undefined().
+ */
+#include "exec/entries.h"
+#include "exec/protect.h"
+
+static enum step software(struct cpu *cpu, enum event_type type, uint8_t vector)
+{
+	return event_deliver(cpu, &(struct event){.type = type, .vector = vector});
+}
+
+static enum step exec_int(struct cpu *cpu, const struct insn *insn)
+{
+	return software(cpu, EVENT_INT, (uint8_t)insn->imm);
+}
+
+static enum step exec_int3(struct cpu *cpu, const struct insn *insn)
+{
+	return software(cpu, EVENT_INT3, VECTOR_BP);
+}
+
+static enum step exec_into(struct cpu *cpu, const struct insn *insn)
+{
+	return cc_flags(&cpu->cc) & RFLAGS_OF ? software(cpu, EVENT_INT3, VECTOR_OF) : STEP_NEXT;
+}
+
+/* INT1 reports no condition in DR6: SDM vol. 3, "Debug Status Register (DR6)". */
+static enum step exec_int1(struct cpu *cpu, const struct insn *insn)
+{
+	return software(cpu, EVENT_INT1, VECTOR_DB);
+}
+
+static enum step exec_bound(struct cpu *cpu, const struct insn *insn)
+{
+	unsigned bits = 8u * insn->size;
+	uint64_t lower, upper;
+	int64_t index;
+	la_t la;
+
+	if (insn->ea == EA_NONE)
+		return raise(cpu, VECTOR_UD);
+	if (operand_linear(cpu, insn, 2u * insn->size, ACCESS_READ, &la) || mem_read_size(cpu, la, insn->size, &lower) ||
+	    mem_read_size(cpu, la + insn->size, insn->size, &upper))
+		return STEP_FAULT;
+	index = sign_extend(cpu->r[insn->reg], bits);
+	if (index < sign_extend(lower, bits) || index > sign_extend(upper, bits))
+		return raise(cpu, VECTOR_BR);
+	return STEP_NEXT;
+}
+
+const struct exec_entry exec_interrupt_entries[] = {
+	ENTRY(INT, exec_int),
+	ENTRY(INT3, exec_int3),
+	ENTRY(INTO, exec_into),
+	ENTRY(INT1, exec_int1),
+	ENTRY(BOUND, exec_bound),
+	{0},
+};

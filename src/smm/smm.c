@@ -1,0 +1,203 @@
+/*
+ * System-management mode: what an SMI saves and sets, and what RSM restores.
+ *
+ * SDM vol. 3, "System Management Mode": "SMRAM State Save Map" for processors with Intel 64, "SMM Revision Identifier", "Auto HALT Restart", "SMBASE
+ * Relocation", "Returning from SMM". The save map's reserved bytes hold what the manual says is saved but not readable: descriptor caches, limits,
+ * pending traps. Not modelled: the dual-monitor treatment; I/O instruction restart, whose revision bit is clear.
+ */
+#include "smm/smm.h"
+#include "bus/bus.h"
+#include "cpu/control.h"
+#include "cpu/flags.h"
+
+/* Offsets from SMBASE + 8000H. */
+enum {
+	MAP_BEGIN = 0x7c00, /* the map is 7C00H to 7FFFH */
+	MAP_SIZE = 0x400,
+	GDT_BASE_HIGH = 0x7dd0, LDT_BASE_HIGH = 0x7dd4, IDT_BASE_HIGH = 0x7dd8,
+	CR4 = 0x7e40,
+	GDT_BASE_LOW = 0x7e8c, IDT_BASE_LOW = 0x7e94, LDT_BASE_LOW = 0x7e9c,
+	SMBASE = 0x7ef8, REVISION = 0x7efc, IO_RESTART = 0x7f00, HALT_RESTART = 0x7f02,
+	R15_SLOT = 0x7f1c, /* R15 down to R8, then RAX RCX RDX RBX RSP RBP RSI RDI upwards, 8 bytes each */
+	RAX_SLOT = 0x7f5c,
+	IO_MISC = 0x7fa4,
+	ES_SELECTOR = 0x7fa8, LDTR_SELECTOR = 0x7fc0, TR_SELECTOR = 0x7fc4, /* ES CS SS DS FS GS, LDTR, TR: 4 bytes each */
+	DR7 = 0x7fc8, DR6 = 0x7fd0, RIP = 0x7fd8, EFER = 0x7fe0, RFLAGS = 0x7fe8, CR3 = 0x7ff0, CR0 = 0x7ff8,
+	/* Ours, in reserved bytes. */
+	HIDDEN_SEGMENTS = 0x7c00, /* 16 bytes each: base, limit, access rights */
+	HIDDEN_LIMITS = 0x7c80,	  /* GDTR, IDTR */
+	HIDDEN_DEBUG = 0x7c88,	  /* pending debug traps */
+	HIDDEN_CPL = 0x7c90, HIDDEN_NMI = 0x7c91,
+};
+
+#define REVISION_ID (0x0101 | BIT(17)) /* Intel 64 map, SMBASE relocation */
+#define ENTRY_IP    0x8000
+
+static void put(uint8_t *map, unsigned offset, unsigned size, uint64_t value)
+{
+	store_le(map + offset - MAP_BEGIN, size, value);
+}
+
+static uint64_t get(const uint8_t *map, unsigned offset, unsigned size)
+{
+	return load_le(map + offset - MAP_BEGIN, size);
+}
+
+static void save(const struct cpu *cpu, uint8_t *map)
+{
+	put(map, CR0, 8, cpu->cr0);
+	put(map, CR3, 8, cpu->cr3);
+	put(map, CR4, 8, cpu->cr4);
+	put(map, EFER, 8, cpu->efer);
+	put(map, RFLAGS, 8, cpu_rflags(cpu));
+	put(map, RIP, 8, cpu->rip);
+	put(map, DR6, 8, cpu->dr6);
+	put(map, DR7, 8, cpu->dr7);
+	for (unsigned i = 0; i < SEG_ALL; i++) {
+		put(map, ES_SELECTOR + 4 * i, 4, cpu->seg[i].selector);
+		put(map, HIDDEN_SEGMENTS + 16 * i, 8, cpu->seg[i].base);
+		put(map, HIDDEN_SEGMENTS + 16 * i + 8, 4, cpu->seg[i].limit);
+		put(map, HIDDEN_SEGMENTS + 16 * i + 12, 4, cpu->seg[i].ar);
+	}
+	for (unsigned i = 0; i < 8; i++) {
+		static const uint8_t order[8] = {RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI};
+
+		put(map, RAX_SLOT + 8 * i, 8, cpu->r[order[i]]);
+		put(map, R15_SLOT + 8 * i, 8, cpu->r[R15 - i]);
+	}
+	put(map, GDT_BASE_LOW, 4, cpu->gdtr.base);
+	put(map, GDT_BASE_HIGH, 4, cpu->gdtr.base >> 32);
+	put(map, IDT_BASE_LOW, 4, cpu->idtr.base);
+	put(map, IDT_BASE_HIGH, 4, cpu->idtr.base >> 32);
+	put(map, LDT_BASE_LOW, 4, cpu->seg[LDTR].base);
+	put(map, LDT_BASE_HIGH, 4, cpu->seg[LDTR].base >> 32);
+	put(map, HIDDEN_LIMITS, 2, cpu->gdtr.limit);
+	put(map, HIDDEN_LIMITS + 2, 2, cpu->idtr.limit);
+	put(map, HIDDEN_DEBUG, 8, cpu->pending_debug);
+	put(map, HIDDEN_CPL, 1, cpu->cpl);
+	put(map, HIDDEN_NMI, 1, cpu->nmi_blocked);
+	put(map, IO_MISC, 4, 0); /* no I/O instruction is reported: the SMI counts as asynchronous */
+	put(map, SMBASE, 4, cpu->smbase);
+	put(map, REVISION, 4, REVISION_ID);
+	put(map, IO_RESTART, 2, 0);
+	put(map, HALT_RESTART, 2, cpu->activity == ACTIVITY_HLT);
+}
+
+/* The host bytes of the save map, or NULL when something else than RAM is there. */
+static uint8_t *map_of(struct cpu *cpu)
+{
+	pa_t pa = (uint32_t)(cpu->smbase + 0x8000 + MAP_BEGIN);
+	struct bus_span span;
+
+	bus_lookup(cpu->bus, pa, true, &span);
+	if (!span.host || !span.writable || pa + MAP_SIZE - 1 > span.end - 1)
+		return NULL;
+	return span.host + (pa - span.base);
+}
+
+bool smm_enter(struct cpu *cpu)
+{
+	uint8_t *map = map_of(cpu);
+	struct segment data = {.limit = UINT32_MAX, .ar = AR_P | AR_S | AR_WRITABLE | AR_ACCESSED | AR_G};
+	uint8_t image[MAP_SIZE];
+
+	if (!map)
+		return false;
+	memcpy(image, map, MAP_SIZE); /* bytes that the manual does not name keep what they were */
+	save(cpu, image);
+
+	/* SDM vol. 3, "SMI Handler Execution Environment". */
+	cpu->in_smm = true;
+	cpu->nmi_blocked = true;
+	cpu->pending_debug = 0;
+	cpu->shadow = 0;
+	cpu->activity = ACTIVITY_ACTIVE;
+	cpu->cpl = 0;
+	cpu_set_rflags(cpu, 0);
+	cpu->rip = ENTRY_IP;
+	for (unsigned i = 0; i < SEG_COUNT; i++)
+		cpu->seg[i] = data;
+	cpu->seg[CS].selector = (uint16_t)(cpu->smbase >> 4);
+	cpu->seg[CS].base = cpu->smbase;
+	cpu->cr0 &= ~(CR0_PE | CR0_EM | CR0_TS | CR0_PG);
+	cpu->cr4 = 0;
+	cpu->efer = 0;
+	cpu->dr7 = DR7_1;
+	cpu_mode_changed(cpu);
+	mem_context_changed(cpu);
+	/* As the CPU in SMM writes, without paging: so cached code in SMRAM is dropped, and nothing can fault. */
+	return !mem_write_bytes(cpu, (uint32_t)(cpu->smbase + 0x8000 + MAP_BEGIN), image, MAP_SIZE, ACCESS_WRITE | ACCESS_SYSTEM);
+}
+
+/* SDM vol. 3, "Exiting From SMM": what makes the processor shut down. */
+static bool is_valid(const struct cpu *cpu, const uint8_t *map)
+{
+	uint64_t cr0 = get(map, CR0, 8), cr4 = get(map, CR4, 8), cr3 = get(map, CR3, 8), efer = get(map, EFER, 8);
+	bool paging = cr0 & CR0_PG, long_mode = efer & EFER_LMA;
+
+	if (!cpu_cr0_valid(cr0) || (cr4 & ~cpu_cr4_allowed(cpu->model)) || (efer & ~cpu_efer_allowed(cpu->model)))
+		return false;
+	if (long_mode != (paging && (efer & EFER_LME)) || (long_mode && !(cr4 & CR4_PAE)) || (!long_mode && (cr4 & CR4_PCIDE)))
+		return false;
+	if (!cpu_cr3_valid(cpu->model, cr3, long_mode) || get(map, HIDDEN_CPL, 1) > 3)
+		return false;
+	return !(long_mode && (get(map, RFLAGS, 8) & RFLAGS_VM));
+}
+
+static void restore_segments(struct cpu *cpu, const uint8_t *map)
+{
+	for (unsigned i = 0; i < SEG_ALL; i++)
+		cpu->seg[i] = (struct segment){
+			.selector = (uint16_t)get(map, ES_SELECTOR + 4 * i, 2),
+			.base = get(map, HIDDEN_SEGMENTS + 16 * i, 8),
+			.limit = (uint32_t)get(map, HIDDEN_SEGMENTS + 16 * i + 8, 4),
+			.ar = (uint32_t)get(map, HIDDEN_SEGMENTS + 16 * i + 12, 4) & (BITS(16, 12) | BITS(7, 0)),
+		};
+	cpu->gdtr.base = get(map, GDT_BASE_LOW, 4) | get(map, GDT_BASE_HIGH, 4) << 32;
+	cpu->idtr.base = get(map, IDT_BASE_LOW, 4) | get(map, IDT_BASE_HIGH, 4) << 32;
+	cpu->seg[LDTR].base = get(map, LDT_BASE_LOW, 4) | get(map, LDT_BASE_HIGH, 4) << 32;
+	cpu->gdtr.limit = (uint16_t)get(map, HIDDEN_LIMITS, 2);
+	cpu->idtr.limit = (uint16_t)get(map, HIDDEN_LIMITS + 2, 2);
+}
+
+bool smm_leave(struct cpu *cpu)
+{
+	uint8_t map[MAP_SIZE];
+	uint64_t rflags;
+
+	for (unsigned i = 0; i < MAP_SIZE; i += 8)
+		store_le(map + i, 8, bus_read(cpu->bus, (uint32_t)(cpu->smbase + 0x8000 + MAP_BEGIN + i), 8, true));
+	cpu->in_smm = false;
+	if (!is_valid(cpu, map))
+		return false;
+	cpu->cr0 = get(map, CR0, 8) | CR0_ET;
+	cpu->cr3 = get(map, CR3, 8);
+	cpu->cr4 = get(map, CR4, 8);
+	cpu->efer = get(map, EFER, 8);
+	rflags = get(map, RFLAGS, 8) & BITS(21, 0) & ~(BIT(3) | BIT(5) | BIT(15));
+	cpu_set_rflags(cpu, rflags);
+	cpu->rip = get(map, RIP, 8);
+	cpu->dr6 = (get(map, DR6, 8) & (BITS(3, 0) | DR6_BD | DR6_BS | DR6_BT)) | DR6_FIXED;
+	cpu->dr7 = (get(map, DR7, 8) & (BITS(31, 16) | DR7_GD | BITS(9, 0))) | DR7_1;
+	restore_segments(cpu, map);
+	for (unsigned i = 0; i < 8; i++) {
+		static const uint8_t order[8] = {RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI};
+
+		cpu->r[order[i]] = get(map, RAX_SLOT + 8 * i, 8);
+		cpu->r[R15 - i] = get(map, R15_SLOT + 8 * i, 8);
+	}
+	cpu->cpl = (uint8_t)get(map, HIDDEN_CPL, 1);
+	cpu->nmi_blocked = get(map, HIDDEN_NMI, 1) & 1;
+	cpu->pending_debug = get(map, HIDDEN_DEBUG, 8) & (BITS(3, 0) | DR6_BS | DR6_BT);
+	cpu->shadow = 0;
+	cpu->smbase = (uint32_t)get(map, SMBASE, 4);
+	cpu->activity = get(map, HALT_RESTART, 2) & 1 ? ACTIVITY_HLT : ACTIVITY_ACTIVE;
+	cpu_mode_changed(cpu);
+	mem_context_changed(cpu);
+	if ((cpu->cr0 & CR0_PG) && (cpu->cr4 & CR4_PAE) && !(cpu->efer & EFER_LMA) && mem_read_pdptes(cpu, cpu->cr3, cpu->pdpte))
+		return false;
+	if (cpu->pending_debug || cpu->dr7 & 0xff)
+		cpu_attend(cpu, ATTEND_TRAP);
+	cpu_attend(cpu, ATTEND_PINS);
+	return true;
+}
