@@ -1,8 +1,8 @@
 /*
- * Stacks: the current one, and those that transfers prepare before they commit. PUSHA POPA PUSHF POPF ENTER LEAVE.
+ * Stacks: the current one, and those that transfers prepare before they commit. PUSH POP PUSHA POPA PUSHF POPF ENTER LEAVE.
  *
- * SDM vol. 1, "Procedure Calls, Interrupts, and Exceptions"; vol. 2 for each instruction. PUSH and POP of general registers are the engines' own; of
- * segments, segment.c's.
+ * SDM vol. 1, "Procedure Calls, Interrupts, and Exceptions"; vol. 2 for each instruction. PUSH and POP of segments are
+ * segment.c's.
  */
 #include "exec/entries.h"
 #include "exec/protect.h"
@@ -39,6 +39,29 @@ enum step stack_peek(struct cpu *cpu, unsigned skip, unsigned size, uint64_t *va
 		    mem_read_size(cpu, la, size, &value[i]))
 			return STEP_FAULT;
 	return STEP_NEXT;
+}
+
+/* SDM vol. 2, "PUSH": of RSP, its value before; of memory, addressed with RSP before. */
+static enum step exec_push(struct cpu *cpu, const struct insn *insn)
+{
+	uint64_t value = insn->imm;
+
+	if (insn->form->operand[0].kind != OPERAND_IMM && operand_read(cpu, insn, insn->size, &value))
+		return STEP_FAULT;
+	return stack_push(cpu, insn->size, value) ? STEP_FAULT : STEP_NEXT;
+}
+
+/* SDM vol. 2, "POP": into RSP, the value wins; into memory, addressed with RSP after. */
+static enum step exec_pop(struct cpu *cpu, const struct insn *insn)
+{
+	uint64_t rsp = cpu->r[RSP], value;
+
+	if (stack_pop(cpu, insn->size, &value))
+		return STEP_FAULT;
+	if (!operand_write(cpu, insn, insn->size, value))
+		return STEP_NEXT;
+	cpu->r[RSP] = rsp;
+	return STEP_FAULT;
 }
 
 /* Stacks in preparation. */
@@ -284,6 +307,8 @@ static enum step exec_leave(struct cpu *cpu, const struct insn *insn)
 }
 
 const struct exec_entry exec_stack_entries[] = {
+	ENTRY(PUSH, exec_push),
+	ENTRY(POP, exec_pop),
 	ENTRY(PUSHA, exec_pusha),
 	ENTRY(PUSHAD, exec_pusha),
 	ENTRY(POPA, exec_popa),

@@ -15,26 +15,21 @@ static inline bool op_canonical(const struct cpu *cpu, uint64_t rip)
 	return likely((uint64_t)((int64_t)(rip << 16) >> 16) == rip) || ((cpu->cr4 & CR4_LA57) && (uint64_t)((int64_t)(rip << 7) >> 7) == rip);
 }
 
+/* run.c: the successor is not chained (yet). */
+const struct insn *op_successor_unchained(struct cpu *cpu, const struct insn *insn, unsigned slot, uint64_t rip);
+
 /* The successor `slot` at RIP, which is chained or looked up. */
-static inline const struct insn *op_successor(struct cpu *cpu, const struct insn *insn, unsigned slot, uint64_t rip)
+static inline __attribute__((always_inline)) const struct insn *op_successor(struct cpu *cpu, const struct insn *insn, unsigned slot, uint64_t rip)
 {
 	struct block *next = cpu->block->next[slot];
 
 	if (likely(next && next->mode == cpu->mode))
 		return op_enter(cpu, insn, next, rip);
-	if (insn->imm2 >> slot & 1) {
-		cpu->link = slot + 1;
-		return op_leave_to(cpu, insn, rip);
-	}
-	if (unlikely((cpu->mode & MODE_CODE) == MODE_CODE64 && !op_canonical(cpu, rip))) {
-		raise_gp0(cpu);
-		return op_fault(cpu, insn);
-	}
-	return op_jump(cpu, insn, rip);
+	return op_successor_unchained(cpu, insn, slot, rip);
 }
 
 /* Targets are cut to the operand size: 8 bytes in 64-bit mode. */
-static inline const struct insn *op_taken(struct cpu *cpu, const struct insn *insn)
+static inline __attribute__((always_inline)) const struct insn *op_taken(struct cpu *cpu, const struct insn *insn)
 {
 	uint64_t rip = cpu->r[R_BLOCK] + insn->imm;
 
@@ -43,7 +38,7 @@ static inline const struct insn *op_taken(struct cpu *cpu, const struct insn *in
 	return op_successor(cpu, insn, 0, rip);
 }
 
-static inline const struct insn *op_not_taken(struct cpu *cpu, const struct insn *insn)
+static inline __attribute__((always_inline)) const struct insn *op_not_taken(struct cpu *cpu, const struct insn *insn)
 {
 	uint64_t rip = cpu->r[R_BLOCK] + insn->off + insn->len;
 

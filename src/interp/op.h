@@ -37,12 +37,6 @@ static inline void op_sync(struct cpu *cpu, const struct insn *insn)
 	cpu->rip = next;
 }
 
-/* Slow accesses of handlers. */
-bool op_read_slow(struct cpu *cpu, const struct insn *insn, la_t la, unsigned size, uint64_t *value) COLD;
-bool op_write_slow(struct cpu *cpu, const struct insn *insn, la_t la, unsigned size, uint64_t value) COLD;
-bool op_ea_slow(struct cpu *cpu, const struct insn *insn, unsigned size, unsigned access, la_t *la) COLD;
-bool op_rmw_slow(struct cpu *cpu, const struct insn *insn, struct mem_rmw *rmw, uint64_t *value) COLD;
-
 /* Enter a block at RIP, when the turn has instructions enough for all of it. */
 static inline const struct insn *op_enter(struct cpu *cpu, const struct insn *insn, struct block *block, uint64_t rip)
 {
@@ -54,7 +48,7 @@ static inline const struct insn *op_enter(struct cpu *cpu, const struct insn *in
 	RUN(cpu, block->insn);
 }
 
-/* To any address, by the bank's jump table. */
+/* To any address, by the bank's jump table. In 64-bit mode RIP is canonical: others are in no table, but the caller has checked for the fault's sake. */
 static inline const struct insn *op_jump(struct cpu *cpu, const struct insn *insn, uint64_t rip)
 {
 	struct bank *bank = cpu->bank;
@@ -66,47 +60,45 @@ static inline const struct insn *op_jump(struct cpu *cpu, const struct insn *ins
 	return op_leave_to(cpu, insn, rip);
 }
 
+/*
+ * Memory, the quick way only. Whatever is not plain RAM behind a TLB hit, at a plain address, is left to the instruction's meaning in exec/: the handler
+ * returns op_exec() before it has changed anything. That also fills the TLB for the next time.
+ */
+
 /* The linear address of the memory operand; may return from the handler. */
-#define ADDRESS(la, size, access)                                                                                      \
+#define ADDRESS(la)                                                                                                    \
 	la_t la = cpu->r[insn->base] + (cpu->r[insn->index] << insn->scale) + (uint64_t)(int64_t)insn->disp;           \
 	if (unlikely(insn->ea != EA_PLAIN)) {                                                                          \
 		if (likely(insn->ea == EA_PLAIN32))                                                                    \
 			la = insn->addr_size == 2 ? (uint16_t)la : (uint32_t)la;                                       \
 		else if (insn->ea == EA_FSGS && insn->addr_size == 8)                                                  \
 			la += cpu->seg[insn->seg].base;                                                                \
-		else if (op_ea_slow(cpu, insn, size, access, &la))                                                     \
-			return op_fault(cpu, insn);                                                                    \
+		else                                                                                                   \
+			return op_exec(cpu, insn);                                                                     \
 	}
+
+#define TLB_HIT(tag, la, size) likely((tag) == (((la) + (size) - 1) & PAGE_MASK))
+/* The host address behind an entry that hit. */
+#define HOST(entry, la) ((void *)(uintptr_t)((la) + (entry)->delta))
 
 /* Load into `value` of type T; may return from the handler. */
 #define LOAD(T, value, la)                                                                                             \
 	T value;                                                                                                       \
 	{                                                                                                              \
-		const void *host_ = tlb_read(cpu, la, sizeof(T));                                                      \
-		if (likely(host_)) {                                                                                   \
-			memcpy(&value, host_, sizeof(T));                                                              \
-		} else {                                                                                               \
-			uint64_t wide_;                                                                                \
-			if (op_read_slow(cpu, insn, la, sizeof(T), &wide_))                                            \
-				return op_fault(cpu, insn);                                                            \
-			value = (T)wide_;                                                                              \
-		}                                                                                                      \
+		const struct tlb_entry *entry_ = tlb_slot(cpu->bank, la);                                              \
+		if (!TLB_HIT(entry_->read, la, sizeof(T)))                                                             \
+			return op_exec(cpu, insn);                                                                     \
+		memcpy(&value, HOST(entry_, la), sizeof(T));                                                           \
 	}
 
-/* Store; the last thing a handler does before NEXT. */
-#define STORE_AND_NEXT(T, la, value)                                                                                   \
+/* Store; may return from the handler, so nothing may have changed before. */
+#define STORE(T, la, value)                                                                                            \
 	{                                                                                                              \
-		void *host_ = tlb_write(cpu, la, sizeof(T));                                                           \
+		const struct tlb_entry *entry_ = tlb_slot(cpu->bank, la);                                              \
 		T stored_ = (T)(value);                                                                                \
-		if (likely(host_)) {                                                                                   \
-			memcpy(host_, &stored_, sizeof(T));                                                            \
-			NEXT(cpu, insn);                                                                               \
-		}                                                                                                      \
-		if (op_write_slow(cpu, insn, la, sizeof(T), stored_))                                                  \
-			return op_fault(cpu, insn);                                                                    \
-		if (unlikely(cpu->attention))                                                                          \
-			return op_leave_after(cpu, insn);                                                              \
-		NEXT(cpu, insn);                                                                                       \
+		if (!TLB_HIT(entry_->write, la, sizeof(T)))                                                            \
+			return op_exec(cpu, insn);                                                                     \
+		memcpy(HOST(entry_, la), &stored_, sizeof(T));                                                         \
 	}
 
 /* Registers as typed values. Byte registers are numbered by their offset. */

@@ -79,7 +79,7 @@ static inline bool op_carry(const struct cpu *cpu)
 #define ALU_RM(OP, T)                                                                                                  \
 	HANDLER(OP##_##T##_rm)                                                                                         \
 	{                                                                                                              \
-		ADDRESS(la, sizeof(T), ACCESS_READ)                                                                    \
+		ADDRESS(la)                                                                    \
 		LOAD(T, b, la)                                                                                         \
 		T a = GET_##T(insn->reg);                                                                              \
 		DO_##OP(T);                                                                                            \
@@ -91,28 +91,15 @@ static inline bool op_carry(const struct cpu *cpu)
 /* Memory op= operand: read and write under one check. */
 #define RMW(T, RESULT, SET_FLAGS)                                                                                      \
 	{                                                                                                              \
-		ADDRESS(la, sizeof(T), ACCESS_READ | ACCESS_WRITE)                                                     \
-		void *host = tlb_write(cpu, la, sizeof(T));                                                            \
-		if (likely(host)) {                                                                                    \
-			T a;                                                                                           \
-			memcpy(&a, host, sizeof(T));                                                                   \
-			RESULT;                                                                                        \
-			memcpy(host, &result, sizeof(T));                                                              \
-			SET_FLAGS;                                                                                     \
-			NEXT(cpu, insn);                                                                               \
-		}                                                                                                      \
-		struct mem_rmw rmw = {.la = la, .size = sizeof(T)};                                                    \
-		uint64_t wide;                                                                                         \
-		if (op_rmw_slow(cpu, insn, &rmw, &wide))                                                               \
-			return op_fault(cpu, insn);                                                                    \
-		{                                                                                                      \
-			T a = (T)wide;                                                                                 \
-			RESULT;                                                                                        \
-			SET_FLAGS;                                                                                     \
-			mem_rmw_end(cpu, &rmw, result);                                                                \
-		}                                                                                                      \
-		if (unlikely(cpu->attention))                                                                          \
-			return op_leave_after(cpu, insn);                                                              \
+		ADDRESS(la)                                                                                            \
+		const struct tlb_entry *entry = tlb_slot(cpu->bank, la);                                               \
+		T a;                                                                                                   \
+		if (!TLB_HIT(entry->write, la, sizeof(T)))                                                             \
+			return op_exec(cpu, insn);                                                                     \
+		memcpy(&a, HOST(entry, la), sizeof(T));                                                                \
+		RESULT;                                                                                                \
+		memcpy(HOST(entry, la), &result, sizeof(T));                                                           \
+		SET_FLAGS;                                                                                             \
 		NEXT(cpu, insn);                                                                                       \
 	}
 
@@ -160,7 +147,7 @@ static inline bool op_carry(const struct cpu *cpu)
 	}                                                                                                              \
 	HANDLER(OP##_##T##_rm)                                                                                         \
 	{                                                                                                              \
-		ADDRESS(la, sizeof(T), ACCESS_READ)                                                                    \
+		ADDRESS(la)                                                                    \
 		LOAD(T, b, la)                                                                                         \
 		T a = GET_##T(insn->reg);                                                                              \
 		DO_##OP(T);                                                                                            \
@@ -169,7 +156,7 @@ static inline bool op_carry(const struct cpu *cpu)
 	}                                                                                                              \
 	HANDLER(OP##_##T##_mr)                                                                                         \
 	{                                                                                                              \
-		ADDRESS(la, sizeof(T), ACCESS_READ)                                                                    \
+		ADDRESS(la)                                                                    \
 		LOAD(T, a, la)                                                                                         \
 		T b = GET_##T(insn->reg);                                                                              \
 		DO_##OP(T);                                                                                            \
@@ -178,7 +165,7 @@ static inline bool op_carry(const struct cpu *cpu)
 	}                                                                                                              \
 	HANDLER(OP##_##T##_mi)                                                                                         \
 	{                                                                                                              \
-		ADDRESS(la, sizeof(T), ACCESS_READ)                                                                    \
+		ADDRESS(la)                                                                    \
 		LOAD(T, a, la)                                                                                         \
 		T b = (T)insn->imm;                                                                                    \
 		DO_##OP(T);                                                                                            \
@@ -297,7 +284,7 @@ ROTATE(u64, 64)
 	}                                                                                                              \
 	HANDLER(IMUL_##T##_rm)                                                                                         \
 	{                                                                                                              \
-		ADDRESS(la, sizeof(T), ACCESS_READ)                                                                    \
+		ADDRESS(la)                                                                    \
 		LOAD(T, b, la)                                                                                         \
 		imul_##T(cpu, insn->reg, GET_##T(insn->reg), b);                                                       \
 		NEXT(cpu, insn);                                                                                       \
@@ -309,7 +296,7 @@ ROTATE(u64, 64)
 	}                                                                                                              \
 	HANDLER(IMUL_##T##_rmi)                                                                                        \
 	{                                                                                                              \
-		ADDRESS(la, sizeof(T), ACCESS_READ)                                                                    \
+		ADDRESS(la)                                                                    \
 		LOAD(T, b, la)                                                                                         \
 		imul_##T(cpu, insn->reg, b, (T)insn->imm);                                                             \
 		NEXT(cpu, insn);                                                                                       \

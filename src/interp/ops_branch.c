@@ -6,6 +6,19 @@
  */
 #include "interp/branch.h"
 
+const struct insn *op_successor_unchained(struct cpu *cpu, const struct insn *insn, unsigned slot, uint64_t rip)
+{
+	if (insn->imm2 >> slot & 1) {
+		cpu->link = slot + 1;
+		return op_leave_to(cpu, insn, rip);
+	}
+	if (unlikely((cpu->mode & MODE_CODE) == MODE_CODE64 && !op_canonical(cpu, rip))) {
+		raise_gp0(cpu);
+		return op_fault(cpu, insn);
+	}
+	return op_jump(cpu, insn, rip);
+}
+
 HANDLER(jcc)
 {
 	return op_condition(cpu, insn->opcode & 15) ? op_taken(cpu, insn) : op_not_taken(cpu, insn);
@@ -53,112 +66,123 @@ HANDLER(jmp_r)
 	return indirect(cpu, insn, insn->size == 8 ? cpu->r[insn->rm] : (uint32_t)cpu->r[insn->rm]);
 }
 
+/* Memory and the stack, the quick way; what misses goes to branch_any() or ret_any(). */
+#define LOAD_OR(T, value, la, otherwise)                                                                               \
+	T value;                                                                                                       \
+	{                                                                                                              \
+		const struct tlb_entry *entry_ = tlb_slot(cpu->bank, la);                                              \
+		if (insn->ea > EA_PLAIN32 || !TLB_HIT(entry_->read, la, sizeof(T)))                                    \
+			return otherwise(cpu, insn);                                                                   \
+		memcpy(&value, HOST(entry_, la), sizeof(T));                                                           \
+	}
+
+#define TARGET_ADDRESS()                                                                                               \
+	la_t la = cpu->r[insn->base] + (cpu->r[insn->index] << insn->scale) + (uint64_t)(int64_t)insn->disp;           \
+	if (insn->ea == EA_PLAIN32)                                                                                    \
+	la = insn->addr_size == 2 ? (uint16_t)la : (uint32_t)la
+
+static const struct insn *branch_any(struct cpu *cpu, const struct insn *insn) COLD;
+static const struct insn *ret_any(struct cpu *cpu, const struct insn *insn) COLD;
+
 HANDLER(jmp_m64)
 {
-	ADDRESS(la, 8, ACCESS_READ)
-	LOAD(u64, rip, la)
+	TARGET_ADDRESS();
+	LOAD_OR(u64, rip, la, branch_any)
 	return indirect(cpu, insn, rip);
 }
 
 HANDLER(jmp_m32)
 {
-	ADDRESS(la, 4, ACCESS_READ)
-	LOAD(u32, rip, la)
+	TARGET_ADDRESS();
+	LOAD_OR(u32, rip, la, branch_any)
 	return indirect(cpu, insn, rip);
 }
 
-/* Push a return address of `size` bytes, 8 in 64-bit mode. False: faulted. */
-static inline bool push_return(struct cpu *cpu, const struct insn *insn)
-{
-	uint64_t value = cpu->r[R_BLOCK] + insn->off + insn->len;
-
-	if (likely(insn->size == 8)) {
-		la_t la = cpu->r[RSP] - 8;
-		void *host = tlb_write(cpu, la, 8);
-
-		if (likely(host)) {
-			memcpy(host, &value, 8);
-			cpu->r[RSP] = la;
-			return true;
-		}
+/* Push the return address and set RSP, or let branch_any() do the whole call. T: its size. */
+#define PUSH_RETURN(T)                                                                                                 \
+	{                                                                                                              \
+		la_t la_ = sizeof(T) == 8 ? cpu->r[RSP] - 8 : (uint32_t)(cpu->r[RSP] - 4);                             \
+		const struct tlb_entry *entry_ = tlb_slot(cpu->bank, la_);                                             \
+		T back_ = (T)(cpu->r[R_BLOCK] + insn->off + insn->len);                                                \
+		if (!TLB_HIT(entry_->write, la_, sizeof(T)))                                                           \
+			return branch_any(cpu, insn);                                                                  \
+		memcpy(HOST(entry_, la_), &back_, sizeof(T));                                                          \
+		cpu->r[RSP] = la_;                                                                                     \
 	}
-	op_sync(cpu, insn);
-	return !stack_push(cpu, insn->size, value);
-}
 
-HANDLER(call)
+HANDLER(call64)
 {
 	uint64_t rip = cpu->r[R_BLOCK] + insn->imm;
 
-	if (insn->size != 8)
-		rip &= bytes_mask(insn->size);
-	else if (unlikely(!op_canonical(cpu, rip))) {
-		raise_gp0(cpu);
-		return op_fault(cpu, insn);
-	}
-	if (unlikely(!push_return(cpu, insn)))
-		return op_fault(cpu, insn);
-	if (unlikely(cpu->attention))
-		return op_leave_to(cpu, insn, rip);
+	if (unlikely(!op_canonical(cpu, rip)))
+		return branch_any(cpu, insn);
+	PUSH_RETURN(u64)
 	return op_successor(cpu, insn, 0, rip);
 }
 
-static inline const struct insn *call_indirect(struct cpu *cpu, const struct insn *insn, uint64_t rip)
+HANDLER(call32)
 {
-	if (unlikely(insn->size == 8 && !op_canonical(cpu, rip))) {
-		raise_gp0(cpu);
-		return op_fault(cpu, insn);
-	}
-	if (unlikely(!push_return(cpu, insn)))
-		return op_fault(cpu, insn);
-	if (unlikely(cpu->attention))
-		return op_leave_to(cpu, insn, rip);
+	PUSH_RETURN(u32)
+	return op_successor(cpu, insn, 0, (uint32_t)(cpu->r[R_BLOCK] + insn->imm));
+}
+
+HANDLER(call_r64)
+{
+	uint64_t rip = cpu->r[insn->rm];
+
+	if (unlikely(!op_canonical(cpu, rip)))
+		return branch_any(cpu, insn);
+	PUSH_RETURN(u64)
 	return op_jump(cpu, insn, rip);
 }
 
-HANDLER(call_r)
+HANDLER(call_r32)
 {
-	return call_indirect(cpu, insn, insn->size == 8 ? cpu->r[insn->rm] : (uint32_t)cpu->r[insn->rm]);
+	uint64_t rip = (uint32_t)cpu->r[insn->rm];
+
+	PUSH_RETURN(u32)
+	return op_jump(cpu, insn, rip);
 }
 
 HANDLER(call_m64)
 {
-	ADDRESS(la, 8, ACCESS_READ)
-	LOAD(u64, rip, la)
-	return call_indirect(cpu, insn, rip);
+	TARGET_ADDRESS();
+	LOAD_OR(u64, rip, la, branch_any)
+	if (unlikely(!op_canonical(cpu, rip)))
+		return branch_any(cpu, insn);
+	PUSH_RETURN(u64)
+	return op_jump(cpu, insn, rip);
 }
 
 HANDLER(call_m32)
 {
-	ADDRESS(la, 4, ACCESS_READ)
-	LOAD(u32, rip, la)
-	return call_indirect(cpu, insn, rip);
+	TARGET_ADDRESS();
+	LOAD_OR(u32, rip, la, branch_any)
+	PUSH_RETURN(u32)
+	return op_jump(cpu, insn, rip);
 }
 
 /* imm: bytes of parameters to drop. */
-HANDLER(ret)
+HANDLER(ret64)
 {
 	la_t la = cpu->r[RSP];
-	const void *host = tlb_read(cpu, la, 8);
-	uint64_t rip;
-
-	if (likely(host)) {
-		memcpy(&rip, host, 8);
-	} else {
-		op_sync(cpu, insn);
-		if (mem_read_slow(cpu, la, 8, &rip, ACCESS_READ | ACCESS_STACK))
-			return op_fault(cpu, insn);
-	}
-	if (unlikely(!op_canonical(cpu, rip))) {
-		raise_gp0(cpu);
-		return op_fault(cpu, insn);
-	}
+	LOAD_OR(u64, rip, la, ret_any)
+	if (unlikely(!op_canonical(cpu, rip)))
+		return ret_any(cpu, insn);
 	cpu->r[RSP] = la + 8 + (uint16_t)insn->imm;
 	return op_jump(cpu, insn, rip);
 }
 
-/* RET in flat 32-bit code, and in every mode that is not quick. */
-HANDLER(ret_any)
+HANDLER(ret32)
+{
+	la_t la = (uint32_t)cpu->r[RSP];
+	LOAD_OR(u32, rip, la, ret_any)
+	cpu->r[RSP] = (uint32_t)(la + 4 + (uint16_t)insn->imm);
+	return op_jump(cpu, insn, rip);
+}
+
+/* RET in every mode. */
+static const struct insn *ret_any(struct cpu *cpu, const struct insn *insn)
 {
 	uint64_t rsp = cpu->r[RSP], rip;
 
@@ -206,8 +230,8 @@ HANDLER(loop)
 	return taken ? op_taken(cpu, insn) : op_not_taken(cpu, insn);
 }
 
-/* Any near branch where the code segment has a limit that counts. */
-HANDLER(branch_any)
+/* Any near branch but RET: where the code segment has a limit that counts, and when the quick way is closed. */
+static const struct insn *branch_any(struct cpu *cpu, const struct insn *insn)
 {
 	uint64_t target = (cpu->r[R_BLOCK] + insn->imm) & bytes_mask(insn->size);
 	uint64_t back = cpu->r[R_BLOCK] + insn->off + insn->len, rsp = cpu->r[RSP];
@@ -278,6 +302,7 @@ insn_fn *branch_handler(struct block *block, struct insn *insn, const struct ins
 	const struct form *form = insn->form;
 	bool quick = (block->mode & MODE_FLAT) && (insn->size == 8 || ((block->mode & MODE_CODE) == MODE_CODE32 && insn->size == 4));
 	bool direct = form->operand[0].kind == OPERAND_REL, memory = insn->ea != EA_NONE;
+	bool stack = block->mode & (MODE_STACK32 | MODE_STACK64), wide;
 
 	if (direct) {
 		uint64_t page = ((uintptr_t)block->host & ~PAGE_MASK);
@@ -287,14 +312,19 @@ insn_fn *branch_handler(struct block *block, struct insn *insn, const struct ins
 		if (block->straddles || !quick)
 			insn->imm2 = 0;
 	}
+	wide = insn->size == 8;
+	/* CALL and RET also use the stack, which is flat in MODE_FLAT, but may be 16 bits wide. */
 	if (form->operation == ZYDIS_MNEMONIC_RET)
-		return quick && insn->size == 8 ? ret : ret_any;
+		return !quick || !stack ? ret_any : wide ? ret64 : ret32;
 	if (!quick)
 		return branch_any;
 	if (form->operation == ZYDIS_MNEMONIC_JMP)
-		return direct ? jmp : !memory ? jmp_r : insn->size == 8 ? jmp_m64 : jmp_m32;
-	if (form->operation == ZYDIS_MNEMONIC_CALL)
-		return direct ? call : !memory ? call_r : insn->size == 8 ? call_m64 : call_m32;
+		return direct ? jmp : !memory ? jmp_r : wide ? jmp_m64 : jmp_m32;
+	if (form->operation == ZYDIS_MNEMONIC_CALL) {
+		if (!stack)
+			return branch_any;
+		return direct ? (wide ? call64 : call32) : !memory ? (wide ? call_r64 : call_r32) : wide ? call_m64 : call_m32;
+	}
 	if (form->map == 1 || (insn->opcode & 0xf0) == 0x70)
 		return jcc_handler(insn, previous);
 	return loop;

@@ -42,15 +42,15 @@
 #define REG_IMM(T) T a = GET_##T(insn->rm); T b = (T)insn->imm
 #define ACC_IMM(T) T a = GET_##T(RAX); T b = (T)insn->imm
 #define REG_MEM(T)                                                                                                     \
-	ADDRESS(la, sizeof(T), ACCESS_READ)                                                                            \
+	ADDRESS(la)                                                                            \
 	LOAD(T, b, la)                                                                                                 \
 	T a = GET_##T(insn->reg)
 #define MEM_REG(T)                                                                                                     \
-	ADDRESS(la, sizeof(T), ACCESS_READ)                                                                            \
+	ADDRESS(la)                                                                            \
 	LOAD(T, a, la)                                                                                                 \
 	T b = GET_##T(insn->reg)
 #define MEM_IMM(T)                                                                                                     \
-	ADDRESS(la, sizeof(T), ACCESS_READ)                                                                            \
+	ADDRESS(la)                                                                            \
 	LOAD(T, a, la)                                                                                                 \
 	T b = (T)insn->imm
 

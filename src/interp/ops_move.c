@@ -21,20 +21,22 @@
 	}                                                                                                              \
 	HANDLER(mov_##T##_rm)                                                                                          \
 	{                                                                                                              \
-		ADDRESS(la, sizeof(T), ACCESS_READ)                                                                    \
+		ADDRESS(la)                                                                    \
 		LOAD(T, value, la)                                                                                     \
 		SET_##T(insn->reg, value);                                                                             \
 		NEXT(cpu, insn);                                                                                       \
 	}                                                                                                              \
 	HANDLER(mov_##T##_mr)                                                                                          \
 	{                                                                                                              \
-		ADDRESS(la, sizeof(T), ACCESS_WRITE)                                                                   \
-		STORE_AND_NEXT(T, la, GET_##T(insn->reg))                                                              \
+		ADDRESS(la)                                                                   \
+		STORE(T, la, GET_##T(insn->reg))                                                              \
+		NEXT(cpu, insn);                                                                               \
 	}                                                                                                              \
 	HANDLER(mov_##T##_mi)                                                                                          \
 	{                                                                                                              \
-		ADDRESS(la, sizeof(T), ACCESS_WRITE)                                                                   \
-		STORE_AND_NEXT(T, la, insn->imm)                                                                       \
+		ADDRESS(la)                                                                   \
+		STORE(T, la, insn->imm)                                                                       \
+		NEXT(cpu, insn);                                                                               \
 	}                                                                                                              \
 	/* [base + disp] in 64-bit mode, without an index: the shape of most accesses */                               \
 	HANDLER(mov_##T##_rm_plain)                                                                                    \
@@ -47,7 +49,8 @@
 	HANDLER(mov_##T##_mr_plain)                                                                                    \
 	{                                                                                                              \
 		la_t la = cpu->r[insn->base] + (uint64_t)(int64_t)insn->disp;                                          \
-		STORE_AND_NEXT(T, la, GET_##T(insn->reg))                                                              \
+		STORE(T, la, GET_##T(insn->reg))                                                              \
+		NEXT(cpu, insn);                                                                               \
 	}
 MOVES(u8)
 MOVES(u16)
@@ -63,7 +66,7 @@ MOVES(u64)
 	}                                                                                                              \
 	HANDLER(name##_##to##_##from##_m)                                                                              \
 	{                                                                                                              \
-		ADDRESS(la, sizeof(from), ACCESS_READ)                                                                 \
+		ADDRESS(la)                                                                 \
 		LOAD(from, value, la)                                                                                  \
 		SET_##to(insn->reg, (to)(S)value);                                                                     \
 		NEXT(cpu, insn);                                                                                       \
@@ -160,7 +163,7 @@ HANDLER(cmovcc_u32_r)
 
 HANDLER(cmovcc_u64_m)
 {
-	ADDRESS(la, 8, ACCESS_READ)
+	ADDRESS(la)
 	LOAD(u64, value, la)
 	if (op_condition(cpu, insn->opcode & 15))
 		cpu->r[insn->reg] = value;
@@ -169,7 +172,7 @@ HANDLER(cmovcc_u64_m)
 
 HANDLER(cmovcc_u32_m)
 {
-	ADDRESS(la, 4, ACCESS_READ)
+	ADDRESS(la)
 	LOAD(u32, value, la)
 	cpu->r[insn->reg] = op_condition(cpu, insn->opcode & 15) ? value : (uint32_t)cpu->r[insn->reg];
 	NEXT(cpu, insn);

@@ -102,30 +102,6 @@ const struct insn *op_exec(struct cpu *cpu, const struct insn *insn)
 	}
 }
 
-bool op_read_slow(struct cpu *cpu, const struct insn *insn, la_t la, unsigned size, uint64_t *value)
-{
-	op_sync(cpu, insn);
-	return mem_read_slow(cpu, la, size, value, ACCESS_READ);
-}
-
-bool op_write_slow(struct cpu *cpu, const struct insn *insn, la_t la, unsigned size, uint64_t value)
-{
-	op_sync(cpu, insn);
-	return mem_write_slow(cpu, la, size, value, ACCESS_WRITE);
-}
-
-bool op_rmw_slow(struct cpu *cpu, const struct insn *insn, struct mem_rmw *rmw, uint64_t *value)
-{
-	op_sync(cpu, insn);
-	return mem_rmw_begin_slow(cpu, rmw, value);
-}
-
-bool op_ea_slow(struct cpu *cpu, const struct insn *insn, unsigned size, unsigned access, la_t *la)
-{
-	op_sync(cpu, insn);
-	return operand_linear(cpu, insn, size, access, la);
-}
-
 static bool at_breakpoint(const struct interp *interp, const struct cpu *cpu)
 {
 	la_t la = code_linear(cpu, cpu->rip);
