@@ -1,0 +1,362 @@
+#!/usr/bin/env python3
+"""Drives the command line, the monitor and the gdb stub as users and scripts do, on Multiboot images of a few bytes.
+
+Each function named test_* below is a test; its first line says what it proves.
+"""
+import argparse
+import os
+import re
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor, as_completed
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+SECONDS = 60
+BASE = 0x100000
+ENTRY = BASE + 32  # code begins here
+
+
+class Failure(Exception):
+    """What was expected did not happen."""
+
+
+def multiboot(code):
+    """A Multiboot 1 image without sections, in 32-bit protected mode at its first instruction."""
+    magic, flags, end = 0x1BADB002, 0x10000, ENTRY + len(code)
+    return struct.pack("<8I", magic, flags, -(magic + flags) & 0xFFFFFFFF, BASE, BASE, end, end, ENTRY) + code
+
+
+def out(port, *values):
+    """mov dx, port; then mov al, value; out dx, al for each."""
+    return b"\x66\xba" + struct.pack("<H", port) + b"".join(bytes([0xB0, v, 0xEE]) for v in values)
+
+
+SAY_UP = out(0x3F8, *b"up\n")
+HALT = b"\xfa\xf4\xeb\xfd"  # cli; 1: hlt; jmp 1b
+SPIN = b"\xeb\xfe"
+EXIT_16 = out(0xF4, 0x10)
+COUNT = b"\xb9\x00\x00\x10\x00\x01\xc8\xe2\xfc"  # mov ecx, 100000h; 1: add eax, ecx; loop 1b
+TRIPLE = b"\x0f\x01\x1d" + struct.pack("<I", ENTRY + 32) + b"\xcc" + bytes(32)  # lidt [zeros]; int3
+DEBUG_EXIT = ["-device", "isa-debug-exit,iobase=0xf4,iosize=0x4"]
+QUIET = ["-display", "none", "-nodefaults"]
+
+
+class Context:
+    def __init__(self, softvt, directory):
+        self.softvt, self.directory = softvt, directory
+
+    def path(self, name):
+        return os.path.join(self.directory, name)
+
+    def image(self, code, name="image"):
+        with open(self.path(name), "wb") as file:
+            file.write(multiboot(code))
+        return self.path(name)
+
+    def run(self, *arguments, text="", status=0, stderr=""):
+        """Runs to the end; stderr must be just so (None: anything). Returns stdout and stderr."""
+        done = subprocess.run([self.softvt, *arguments], input=text.encode(), capture_output=True, timeout=SECONDS, check=False)
+        said, errors = done.stdout.decode().replace("\r", ""), done.stderr.decode()
+        if done.returncode != status:
+            raise Failure(f"exit status {done.returncode}, not {status}, of {' '.join(arguments)}: {errors}")
+        if stderr is not None and errors != stderr:
+            raise Failure(f"stderr is {errors!r}, not {stderr!r}")
+        return said, errors
+
+    def start(self, *arguments):
+        return subprocess.Popen([self.softvt, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+def has(text, pattern):
+    found = re.search(pattern, text, re.M)
+    if not found:
+        raise Failure(f"no /{pattern}/ in {text[-2000:]!r}")
+    return found
+
+
+def same(what, found, expected):
+    if found != expected:
+        raise Failure(f"{what} is {found!r}, not {expected!r}")
+
+
+def wait_for(child, text):
+    """Reads the console until it has said this."""
+    said = b""
+    end = time.monotonic() + SECONDS
+    while text not in said.replace(b"\r", b""):
+        chunk = os.read(child.stdout.fileno(), 4096)
+        said += chunk
+        if not chunk or time.monotonic() > end:
+            raise Failure(f"the console ended with {said!r}: {child.stderr.read()!r}")
+    return said
+
+
+def test_version(context):
+    """The first line of -h, -help and -version: three words, then a version"""
+    for option in ("-h", "--help", "-help", "-version", "--version"):
+        has(context.run(option)[0].splitlines()[0], r"^\S+ \S+ \S+ version \d+\.\d+\.\d+( |$)")
+    has(context.run("--help")[0], "QEMU")
+
+
+def test_device_list(context):
+    """-device help and -device ? list names in double quotes, one per line"""
+    for word in ("help", "?"):
+        lines = context.run("-device", word)[0].splitlines()
+        for name in ("pc-testdev", "pci-testdev", "isa-debug-exit", "edu"):
+            same(f"lines with {name}", sum(f'"{name}"' in line for line in lines), 1)
+    has(context.run("-device", "isa-debug-exit,help")[0], "iobase")
+    for what in ("-cpu", "-machine", "-d", "-accel", "-chardev", "-display"):
+        has(context.run(what, "help")[0], r"\n.+\n|.+\n.+")
+
+
+def test_sentences(context):
+    """What cannot be is one sentence on stderr, and exit status 1"""
+    image = context.image(HALT)
+    for arguments, sentence in (
+            (["-kernel", "_NO_FILE_4Uhere_"], "could not open kernel file '_NO_FILE_4Uhere_'"),
+            (["-kernel", image, "-initrd", "_NO_FILE_"], "_NO_FILE_"),
+            (["-krenel", image], "softvt: option '-krenel' is unknown; the nearest known one is '-kernel'\n$"),
+            (["-device", "isa-debug-exti"], "'isa-debug-exti' is not modelled; the nearest known one is 'isa-debug-exit'"),
+            (["-kernel", image, "-device", "edu,dma-mask=1"], "edu has no property 'dma-mask'; the nearest known one is 'dma_mask'"),
+            (["-kernel", image, "-cpu", "Nehalam"], "nearest.*Nehalem"),
+            (["-kernel", image, "-drive", "file=_NO_FILE_"], "_NO_FILE_"),
+            (["-kernel", image, "-serial", "chardev:x"], "there is no -chardev with id=x"),
+            (["-kernel", image, "-serial", "stdio", "-monitor", "stdio"], "already in use"),
+            (["-kernel", image, "-restore", "_NO_FILE_"], "could not open snapshot '_NO_FILE_'")):
+        said, errors = context.run(*QUIET, *arguments, status=1, stderr=None)
+        same("stdout", said, "")
+        has(errors, sentence)
+        same("lines on stderr", errors.count("\n"), 1)
+
+
+def test_exit_status(context):
+    """isa-debug-exit ends the machine with (value << 1) | 1, and a good run says nothing on stderr"""
+    said, _ = context.run("-kernel", context.image(SAY_UP + EXIT_16), *QUIET, "-serial", "stdio", *DEBUG_EXIT, status=33)
+    same("the console", said, "up\n")
+    context.run("-kernel", context.image(out(0x501, 0)), *QUIET, "-device", "isa-debug-exit", status=1)
+
+
+def test_signals(context):
+    """SIGTERM and SIGINT end the machine with a line that says so"""
+    image = context.image(SAY_UP + SPIN)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        with context.start("-kernel", image, *QUIET, "-serial", "stdio") as child:
+            wait_for(child, b"up\n")
+            child.send_signal(number)
+            errors = child.communicate(timeout=SECONDS)[1].decode()
+        has(errors, f"terminating on signal {int(number)}")
+        same("exit status", child.returncode, 0)
+
+
+def test_files(context):
+    """-serial file:, -debugcon file:, -pidfile"""
+    image = context.image(SAY_UP + out(0xE9, *b"debug") + EXIT_16)
+    context.run("-kernel", image, *QUIET, "-serial", "file:" + context.path("com1"), "-debugcon", "file:" + context.path("e9"),
+                "-pidfile", context.path("pid"), *DEBUG_EXIT, status=33)
+    with open(context.path("com1"), encoding="ascii") as com1, open(context.path("e9"), encoding="ascii") as debug:
+        same("COM1", com1.read(), "up\n")
+        same("port E9H", debug.read(), "debug")
+    if os.path.exists(context.path("pid")):
+        raise Failure("the PID file is left behind")
+    with context.start("-kernel", context.image(SAY_UP + SPIN), *QUIET, "-serial", "stdio", "-pidfile", context.path("pid")) as child:
+        wait_for(child, b"up\n")
+        with open(context.path("pid"), encoding="ascii") as file:
+            same("the PID file", file.read(), f"{child.pid}\n")
+        child.kill()
+
+
+def test_chardevs(context):
+    """-chardev and -serial chardev:, -device isa-debugcon with -global"""
+    image = context.image(SAY_UP + out(0x402, *b"log") + EXIT_16)
+    said, _ = context.run("-kernel", image, *QUIET, "-chardev", "stdio,id=a", "-serial", "chardev:a",
+                          "-chardev", f"file,id=b,path={context.path('log')}", "-device", "isa-debugcon,chardev=b",
+                          "-global", "isa-debugcon.iobase=0x402", "-global", "nothing.at=all", *DEBUG_EXIT, status=33)
+    same("the console", said, "up\n")
+    with open(context.path("log"), encoding="ascii") as log:
+        same("port 402H", log.read(), "log")
+
+
+def test_triple_fault(context):
+    """A triple fault resets; with -no-reboot it ends the machine, and -d cpu_reset shows the registers"""
+    image = context.image(SAY_UP + TRIPLE)
+    with context.start("-kernel", image, *QUIET, "-serial", "stdio") as child:
+        wait_for(child, b"up\nup\nup\n")
+        child.kill()
+    said, errors = context.run("-kernel", image, *QUIET, "-serial", "stdio", "-no-reboot", "-d", "cpu_reset", stderr=None)
+    same("the console", said, "up\n")
+    has(errors, "^Triple fault")
+    has(errors, "^RAX=[0-9a-f]{16} RBX=")
+
+
+def test_stats(context):
+    """-stats: two runs have the same digest and instruction count, another program has another"""
+    seen = []
+    for code in (COUNT, COUNT, COUNT[:1] + b"\x01" + COUNT[2:]):
+        _, errors = context.run("-kernel", context.image(code + EXIT_16), *QUIET, "-stats", *DEBUG_EXIT, status=33, stderr=None)
+        seen.append((has(errors, r"^digest: ([0-9a-f]{32})$")[1], int(has(errors, r"^cpu 0: (\d+) instructions")[1])))
+    same("the second run", seen[1], seen[0])
+    if seen[2][0] == seen[0][0]:
+        raise Failure("another run has the same digest")
+    if seen[0][1] < 2 * 0x100000:
+        raise Failure(f"only {seen[0][1]} instructions were counted")
+
+
+def test_monitor(context):
+    """-monitor stdio: registers, memory, disassembly, expressions, errors, quit"""
+    text = ("info status\nstop\ninfo status\ninfo registers\nx/3i 0x100020\nxp /4xb 0x100000\np 6*7\np/d -1\ngva2gpa 0x100000\n"
+            "info pci\ninfo mtree\ninfo lapic\ninfo cpus\ninfo qtree\ninfo block\ninfo irq\ninfo pic\ninfo mem\ninfo tlb\n"
+            "info version\ninfo stats\nfrobnicate\ninfo regsters\nhelp\nquit\n")
+    said, _ = context.run("-kernel", context.image(SAY_UP + SPIN), *QUIET, "-monitor", "stdio", text=text)
+    has(said, r"^VM status: running")
+    has(said, r"^VM status: paused")
+    has(said, r"^CPU#0: 32-bit protected mode")
+    has(said, r"0x0*100020:  66 ba f8 03 +mov dx, 0x3F8")
+    has(said, r"^0*100000: 0x02 0xb0 0xad 0x1b")
+    has(said, r"^0x2a$")
+    has(said, r"^-1$")
+    has(said, r"^gpa: 0x100000$")
+    has(said, r"8086:29c0")
+    has(said, r"-0*fffff? .*ram|ram")
+    has(said, r"^PG disabled")
+    has(said, r"command 'frobnicate' is unknown")
+    has(said, r"subject 'regsters' is unknown; the nearest known one is 'registers'")
+    has(said, r"^digest: ")
+
+
+def test_monitor_on_the_terminal(context):
+    """mon:stdio: Ctrl-A c goes to the monitor and back, Ctrl-A x quits"""
+    with context.start("-kernel", context.image(SAY_UP + SPIN), "-nographic", "-nodefaults", "-serial", "mon:stdio") as child:
+        wait_for(child, b"up\n")
+        child.stdin.write(b"\x01cinfo status\n")
+        child.stdin.flush()
+        wait_for(child, b"VM status: running")
+        child.stdin.write(b"\x01c\x01x")
+        child.stdin.flush()
+        child.communicate(timeout=SECONDS)
+    same("exit status", child.returncode, 0)
+
+
+def test_snapshot(context):
+    """savevm, then -restore: the run goes on to the same end"""
+    image, snapshot = context.image(COUNT * 40 + EXIT_16), context.path("snapshot")
+    arguments = ["-kernel", image, *QUIET, *DEBUG_EXIT, "-stats"]
+    _, errors = context.run(*arguments, status=33, stderr=None)
+    whole = has(errors, r"^digest: (\w+)$")[1]
+    context.run("-kernel", image, *QUIET, *DEBUG_EXIT, "-S", "-monitor", "stdio", text=f"savevm {snapshot}\nquit\n")
+    _, errors = context.run(*arguments, "-restore", snapshot, status=33, stderr=None)
+    same("the digest from the snapshot on", has(errors, r"^digest: (\w+)$")[1], whole)
+    context.run(*arguments, "-m", "64", "-restore", snapshot, status=1, stderr=None)
+    with open(snapshot, "r+b") as file:
+        file.truncate(os.path.getsize(snapshot) // 2)
+    has(context.run(*arguments, "-restore", snapshot, status=1, stderr=None)[1], "snapshot")
+
+
+def test_gdb(context):
+    """gdb: registers, memory, breakpoints, steps, changing a register, monitor commands, kill"""
+    code = b"\x31\xc0\x40\x40\x40" + EXIT_16  # xor eax, eax; three times inc eax
+    with tempfile.TemporaryDirectory(dir="/tmp") as short:  # paths of sockets are short
+        where = os.path.join(short, "gdb")
+        with context.start("-kernel", context.image(code), *QUIET, *DEBUG_EXIT, "-S", "-gdb", f"unix:{where}") as child:
+            end = time.monotonic() + SECONDS
+            while not os.path.exists(where) and time.monotonic() < end:
+                time.sleep(0.01)
+            commands = [f"target remote {where}", "printf \"rip %#lx\\n\", $rip", "info threads",
+                        f"break *{ENTRY + 4:#x}", "continue", "printf \"eax %d\\n\", (int)$rax", "stepi",
+                        "printf \"eax %d\\n\", (int)$rax", "delete", f"x/2xb {ENTRY:#x}", f"set *(char*){BASE:#x} = 7",
+                        f"x/1xb {BASE:#x}", "printf \"cr0 %lx\\n\", $cr0", "monitor info status", "set $rax = 99",
+                        "printf \"rax %d\\n\", (int)$rax", "continue"]
+            gdb = ["gdb", "-nx", "-batch", "-ex", "set confirm off", "-ex", "set architecture i386:x86-64"]
+            for command in commands:
+                gdb += ["-ex", command]
+            said = subprocess.run(gdb, stdin=subprocess.DEVNULL, capture_output=True, timeout=SECONDS, check=False, text=True)
+            text = said.stdout + said.stderr
+            child.wait(timeout=SECONDS)
+    has(text, f"^rip {ENTRY:#x}")
+    has(text, r"CPU#0 \[running\]")
+    has(text, r"^eax 2")
+    has(text, r"^eax 3")
+    has(text, r"0x31\s+0xc0")
+    has(text, r"0x07")
+    has(text, r"^cr0 [0-9a-f]*1$")
+    has(text, r"^VM status: paused")
+    has(text, r"^rax 99")
+    has(text, r"exited with code 041|exited")
+    same("exit status", child.returncode, 33)
+
+
+def test_gdb_interrupt(context):
+    """-s: a client stops a running machine by talking to it, and Ctrl-C answers with T02"""
+    probe = socket.socket()
+    probe.bind(("127.0.0.1", 0))
+    port = probe.getsockname()[1]
+    probe.close()
+    with context.start("-kernel", context.image(SAY_UP + SPIN), *QUIET, "-serial", "stdio", "-smp", "2",
+                       "-gdb", f"tcp:127.0.0.1:{port}") as child:
+        wait_for(child, b"up\n")
+        with socket.create_connection(("127.0.0.1", port), timeout=SECONDS) as client:
+            client.settimeout(SECONDS)
+
+            def packet(body):
+                client.sendall(b"$" + body + b"#%02x" % (sum(body) & 0xFF))
+
+            def reply():
+                text = b""
+                while not re.search(rb"\$[^#]*#..", text):
+                    text += client.recv(4096)
+                client.sendall(b"+")
+                return re.search(rb"\$([^#]*)#", text)[1]
+
+            packet(b"vMustReplyEmpty")
+            same("the reply to the unknown", reply(), b"")
+            packet(b"qfThreadInfo")
+            same("the threads", reply(), b"m01,02")
+            packet(b"vCont;c")
+            client.sendall(b"\x03")
+            has(reply().decode(), "^T02thread:0")
+            packet(b"k")
+        child.communicate(timeout=SECONDS)
+    same("exit status", child.returncode, 0)
+
+
+def run_one(name, options):
+    begin = time.monotonic()
+    try:
+        with tempfile.TemporaryDirectory() as directory:
+            TESTS[name](Context(options.softvt, directory))
+        return True, f"ok {name} ({time.monotonic() - begin:.1f} s)"
+    except Exception as reason:  # pylint: disable=broad-except
+        kind = "" if isinstance(reason, Failure) else f"{type(reason).__name__}: "
+        return False, f"FAIL {name} ({time.monotonic() - begin:.1f} s): {kind}{reason}"
+
+
+TESTS = {name[5:]: function for name, function in list(globals().items()) if name.startswith("test_")}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--build", default=os.path.join(ROOT, "build"), help="build directory")
+    parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("tests", nargs="*", help="names; all of them by default")
+    options = parser.parse_args()
+    options.softvt = os.path.join(options.build, "softvt")
+    names = options.tests or list(TESTS)
+    unknown = [name for name in names if name not in TESTS]
+    if unknown:
+        sys.exit(f"cli: there is no test {', '.join(unknown)}; there are {', '.join(TESTS)}")
+    failed = 0
+    with ThreadPoolExecutor(max(1, options.jobs)) as pool:
+        for future in as_completed([pool.submit(run_one, name, options) for name in names]):
+            good, line = future.result()
+            failed += not good
+            print(line, flush=True)
+    print(f"{len(names) - failed} passed, {failed} failed")
+    sys.exit(1 if failed else 0)
+
+
+if __name__ == "__main__":
+    main()
