@@ -348,6 +348,7 @@ void exec_fault(struct cpu *cpu)
 {
 	struct fault fault = cpu->fault;
 
+	run_idle(cpu, 1); /* so that a turn ends even when the handler's first instruction faults, over and over */
 	cpu->pending_debug = 0; /* traps of an instruction that did not complete */
 	for (;;) {
 		struct event event = {
