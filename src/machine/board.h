@@ -32,4 +32,16 @@ struct board {
 	struct ahci *ahci;
 	struct drive drive[MACHINE_DRIVES];
 	unsigned drives;
+	const struct machine_config *config; /* while the machine is being built */
 };
+
+/* A wire to an ISA interrupt line, 0 to 15, or an I/O APIC pin, 16 to 23. */
+struct irq board_irq(struct machine *m, unsigned line);
+/* A drive by id. NULL: *error names the nearest. */
+struct drive *board_drive(struct machine *m, const char *id, struct error *error);
+/* Where a -device asks to be on PCI bus 0 (text is "5" or "5.0"), or the lowest free slot without text. -1: *error. */
+int board_slot(struct machine *m, const char *text, struct error *error);
+/* Give a drive to a controller. port -1: the next free one. False: *error. */
+bool board_attach_sata(struct machine *m, struct drive *drive, int port, struct error *error);
+bool board_attach_virtio(struct machine *m, struct drive *drive, int slot, struct error *error);
+bool board_add_vga(struct machine *m, int slot, struct error *error);

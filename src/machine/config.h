@@ -18,7 +18,7 @@
 #define MACHINE_FW_CFG	  32
 #define MACHINE_CHARDEVS  24
 
-enum drive_interface { DRIVE_SATA, DRIVE_VIRTIO, DRIVE_PFLASH, DRIVE_NONE /* a -device names it by its id */ };
+enum drive_interface { DRIVE_SATA, DRIVE_VIRTIO, DRIVE_NONE /* a -device names it by its id */ };
 
 struct drive_config {
 	const char *file;   /* NULL: an empty CD drive */

@@ -66,6 +66,16 @@ void keyvals_free(struct keyvals *kv)
 	*kv = (struct keyvals){0};
 }
 
+void keyvals_default(struct keyvals *kv, const char *key, const char *value)
+{
+	for (unsigned i = 0; i < kv->count; i++) {
+		if (!strcmp(kv->pair[i].key, key))
+			return;
+	}
+	if (kv->count < KEYVALS_MAX)
+		kv->pair[kv->count++] = (struct keyval){.key = key, .value = value, .used = true};
+}
+
 const char *keyvals_get(struct keyvals *kv, const char *key)
 {
 	const char *value = NULL;

@@ -25,6 +25,8 @@ struct keyvals {
 MUST_CHECK bool keyvals_parse(struct keyvals *kv, const char *text, const char *first_key, struct error *error);
 void keyvals_free(struct keyvals *kv);
 
+/* A default: counts unless the key has a value already, and nobody complains when it is never asked for. Not copied. */
+void keyvals_default(struct keyvals *kv, const char *key, const char *value);
 /* The last value of a key, or NULL. The key must be a string constant. */
 const char *keyvals_get(struct keyvals *kv, const char *key);
 /* These leave *value alone when the key is absent. False: *error says what is wrong with the value. */

@@ -22,6 +22,23 @@ struct part_ops {
 	void (*stats)(void *part, FILE *to);		     /* NULL: counts nothing */
 };
 
+/* The functions of a part called TYPE, as part_ops wants them. */
+#define PART_DESTROY(type)                                                                                             \
+	static void type##_part_destroy(void *part)                                                                    \
+	{                                                                                                              \
+		type##_destroy(part);                                                                                  \
+	}
+#define PART_RESET(type)                                                                                               \
+	static void type##_part_reset(void *part)                                                                      \
+	{                                                                                                              \
+		type##_reset(part);                                                                                    \
+	}
+#define PART_STATE(type)                                                                                               \
+	static void type##_part_state(void *part, struct state *state)                                                 \
+	{                                                                                                              \
+		type##_state(part, state);                                                                             \
+	}
+
 struct part {
 	const struct part_ops *ops;
 	void *part;
@@ -76,6 +93,9 @@ struct machine {
 	/* Statistics. */
 	vtime_t host_begin, cpu_begin; /* host's time and processor time at power-on */
 };
+
+/* build.c: the machine owns the part from here on. */
+void part_add(struct machine *m, const struct part_ops *ops, void *part);
 
 /* run.c */
 vtime_t run_clock_elapsed(void *machine);

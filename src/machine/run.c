@@ -204,7 +204,9 @@ static void run_some(struct machine *m, struct cpu *cpu, uint64_t instructions)
 	interp_run(m->interp, cpu);
 	m->running = NULL;
 	used = (uint64_t)(cpu->turn - cpu->budget);
+	cpu->retired += used - cpu->idle;
 	cpu->turn = cpu->budget = 0;
+	cpu->idle = 0;
 	clock_advance_to(m->clock, clock_now(m->clock) + used);
 }
 
