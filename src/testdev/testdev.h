@@ -16,7 +16,7 @@ void debug_exit_destroy(struct debug_exit *device);
 /*
  * pc-testdev: a port that keeps what is written (E0H-E3H), one that unmaps and maps a page again so that cached translations must
  * notice (E4H), memory-mapped bytes (FF000000H, 64 KiB), wires to interrupt lines (2000H + line), and a 32-byte port window (E8H).
- * irq: ISA lines 0 to 15, then I/O APIC pins up to 23. on_flush may be NULL.
+ * irq: ISA lines 0 to 15, then I/O APIC pins up to 23.
  */
 struct pc_testdev;
 struct pc_testdev *pc_testdev_create(struct bus *bus, const struct irq irq[24]);
