@@ -402,8 +402,9 @@ static bool parse_drive(struct options *o, const char *argument, struct error *e
 	       keyvals_bool(&kv, "snapshot", &drive.snapshot, error);
 	if (good && drive.format && !ONE_OF(drive.format, "raw", "qcow2"))
 		good = error_set(error, "image format '%s' is unknown; raw and qcow2 are known", drive.format);
-	if (good && interface && !ONE_OF(interface, "ide", "sata", "virtio", "pflash", "none"))
-		good = error_set(error, "interface '%s' is not modelled; ide, virtio, pflash and none are", interface);
+	if (good && interface && !ONE_OF(interface, "ide", "sata", "virtio", "none"))
+		good = error_set(error, "interface '%s' is not modelled; ide, virtio and none are%s", interface,
+				 strcmp(interface, "pflash") ? "" : " (firmware is loaded with -bios)");
 	if (good && media && !ONE_OF(media, "disk", "cdrom"))
 		good = error_set(error, "media=%s: it is disk or cdrom", media);
 	drive.cdrom = media && !strcmp(media, "cdrom");
@@ -413,8 +414,7 @@ static bool parse_drive(struct options *o, const char *argument, struct error *e
 		good = error_set(error, "a directory as a disk (fat:) is not modelled");
 	if (interface)
 		drive.interface = !strcmp(interface, "virtio") ? DRIVE_VIRTIO :
-				  !strcmp(interface, "pflash") ? DRIVE_PFLASH :
-				  !strcmp(interface, "none")   ? DRIVE_NONE :
+				  !strcmp(interface, "none") ? DRIVE_NONE :
 								 DRIVE_SATA;
 	if (index != UINT64_MAX)
 		drive.index = index < 32 ? (int)index : 31;
@@ -764,7 +764,7 @@ static const struct option table[] = {
 	{"fw_cfg", "name=NAME,file=FILE", "a file for the guest's fw_cfg; or string=TEXT", parse_fw_cfg},
 
 	{NULL, NULL, "Disks", NULL},
-	{"drive", "file=FILE[,KEY=VALUE...]", "a disk; keys: if=ide|virtio|pflash|none, format=raw|qcow2, media=disk|cdrom, index, id, readonly, snapshot", parse_drive},
+	{"drive", "file=FILE[,KEY=VALUE...]", "a disk; keys: if=ide|virtio|none, format=raw|qcow2, media=disk|cdrom, index, id, readonly, snapshot", parse_drive},
 	{"hda", "FILE", "a disk on the first port of the AHCI controller", parse_hda},
 	{"hdb", "FILE", "... on the second", parse_hdb},
 	{"hdc", "FILE", "... on the third", parse_hdc},
@@ -815,7 +815,7 @@ static const struct {
 } refused[] = {
 	{"fda", "floppy drives are not modelled"},
 	{"fdb", "floppy drives are not modelled"},
-	{"pflash", "say -drive if=pflash,file=FILE or -bios FILE"},
+	{"pflash", "flash that the guest can write is not modelled; firmware is loaded with -bios"},
 	{"netdev", "networks are not modelled"},
 	{"qmp", "there is no QMP; -monitor has commands for people"},
 	{"daemonize", "there is no background mode; start it with '&'"},

@@ -110,9 +110,9 @@ static void kvm_unit_tests(void **unused)
 static void drives(void **unused)
 {
 	struct options o = good("-snapshot -drive file=a,,b.qcow2,if=virtio,format=qcow2,cache=none -cdrom c -hdb d disk "
-				"-drive if=none,id=x,file=e,readonly=on -drive if=pflash,file=f,index=1");
+				"-drive if=none,id=x,file=e,readonly=on");
 
-	assert_int_equal(o.machine.drives, 6);
+	assert_int_equal(o.machine.drives, 5);
 	assert_string_equal(o.machine.drive[0].file, "a,b.qcow2");
 	assert_string_equal(o.machine.drive[0].format, "qcow2");
 	assert_int_equal(o.machine.drive[0].interface, DRIVE_VIRTIO);
@@ -123,8 +123,6 @@ static void drives(void **unused)
 	assert_int_equal(o.machine.drive[4].interface, DRIVE_NONE);
 	assert_string_equal(o.machine.drive[4].id, "x");
 	assert_true(o.machine.drive[4].read_only);
-	assert_int_equal(o.machine.drive[5].interface, DRIVE_PFLASH);
-	assert_int_equal(o.machine.drive[5].index, 1);
 	options_free(&o);
 }
 
@@ -167,7 +165,7 @@ static void sentences(void **unused)
 		{"-uuid 12", "-uuid 12: '12' is not a UUID"},
 		{"-global a=b.c", "-global a=b.c: 'a=b.c' is not of the form DRIVER.PROPERTY=VALUE"},
 		{"-drive format=raw", "-drive format=raw: file=FILE is missing"},
-		{"-drive file=x,if=scsi", "-drive file=x,if=scsi: interface 'scsi' is not modelled; ide, virtio, pflash and none are"},
+		{"-drive file=x,if=scsi", "-drive file=x,if=scsi: interface 'scsi' is not modelled; ide, virtio and none are"},
 		{"-d intt", "-d intt: log item 'intt' is unknown; the nearest known one is 'int'"},
 		{"-icount shift=7", "-icount shift=7: shift=7: one instruction is one nanosecond, which is shift=0 or auto"},
 		{"-initrd x", "-initrd goes with -kernel, which is missing"},
