@@ -10,7 +10,7 @@
 #include "exec/operand.h"
 #include "interp/cache.h"
 
-#if defined(__OPTIMIZE__) && !defined(__SANITIZE_ADDRESS__)
+#if defined(__OPTIMIZE__) && !defined(__SANITIZE_ADDRESS__) && !defined(__clang__) /* GCC does it wherever it can */
 #define RUN(cpu, insn) return (insn)->fn(cpu, insn)
 #else
 #define RUN(cpu, insn) return (insn)
