@@ -53,7 +53,9 @@ static enum step cmpxchg(struct cpu *cpu, const struct insn *insn)
 		return STEP_FAULT;
 	equal = value == accumulator;
 	set_lazy(cpu, CC_SUB, size, accumulator - value, value);
-	operand_rmw_end(cpu, insn, size, &rmw, equal ? reg_get(cpu, insn->reg, size) : value);
+	/* Memory is written in any case. A register is not, so the upper half of a 32-bit one stays when the comparison fails. */
+	if (equal || insn->ea != EA_NONE)
+		operand_rmw_end(cpu, insn, size, &rmw, equal ? reg_get(cpu, insn->reg, size) : value);
 	if (!equal)
 		reg_set(cpu, RAX, size, value);
 	return STEP_NEXT;

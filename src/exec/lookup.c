@@ -249,33 +249,3 @@ bool exec_offered(const struct cpu_model *model, const struct form *form)
 		return false;
 	return !needs_vl(form->feature) || model_has(model, FEATURE_AVX512VL);
 }
-
-/* SDM vol. 2, "LOCK". */
-bool exec_lock_allowed(const struct form *form)
-{
-	switch (form->operation) {
-	case ZYDIS_MNEMONIC_ADD:
-	case ZYDIS_MNEMONIC_ADC:
-	case ZYDIS_MNEMONIC_AND:
-	case ZYDIS_MNEMONIC_BTC:
-	case ZYDIS_MNEMONIC_BTR:
-	case ZYDIS_MNEMONIC_BTS:
-	case ZYDIS_MNEMONIC_CMPXCHG:
-	case ZYDIS_MNEMONIC_CMPXCHG8B:
-	case ZYDIS_MNEMONIC_CMPXCHG16B:
-	case ZYDIS_MNEMONIC_DEC:
-	case ZYDIS_MNEMONIC_INC:
-	case ZYDIS_MNEMONIC_NEG:
-	case ZYDIS_MNEMONIC_NOT:
-	case ZYDIS_MNEMONIC_OR:
-	case ZYDIS_MNEMONIC_SBB:
-	case ZYDIS_MNEMONIC_SUB:
-	case ZYDIS_MNEMONIC_XOR:
-	case ZYDIS_MNEMONIC_XADD:
-		return form->operand[0].kind == OPERAND_MEM;
-	case ZYDIS_MNEMONIC_XCHG:
-		return form->memory;
-	default:
-		return false;
-	}
-}
