@@ -110,7 +110,7 @@ def run(engine, image, options):
         end = END.search(text)
         return text, bool(end) and end.group(2) == "0"
     if engine == "qemu":
-        command = ["qemu-system-x86_64", "-accel", "tcg", "-M", "q35", "-cpu", options.cpu or "max", "-nodefaults"]
+        command = ["qemu-system-x86_64", "-accel", "tcg", "-M", "q35", "-cpu", options.cpu or "max,vendor=GenuineIntel", "-nodefaults"]
         text, good = qemu_like(command, options.smp, image, options.timeout)
         text = "".join(line + "\n" for line in text.splitlines() if not line.startswith("(stderr)"))
     else:
