@@ -372,6 +372,8 @@ void exec_fault(struct cpu *cpu)
 
 		/* "Conditions for Generating a Double Fault": what is not in the table is handled one after the other. */
 		second = class_of(cpu->fault.vector);
+		if (cpu->fault.vector == VECTOR_PF)
+			cpu->cr2 = cpu->fault.address; /* whatever becomes of it */
 		if (first == DOUBLE_FAULT && second != BENIGN) {
 			exec_shutdown(cpu, "triple fault");
 			return;

@@ -103,7 +103,7 @@ enum step stack_room(struct cpu *cpu, const struct stack *stack, unsigned size, 
 
 #define FRAME_BYTES 320 /* a call gate's 31 parameters and 4 registers, 8 bytes each at most */
 
-/* All in one piece, unless the stack pointer wraps inside: then only after each piece was proved writable. */
+/* All in one piece, unless that faults or the stack pointer wraps inside: then only after each piece was proved writable. */
 static bool write_frame(struct cpu *cpu, const struct stack *stack, unsigned size, const uint64_t *value, unsigned count)
 {
 	uint8_t bytes[FRAME_BYTES];
@@ -119,8 +119,9 @@ static bool write_frame(struct cpu *cpu, const struct stack *stack, unsigned siz
 		before = la;
 		store_le(bytes + (count - 1 - i) * size, size, value[i]);
 	}
-	if (contiguous)
-		return mem_write_bytes(cpu, la, bytes, count * size, ACCESS_WRITE | ACCESS_STACK);
+	if (contiguous && !mem_write_bytes(cpu, la, bytes, count * size, ACCESS_WRITE | ACCESS_STACK))
+		return false;
+	/* Piece by piece; of several that fault, the first pushed is the one that CR2 tells of. */
 	for (unsigned pass = 0; pass < 2; pass++) {
 		sp = stack->sp;
 		for (unsigned i = 0; i < count; i++) {
