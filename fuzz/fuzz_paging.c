@@ -3,6 +3,7 @@
  * a fault, and a translation must not lead out of RAM.
  */
 #include "bare.h"
+#include "mem/access.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

@@ -115,7 +115,7 @@ void cache_written(void *ctx, struct cpu *writer, const uint8_t *host, size_t si
 	struct interp *interp = ctx;
 	uint64_t page = page_of(interp, host);
 
-	if (writer && writer->block && host < writer->block->host + writer->block->bytes && host + size > writer->block->host)
+	if (writer && writer->block && writer->block->host && host < writer->block->host + writer->block->bytes && host + size > writer->block->host)
 		cpu_attend(writer, ATTEND_CODE);
 	if (!(interp->granules[page] & granule_mask(host, size)))
 		return;

@@ -141,6 +141,7 @@ static void run_block(struct interp *interp, struct cpu *cpu)
 {
 	bool single = stepping(interp, cpu);
 	struct block *previous = cpu->block, *block;
+	uint64_t emptied = interp->stats.cache_emptied;
 	unsigned link = cpu->link, count;
 	const struct insn *insn;
 	bool cached;
@@ -151,7 +152,7 @@ static void run_block(struct interp *interp, struct cpu *cpu)
 		exec_fault(cpu);
 		return;
 	}
-	if (link && cached && previous && previous->mode == cpu->mode && !previous->straddles &&
+	if (link && cached && interp->stats.cache_emptied == emptied && previous->mode == cpu->mode && !previous->straddles &&
 	    ((uintptr_t)previous->host ^ (uintptr_t)block->host) < PAGE_SIZE)
 		previous->next[link - 1] = block;
 	count = single ? 1 : block->count;
@@ -183,7 +184,7 @@ void interp_run(struct interp *interp, struct cpu *cpu)
 			if (cpu->attention & (ATTEND_STOP | ATTEND_DEADLINE | ATTEND_YIELD))
 				break;
 		}
-		if (unlikely(cpu->activity != ACTIVITY_ACTIVE))
+		if (unlikely(cpu->activity != ACTIVITY_ACTIVE || cpu->budget <= 0)) /* delivering a fault takes a tick */
 			break;
 		if (unlikely(interp->breakpoints) && !interp->resumed && at_breakpoint(interp, cpu)) {
 			cpu_attend(cpu, ATTEND_STOP);
