@@ -293,8 +293,9 @@ void apic_state(struct apic *apic, struct state *state)
 	state_var(state, apic->isr);
 	state_var(state, apic->tmr);
 	state_var(state, apic->irr);
-	state_var(state, apic->lint);
-	state_var(state, apic->extint_message);
+	state_bool(state, &apic->lint[0]);
+	state_bool(state, &apic->lint[1]);
+	state_bool(state, &apic->extint_message);
 	apic_timer_state(apic, state);
 	if (state_restoring(state))
 		apic_update(apic);

@@ -184,6 +184,15 @@ void state_bytes(struct state *state, void *bytes, size_t size)
 	}
 }
 
+void state_bool(struct state *state, bool *value)
+{
+	uint8_t byte = *value;
+
+	state_var(state, byte);
+	if (state->kind == RESTORE)
+		*value = byte & 1;
+}
+
 void state_section(struct state *state, const char *name)
 {
 	uint8_t length = (uint8_t)min_u64(strlen(name), 63);

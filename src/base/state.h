@@ -34,6 +34,8 @@ const char *state_why(const struct state *state);
 /* Begin a part's members: the name is checked on restore. */
 void state_section(struct state *state, const char *name);
 void state_bytes(struct state *state, void *bytes, size_t size);
+/* A bool, which from a hostile file could be neither. */
+void state_bool(struct state *state, bool *value);
 /* A block of memory that is mostly zero pages, such as RAM: only non-zero 4-KiB pages are written, zero pages are never touched. */
 void state_memory(struct state *state, void *bytes, size_t size);
 

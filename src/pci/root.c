@@ -250,7 +250,7 @@ static void function_state(struct pci_function *function, struct state *state)
 {
 	state_section(state, function->name);
 	state_bytes(state, function->config, sizeof(function->config));
-	state_var(state, function->intx_level);
+	state_bool(state, &function->intx_level);
 	if (function->msix) {
 		state_bytes(state, function->msix_table, 16 * function->msix_vectors);
 		state_bytes(state, function->msix_pba, (function->msix_vectors + 63) / 64 * 8);
