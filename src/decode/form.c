@@ -125,6 +125,8 @@ static enum form_class classify(const ZydisDecodedInstruction *z, const ZydisDec
 	if (z->meta.branch_type == ZYDIS_BRANCH_TYPE_SHORT || z->meta.branch_type == ZYDIS_BRANCH_TYPE_NEAR)
 		return CLASS_BRANCH;
 	switch (z->meta.category) {
+	case ZYDIS_CATEGORY_CONVERT: /* CVTSS2SI and its like from memory name no vector register */
+		return z->meta.isa_ext == ZYDIS_ISA_EXT_SSE || z->meta.isa_ext == ZYDIS_ISA_EXT_SSE2 ? CLASS_HOST : CLASS_INTEGER;
 	case ZYDIS_CATEGORY_STRINGOP:
 	case ZYDIS_CATEGORY_IOSTRINGOP: return CLASS_STRING;
 	case ZYDIS_CATEGORY_SYSTEM:

@@ -1,8 +1,8 @@
 /*
  * From a form to the function that means it, and whether a CPU model has the form at all.
  *
- * SDM vol. 2, "CPUID": an instruction whose feature bit is clear raises #UD, except those that older processors take for another (TZCNT is BSF)
- * or for a NOP (ENDBR64, PREFETCHW, RDSSP), which say so in their own function.
+ * SDM vol. 2, "CPUID": an instruction whose feature bit is clear raises #UD, except those that older processors take for another: TZCNT and LZCNT test
+ * their bit themselves, PREFETCHW is a NOP everywhere, and ENDBR64, CLDEMOTE and the like are decoded as the NOPs that they are here.
  */
 #include "exec/entries.h"
 #include "exec/host.h"
@@ -53,9 +53,6 @@ static const uint16_t isa_feature[ZYDIS_ISA_SET_MAX_VALUE + 1] = {
 	SET(FAT_NOP, ALWAYS),
 	SET(PREFETCH_NOP, ALWAYS),
 	SET(PREFETCHWT1, ALWAYS),
-	SET(CLDEMOTE, ALWAYS),
-	SET(CET, ALWAYS),
-	SET(MPX, ALWAYS),
 	SET(PAUSE, ALWAYS),
 	SET(RDPMC, ALWAYS),
 	SET(LAHF, ALWAYS),

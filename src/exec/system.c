@@ -261,7 +261,6 @@ const struct exec_entry exec_system_entries[] = {
 	ENTRY(LFENCE, nop),
 	ENTRY(SFENCE, nop),
 	ENTRY(MFENCE, nop),
-	ENTRY(CLDEMOTE, nop),
 	ENTRY(PREFETCH, nop),
 	ENTRY(PREFETCHW, nop),
 	ENTRY(PREFETCHWT1, nop),
@@ -269,9 +268,5 @@ const struct exec_entry exec_system_entries[] = {
 	ENTRY(PREFETCHT0, nop),
 	ENTRY(PREFETCHT1, nop),
 	ENTRY(PREFETCHT2, nop),
-	ENTRY(ENDBR32, nop),
-	ENTRY(ENDBR64, nop),
-	ENTRY(RDSSPD, nop),
-	ENTRY(RDSSPQ, nop),
 	{ 0 },
 };
