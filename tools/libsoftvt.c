@@ -25,6 +25,7 @@ struct softvt {
 	unsigned named;		  /* of the back ends, those that a -chardev made: the first ones */
 	char *chardev_id[MACHINE_CHARDEVS];
 	struct chardev *stdio;	  /* the back end on standard input and output */
+	struct chardev *monitor_chardev, *gdb_chardev;
 	struct chardev *muxed;	  /* a terminal that a serial port shares with the monitor */
 };
 
@@ -122,43 +123,15 @@ static bool open_spec(struct softvt *vt, const char *option, const char *spec, s
 	return *chardev || error_prefix(error, "%s %s", option, spec);
 }
 
-/* The monitor's side of its back end: its own one, or the second one of a terminal shared with a serial port. */
-static bool open_monitor(struct softvt *vt, struct error *error)
-{
-	const struct options *o = &vt->options;
-	struct chardev *chardev = vt->muxed;
-
-	if (o->monitor && o->monitor_by_id) {
-		chardev = find_named(vt, o->monitor, error);
-		if (!chardev)
-			return error_prefix(error, "-mon %s", o->monitor);
-	} else if (o->monitor) {
-		if (!open_spec(vt, "-monitor", o->monitor, &chardev, error))
-			return false;
-		if (!chardev)
-			chardev = vt->muxed;
-	}
-	if (chardev)
-		vt->monitor = monitor_create(vt->machine, chardev, chardev == vt->muxed ? CHARDEV_MONITOR : CHARDEV_SERIAL);
-	return true;
-}
-
 /* gdb's TCP and Unix addresses are listened at, without waiting for somebody to come. */
 static bool open_gdb(struct softvt *vt, struct error *error)
 {
 	const char *where = vt->options.gdb;
-	struct chardev *chardev;
-	char *spec;
-	bool good;
+	bool listens = !strncmp(where, "tcp:", 4) || !strncmp(where, "unix:", 5);
+	char *spec = xasprintf("%s%s", where, listens ? ",server=on,wait=off" : "");
+	bool good = open_spec(vt, "-gdb", spec, &vt->gdb_chardev, error);
 
-	if (!where)
-		return true;
-	spec = strncmp(where, "tcp:", 4) && strncmp(where, "unix:", 5) ? xstrdup(where) :
-									 xasprintf("%s,server=on,wait=off", where);
-	good = open_spec(vt, "-gdb", spec, &chardev, error);
 	free(spec);
-	if (good && chardev)
-		vt->gdb = gdb_create(vt->machine, chardev);
 	return good;
 }
 
@@ -200,6 +173,7 @@ static bool write_pid(struct softvt *vt, struct error *error)
 	return true;
 }
 
+/* Every back end, before the machine that polls them. */
 static bool open_consoles(struct softvt *vt, struct error *error)
 {
 	struct options *o = &vt->options;
@@ -212,7 +186,19 @@ static bool open_consoles(struct softvt *vt, struct error *error)
 		if (!open_spec(vt, "-serial", o->serial[i], &o->machine.serial[i], error))
 			return false;
 	}
-	return !o->debugcon || open_spec(vt, "-debugcon", o->debugcon, &o->machine.debugcon, error);
+	if (o->debugcon && !open_spec(vt, "-debugcon", o->debugcon, &o->machine.debugcon, error))
+		return false;
+	if (o->monitor && o->monitor_by_id) {
+		vt->monitor_chardev = find_named(vt, o->monitor, error);
+		if (!vt->monitor_chardev)
+			return error_prefix(error, "-mon %s", o->monitor);
+	} else if (o->monitor && !open_spec(vt, "-monitor", o->monitor, &vt->monitor_chardev, error)) {
+		return false;
+	}
+	/* A terminal that is shared has a monitor whether asked for or not. */
+	if (!vt->monitor_chardev)
+		vt->monitor_chardev = vt->muxed;
+	return !o->gdb || open_gdb(vt, error);
 }
 
 static bool build(struct softvt *vt, struct error *error)
@@ -230,8 +216,11 @@ static bool build(struct softvt *vt, struct error *error)
 	if (!vt->machine)
 		return false;
 	machine_on_cpu_reset(vt->machine, dump_reset, &o->machine);
-	if (!open_monitor(vt, error) || !open_gdb(vt, error))
-		return false;
+	if (vt->monitor_chardev)
+		vt->monitor = monitor_create(vt->machine, vt->monitor_chardev,
+					     vt->monitor_chardev == vt->muxed ? CHARDEV_MONITOR : CHARDEV_SERIAL);
+	if (vt->gdb_chardev)
+		vt->gdb = gdb_create(vt->machine, vt->gdb_chardev);
 	if (o->restore && !machine_restore(vt->machine, o->restore, error))
 		return false;
 	if (o->paused)

@@ -282,7 +282,7 @@ static bool parse_vga(struct options *o, const char *argument, struct error *err
 	if (!ONE_OF(argument, "std", "none"))
 		return error_set(error, "graphics card '%s' is not modelled; the nearest known one is 'std'", argument);
 	o->machine.vga = !strcmp(argument, "std");
-	return true;
+	return o->vga_said = true;
 }
 
 static bool parse_no_hpet(struct options *o, const char *argument, struct error *error)
@@ -891,6 +891,8 @@ static bool conclude(struct options *o, struct error *error)
 		return error_set(error, "-initrd goes with -kernel, which is missing");
 	if (m->append && !m->kernel)
 		return error_set(error, "-append goes with -kernel, which is missing");
+	if (o->no_defaults && !o->vga_said)
+		m->vga = false;
 	for (unsigned i = 0; i < m->drives; i++)
 		m->drive[i].snapshot |= o->snapshot;
 	/* COM1 is on the terminal unless something else was asked for, or is there already. */

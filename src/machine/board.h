@@ -3,7 +3,8 @@
  */
 #pragma once
 
-#include "chipset/chipset.h"
+#include "chipset/lpc.h"
+#include "chipset/q35.h"
 #include "console/debug_ports.h"
 #include "console/i8042.h"
 #include "console/uart16550.h"
@@ -13,12 +14,14 @@
 #include "machine/parts.h"
 #include "storage/ahci.h"
 #include "storage/block.h"
+#include "storage/virtio_blk.h"
 
 struct drive {
 	char *file, *id, *serial; /* owned */
 	struct block *block;	  /* NULL: an empty CD drive */
 	bool cdrom;
-	const char *where;	  /* for the monitor; NULL until a controller takes it */
+	char *where;		  /* owned; for the monitor; NULL until a controller takes it */
+	char *path;		  /* owned; for firmware's boot order */
 };
 
 struct board {
@@ -27,6 +30,10 @@ struct board {
 	struct fw_cfg *fw_cfg;
 	struct rom *rom;
 	char *kernel, *initrd, *append; /* direct boot, at each reset; kernel is NULL with firmware */
+	struct pic *pic;
+	struct ioapic *ioapic;
+	struct lpc *lpc;
+	struct pm *pm;
 	struct i8042 *i8042;
 	struct vga *vga;
 	struct ahci *ahci;

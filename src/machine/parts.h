@@ -56,6 +56,7 @@ struct machine {
 	struct clock *clock;
 	struct bus *bus;
 	struct apic_bus *apic_bus;
+	struct msi_sink msi; /* where devices' messages go */
 	struct pci_root *pci;
 	struct interp *interp;
 	struct msr_table *msr;
