@@ -31,7 +31,7 @@ megs: 256
 boot: cdrom
 ata0-master: type=cdrom, path={iso}, status=inserted
 clock: sync=none, time0=utc
-cpu: model={cpu}, count={smp}, ips=50000000, reset_on_triple_fault=0
+cpu: model={cpu}, count={smp}, ips=50000000, reset_on_triple_fault=0, ignore_bad_msrs=0
 com1: enabled=1, mode=file, dev={serial}
 log: {log}
 panic: action=fatal
