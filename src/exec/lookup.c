@@ -183,6 +183,8 @@ static const struct {
 	{ ZYDIS_MNEMONIC_RDTSC, FEATURE_TSC },
 	{ ZYDIS_MNEMONIC_RDMSR, FEATURE_MSR },
 	{ ZYDIS_MNEMONIC_WRMSR, FEATURE_MSR },
+	{ ZYDIS_MNEMONIC_SYSCALL, FEATURE_SYSCALL }, /* in AMD's set */
+	{ ZYDIS_MNEMONIC_SYSRET, FEATURE_SYSCALL },
 	{ ZYDIS_MNEMONIC_SYSENTER, FEATURE_SEP },
 	{ ZYDIS_MNEMONIC_SYSEXIT, FEATURE_SEP },
 	{ ZYDIS_MNEMONIC_MOVDIR64B, FEATURE_MOVDIR64B },
@@ -230,17 +232,14 @@ static bool encoding_offered(const struct cpu_model *model, const struct form *f
 
 bool exec_offered(const struct cpu_model *model, const struct form *form)
 {
-	unsigned feature;
+	unsigned feature = isa_feature[form->feature] - 1u;
 
-	if (!isa_feature[form->feature])
-		return false;
-	feature = isa_feature[form->feature] - 1u;
 	for (unsigned i = 0; i < ARRAY_SIZE(operation_feature); i++)
 		if (operation_feature[i].operation == form->operation)
 			feature = operation_feature[i].feature;
 	if (feature == ALWAYS)
 		return true;
-	if (!model_has(model, (enum feature)feature) || !encoding_offered(model, form))
+	if (feature > FEATURE_COUNT || !model_has(model, (enum feature)feature) || !encoding_offered(model, form))
 		return false;
 	if (form->feature == ZYDIS_ISA_SET_AVXAES && !model_has(model, FEATURE_AES))
 		return false;
