@@ -220,12 +220,16 @@ static void build_hpet(struct acpi_tables *t)
  */
 static void aml_byte(struct acpi_tables *t, uint8_t byte)
 {
-	t->blob[grow(t, 1, 1)] = byte;
+	uint32_t at = grow(t, 1, 1); /* moves the blob */
+
+	t->blob[at] = byte;
 }
 
 static void aml_text(struct acpi_tables *t, const char *text, size_t size)
 {
-	memcpy(t->blob + grow(t, size, 1), text, size);
+	uint32_t at = grow(t, size, 1);
+
+	memcpy(t->blob + at, text, size);
 }
 
 static void aml_length(struct acpi_tables *t, unsigned length)
