@@ -56,8 +56,7 @@ static const struct {
 };
 
 static const char *const aliases[][2] = {
-	{"sse3", "pni"},      {"sse4-1", "sse4.1"}, {"sse4-2", "sse4.2"}, {"xd", "nx"},	 {"i64", "lm"},
-	{"lzcnt", "abm"},     {"pclmuldq", "pclmulqdq"}, {"ibrs", "spec-ctrl"}, {"prefetchw", "3dnowprefetch"}, {"sha", "sha-ni"},
+	{"sse3", "pni"}, {"xd", "nx"}, {"i64", "lm"}, {"lzcnt", "abm"}, {"pclmuldq", "pclmulqdq"}, {"prefetchw", "3dnowprefetch"},
 };
 
 /* Properties of QEMU's that say nothing to us: about migration, KVM, or how CPUID is presented. */
@@ -73,13 +72,30 @@ static void put(struct cpu_model *model, unsigned feature, bool on)
 	model->features[feature / 64] = on ? model->features[feature / 64] | bit : model->features[feature / 64] & ~bit;
 }
 
+/* People and kernels write sse4.1, sse4_1, sse4-1 and sse41. */
+static bool same_name(const char *a, const char *b)
+{
+	for (;;) {
+		while (*a && strchr("-_.", *a))
+			a++;
+		while (*b && strchr("-_.", *b))
+			b++;
+		if (*a != *b)
+			return false;
+		if (!*a)
+			return true;
+		a++;
+		b++;
+	}
+}
+
 static int find_feature(const char *name)
 {
 	for (unsigned i = 0; i < ARRAY_SIZE(aliases); i++)
 		if (strcmp(name, aliases[i][0]) == 0)
 			name = aliases[i][1];
 	for (unsigned i = 0; i < FEATURE_COUNT; i++)
-		if (strcmp(name, feature_info[i].name) == 0)
+		if (same_name(name, feature_info[i].name))
 			return (int)i;
 	return -1;
 }

@@ -84,7 +84,7 @@ static void options_switch_features(void **state)
 	assert_false(model_has(&model, FEATURE_HYPERVISOR));
 	assert_string_equal(warning.text, "");
 	assert_int_equal(parsed("IvyBridge,phys-bits=36,host-phys-bits=off").physical_bits, 36);
-	parsed("max,migratable=no,check,kvm=off,-vmx-mbec,+sse4_1,pmu=on,lmce=off");
+	parsed("max,migratable=no,check,kvm=off,-vmx-mbec,+sse4_1,+sse42,+avx512_vnni,pmu=on,lmce=off");
 	assert_string_equal(warning.text, "");
 }
 
