@@ -7,6 +7,7 @@
 #include "apic/apic.h"
 #include "bus/bus.h"
 #include "decode/block.h"
+#include "decode/mode.h"
 #include "exec/host.h"
 #include "exec/protect.h"
 #include "exec/run.h"
@@ -206,6 +207,7 @@ static inline void load_segment(struct fixture *f, enum segment_number number, u
 /* Registers for ring 0 or 3 with the tables of the mode. */
 static inline void enter_ring(struct fixture *f, unsigned cpl)
 {
+	f->cpu->rflags &= ~RFLAGS_VM;
 	load_segment(f, CS, cpl ? CODE3 : CODE0);
 	load_segment(f, SS, cpl ? DATA3 : DATA0);
 	for (unsigned i = 0; i < SEG_COUNT; i++)
@@ -235,7 +237,10 @@ static inline void tables(struct fixture *f, uint32_t code_width)
 /* 32-bit protected mode without paging; 32-bit TSS with a ring-0 stack. */
 static inline void fixture_protected(struct fixture *f, unsigned cpl)
 {
+	f->cpu->seg[CS].ar &= ~AR_L; /* paging cannot be left from 64-bit mode */
 	assert_false(exec_write_cr0(f->cpu, CR0_PE | CR0_NE | CR0_ET));
+	f->cpu->efer = 0;
+	assert_false(exec_write_cr4(f->cpu, 0));
 	tables(f, AR_DB);
 	poke(f, TSS_AT + 4, 4, STACK0_TOP);
 	poke(f, TSS_AT + 8, 4, DATA0);
