@@ -28,7 +28,7 @@ static bool line_read(const struct cpu *cpu, pa_t line, uint8_t bytes[64])
 	struct bus_span span;
 
 	bus_lookup(cpu->bus, line, cpu->in_smm, &span);
-	if (!span.host)
+	if (!span.host || span.end - line < 64) /* an end of 0 is 2^64 */
 		return false;
 	memcpy(bytes, span.host + (line - span.base), 64);
 	return true;
