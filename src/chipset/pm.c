@@ -1,9 +1,8 @@
 /*
  * PM1 event and control blocks, PM timer, GPE0, SMI enables and status, TCO watchdog, APM ports.
  *
- * Two choices of ours, made so that firmware and tables written for the usual virtual Q35 work: SLP_TYP 0 is soft off as well as the ICH9's 7, and an APM
- * write raises an SMI when APMC_EN is set, whatever GBL_SMI_EN says. Values 2 and 3 to B2H also set and clear SCI_EN, which on a board is the
- * SMI handler's work. Not modelled: sleep states S1 to S4 (no table offers them), GPE sources, GPIO, the periodic and software SMI timers; their enable
+ * Two choices of ours, made so that firmware and tables written for the usual virtual Q35 work: SLP_TYP 0 is soft off as well as the ICH9's 7, and the
+ * values 2 and 3 to port B2H set and clear SCI_EN, which on a board is the SMI handler's work. Not modelled: sleep states S1 to S4 (no table offers them), GPE sources, GPIO, the periodic and software SMI timers; their enable
  * bits read 0.
  */
 #include "chipset/pm.h"
@@ -79,10 +78,15 @@ static uint64_t ticks(const struct pm *pm)
 	return clock_ticks(clock_now(pm->clock), PM_TIMER_HZ);
 }
 
+static bool smi_enabled(const struct pm *pm, uint32_t source)
+{
+	return (get(pm, SMI_EN, 4) & source) && (get(pm, SMI_EN, 4) & SMI_GBL_EN);
+}
+
 static void smi(struct pm *pm, uint32_t source)
 {
 	set_bits(pm, SMI_STS, 4, source);
-	if (pm->wires.smi)
+	if (smi_enabled(pm, source) && pm->wires.smi)
 		pm->wires.smi(pm->wires.smi_ctx);
 }
 
@@ -143,8 +147,7 @@ static void tco_fire(void *owner)
 			pm->wires.hook.request(pm->wires.hook.ctx, REQUEST_RESET);
 	} else {
 		set_bits(pm, TCO1_STS, 2, TCO_TIMEOUT);
-		if ((get(pm, SMI_EN, 4) & SMI_TCO) && (get(pm, SMI_EN, 4) & SMI_GBL_EN))
-			smi(pm, SMI_TCO);
+		smi(pm, SMI_TCO);
 	}
 	tco_restart(pm);
 }
@@ -153,9 +156,9 @@ static void sleep_enabled(struct pm *pm)
 {
 	unsigned type = bits_get(get(pm, PM1_CNT, 2), 12, 10);
 
-	if ((get(pm, SMI_EN, 4) & SMI_SLP) && (get(pm, SMI_EN, 4) & SMI_GBL_EN))
+	if (get(pm, SMI_EN, 4) & SMI_SLP) { /* the handler decides */
 		smi(pm, SMI_SLP);
-	else if (type == 0 || type == 7) {
+	} else if (type == 0 || type == 7) {
 		if (pm->wires.hook.request)
 			pm->wires.hook.request(pm->wires.hook.ctx, REQUEST_POWER_OFF);
 	} else if (log_on(pm->log, LOG_UNIMP)) {
@@ -200,7 +203,7 @@ static void block_write(void *device, uint64_t offset, unsigned size, uint64_t v
 		pm->bytes[SMI_EN] = (uint8_t)((pm->bytes[SMI_EN] & ~SMI_GBL_EN) | locked);
 	if (touches((unsigned)offset, size, TCO_RLD) || touches((unsigned)offset, size, TCO1_CNT + 1))
 		tco_restart(pm);
-	if ((written & CNT_GBL_RLS) && (get(pm, SMI_EN, 4) & SMI_BIOS) && (get(pm, SMI_EN, 4) & SMI_GBL_EN))
+	if (written & CNT_GBL_RLS)
 		smi(pm, SMI_BIOS);
 	update_sci(pm);
 	arm_timer(pm);
@@ -225,8 +228,7 @@ static void apm_write(void *device, uint64_t offset, unsigned size, uint64_t val
 	else if (value == APM_ACPI_DISABLE)
 		pm->bytes[PM1_CNT] &= ~CNT_SCI_EN;
 	update_sci(pm);
-	if (get(pm, SMI_EN, 4) & SMI_APM)
-		smi(pm, SMI_APM);
+	smi(pm, SMI_APM);
 }
 
 static const struct device_ops block_ops = { block_read, block_write, 1, 4 };
