@@ -176,12 +176,16 @@ void interp_run(struct interp *interp, struct cpu *cpu)
 	cpu->insn = NULL;
 	while (cpu->budget > 0) {
 		if (unlikely(cpu->attention)) {
+			unsigned leave = ATTEND_STOP | ATTEND_DEADLINE | ATTEND_YIELD;
+
 			cpu->attention &= ~ATTEND_CODE;
+			if (cpu->attention & leave) /* first: exec_attend() counts on an instruction being run after it */
+				break;
 			if (cpu->attention & (ATTEND_PINS | ATTEND_TRAP | ATTEND_SHADOW)) {
 				cpu->link = 0;
 				exec_attend(cpu);
 			}
-			if (cpu->attention & (ATTEND_STOP | ATTEND_DEADLINE | ATTEND_YIELD))
+			if (cpu->attention & leave)
 				break;
 		}
 		if (unlikely(cpu->activity != ACTIVITY_ACTIVE || cpu->budget <= 0)) /* delivering a fault takes a tick */
