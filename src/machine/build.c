@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "cpu/msr.h"
+#include "exec/host.h"
 #include "firmware/image.h"
 #include "machine/devices.h"
 #include "machine/nearest.h"
@@ -122,6 +123,9 @@ static void build_cpu(struct machine *m, unsigned number)
 
 static bool build_cpus(struct machine *m, const struct machine_config *config, struct error *error)
 {
+	m->simd = host_simd_create(error);
+	if (!m->simd)
+		return false;
 	m->msr = msr_table_create();
 	msr_claim_cpu(m->msr);
 	apic_claim_msrs(m->msr);
@@ -678,6 +682,8 @@ void machine_destroy(struct machine *m)
 		apic_bus_destroy(m->apic_bus);
 	if (m->msr)
 		msr_table_destroy(m->msr);
+	if (m->simd)
+		host_simd_destroy(m->simd);
 	destroy_board(m->board);
 	bus_destroy(m->bus);
 	clock_destroy(m->clock);

@@ -60,6 +60,7 @@ struct machine {
 	struct pci_root *pci;
 	struct interp *interp;
 	struct msr_table *msr;
+	struct host_simd *simd;
 	struct cpu *cpu; /* of cpus */
 	unsigned cpus;
 	struct part part[MACHINE_PARTS];
