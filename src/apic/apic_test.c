@@ -12,9 +12,33 @@
 
 #define CPUS 4
 
-enum { ID = 0x20, VERSION = 0x30, TPR = 0x80, APR = 0x90, PPR = 0xa0, EOI = 0xb0, RRD = 0xc0, LDR = 0xd0, DFR = 0xe0, SVR = 0xf0, ISR = 0x100,
-       TMR = 0x180, IRR = 0x200, ESR = 0x280, CMCI = 0x2f0, ICR = 0x300, ICR_HIGH = 0x310, LVT_TIMER = 0x320, LVT_LINT0 = 0x350,
-       LVT_LINT1 = 0x360, LVT_ERROR = 0x370, INITIAL = 0x380, CURRENT = 0x390, DCR = 0x3e0, SELF_IPI = 0x3f0 };
+enum {
+	ID = 0x20,
+	VERSION = 0x30,
+	TPR = 0x80,
+	APR = 0x90,
+	PPR = 0xa0,
+	EOI = 0xb0,
+	RRD = 0xc0,
+	LDR = 0xd0,
+	DFR = 0xe0,
+	SVR = 0xf0,
+	ISR = 0x100,
+	TMR = 0x180,
+	IRR = 0x200,
+	ESR = 0x280,
+	CMCI = 0x2f0,
+	ICR = 0x300,
+	ICR_HIGH = 0x310,
+	LVT_TIMER = 0x320,
+	LVT_LINT0 = 0x350,
+	LVT_LINT1 = 0x360,
+	LVT_ERROR = 0x370,
+	INITIAL = 0x380,
+	CURRENT = 0x390,
+	DCR = 0x3e0,
+	SELF_IPI = 0x3f0
+};
 
 static const struct log quiet;
 
@@ -104,7 +128,7 @@ static int setup(void **state)
 		apic_write(f->cpu[i].apic, SVR, 0x1ff);
 	}
 	apic_bus_on_eoi(f->bus, eoi, f);
-	apic_bus_connect_extint(f->bus, &(struct extint_ops){ acknowledge, f });
+	apic_bus_connect_extint(f->bus, &(struct extint_ops){acknowledge, f});
 	claim_count = 0;
 	apic_claim_msrs(NULL);
 	*state = f;
@@ -143,7 +167,8 @@ static bool bit(struct apic *apic, unsigned base, unsigned vector)
 
 static void fixed(struct fixture *f, uint32_t destination, uint8_t vector, bool level)
 {
-	struct interrupt interrupt = { .destination = destination, .vector = vector, .narrow = true, .level = level, .assert = true };
+	struct interrupt interrupt = {
+		.destination = destination, .vector = vector, .narrow = true, .level = level, .assert = true};
 
 	assert_true(apic_deliver(f->bus, &interrupt));
 }
@@ -288,7 +313,7 @@ static void software_disable(void **state)
 {
 	struct fixture *f = *state;
 	struct cpu *cpu = &f->cpu[0];
-	struct interrupt interrupt = { .vector = 0x50, .narrow = true };
+	struct interrupt interrupt = {.vector = 0x50, .narrow = true};
 
 	apic_write(cpu->apic, LVT_TIMER, 0x30);
 	fixed(f, 0, 0x41, false);
@@ -324,7 +349,7 @@ static void suppressed_eoi(void **state)
 static void logical_destinations(void **state)
 {
 	struct fixture *f = *state;
-	struct interrupt interrupt = { .vector = 0x60, .narrow = true, .logical = true };
+	struct interrupt interrupt = {.vector = 0x60, .narrow = true, .logical = true};
 
 	/* Flat: one bit each. */
 	for (unsigned i = 0; i < CPUS; i++)
@@ -363,7 +388,8 @@ static void logical_destinations(void **state)
 static void lowest_priority(void **state)
 {
 	struct fixture *f = *state;
-	struct interrupt interrupt = { .vector = 0x60, .narrow = true, .logical = true, .delivery = APIC_LOWEST, .destination = 0x0f };
+	struct interrupt interrupt = {
+		.vector = 0x60, .narrow = true, .logical = true, .delivery = APIC_LOWEST, .destination = 0x0f};
 
 	for (unsigned i = 0; i < CPUS; i++) {
 		apic_write(f->cpu[i].apic, LDR, 1u << (24 + i));
@@ -476,8 +502,11 @@ static void local_pins(void **state)
 
 static void timer_divisors(void **state)
 {
-	static const struct { uint32_t dcr; unsigned by; } table[] = {
-		{ 0, 2 }, { 1, 4 }, { 2, 8 }, { 3, 16 }, { 8, 32 }, { 9, 64 }, { 10, 128 }, { 11, 1 },
+	static const struct {
+		uint32_t dcr;
+		unsigned by;
+	} table[] = {
+		{0, 2}, {1, 4}, {2, 8}, {3, 16}, {8, 32}, {9, 64}, {10, 128}, {11, 1},
 	};
 	struct fixture *f = *state;
 	struct apic *apic = f->cpu[0].apic;
@@ -593,10 +622,11 @@ static void timer_tsc_deadline(void **state)
 static void base_transitions(void **state)
 {
 	struct fixture *f = *state;
-	static const bool allowed[4][4] = { /* from, to: bits 11:10 */
-		[0] = { [0] = true, [2] = true },
-		[2] = { [0] = true, [2] = true, [3] = true },
-		[3] = { [0] = true, [3] = true },
+	static const bool allowed[4][4] = {
+		/* from, to: bits 11:10 */
+		[0] = {[0] = true, [2] = true},
+		[2] = {[0] = true, [2] = true, [3] = true},
+		[3] = {[0] = true, [3] = true},
 	};
 
 	for (unsigned from = 0; from < 4; from++) {
@@ -623,7 +653,7 @@ static void disabled(void **state)
 {
 	struct fixture *f = *state;
 	struct cpu *cpu = &f->cpu[0];
-	struct interrupt interrupt = { .vector = 0x50, .narrow = true };
+	struct interrupt interrupt = {.vector = 0x50, .narrow = true};
 
 	apic_write(cpu->apic, TPR, 0x10);
 	assert_true(wrmsr(cpu, 0x1b, 0xfee00000));
@@ -643,10 +673,13 @@ static void disabled(void **state)
 /* Who may be read and written in x2APIC mode: "x2APIC Register Address Space". */
 static void x2apic_access(void **state)
 {
-	static const struct { uint16_t msr; bool read, write; } table[] = {
-		{ 0x802, 1, 0 }, { 0x803, 1, 0 }, { 0x808, 1, 1 }, { 0x80a, 1, 0 }, { 0x80b, 0, 1 }, { 0x80d, 1, 0 }, { 0x80f, 1, 1 },
-		{ 0x828, 1, 1 }, { 0x830, 1, 1 }, { 0x832, 1, 1 }, { 0x833, 1, 1 }, { 0x834, 1, 1 }, { 0x835, 1, 1 }, { 0x836, 1, 1 },
-		{ 0x837, 1, 1 }, { 0x838, 1, 1 }, { 0x839, 1, 0 }, { 0x83e, 1, 1 }, { 0x83f, 0, 1 },
+	static const struct {
+		uint16_t msr;
+		bool read, write;
+	} table[] = {
+		{0x802, 1, 0}, {0x803, 1, 0}, {0x808, 1, 1}, {0x80a, 1, 0}, {0x80b, 0, 1}, {0x80d, 1, 0}, {0x80f, 1, 1},
+		{0x828, 1, 1}, {0x830, 1, 1}, {0x832, 1, 1}, {0x833, 1, 1}, {0x834, 1, 1}, {0x835, 1, 1}, {0x836, 1, 1},
+		{0x837, 1, 1}, {0x838, 1, 1}, {0x839, 1, 0}, {0x83e, 1, 1}, {0x83f, 0, 1},
 	};
 	struct fixture *f = *state;
 	struct cpu *cpu = &f->cpu[1];
@@ -674,9 +707,13 @@ static void x2apic_access(void **state)
 
 static void x2apic_reserved_bits(void **state)
 {
-	static const struct { uint16_t msr; uint64_t allowed; } table[] = {
-		{ 0x808, 0xff }, { 0x80b, 0 }, { 0x80f, 0x13ff }, { 0x828, 0 }, { 0x832, 0x710ff }, { 0x833, 0x117ff },
-		{ 0x835, 0x1f7ff }, { 0x837, 0x110ff }, { 0x838, 0xffffffff }, { 0x83e, 0xb }, { 0x83f, 0xff },
+	static const struct {
+		uint16_t msr;
+		uint64_t allowed;
+	} table[] = {
+		{0x808, 0xff},	     {0x80b, 0},       {0x80f, 0x13ff},	 {0x828, 0},
+		{0x832, 0x710ff},    {0x833, 0x117ff}, {0x835, 0x1f7ff}, {0x837, 0x110ff},
+		{0x838, 0xffffffff}, {0x83e, 0xb},     {0x83f, 0xff},
 	};
 	struct fixture *f = *state;
 	struct cpu *cpu = &f->cpu[1];
@@ -693,7 +730,7 @@ static void x2apic_reserved_bits(void **state)
 static void x2apic_messages(void **state)
 {
 	struct fixture *f = *state;
-	struct interrupt interrupt = { .vector = 0x80, .destination = UINT32_MAX };
+	struct interrupt interrupt = {.vector = 0x80, .destination = UINT32_MAX};
 
 	for (unsigned i = 0; i < CPUS; i++)
 		to_x2apic(&f->cpu[i]);
@@ -729,27 +766,27 @@ static void messages_from_devices(void **state)
 {
 	struct fixture *f = *state;
 
-	apic_send_msi(f->bus, &(struct msi){ 0xfee02000, 0x51, 0 });
+	apic_send_msi(f->bus, &(struct msi){0xfee02000, 0x51, 0});
 	assert_int_equal(apic_acknowledge(&f->cpu[2]), 0x51);
 	assert_false(bit(f->cpu[2].apic, TMR, 0x51));
-	apic_send_msi(f->bus, &(struct msi){ 0xfee02000, 0xc061, 0 }); /* level, assert */
+	apic_send_msi(f->bus, &(struct msi){0xfee02000, 0xc061, 0}); /* level, assert */
 	assert_int_equal(apic_acknowledge(&f->cpu[2]), 0x61);
 	assert_true(bit(f->cpu[2].apic, TMR, 0x61));
-	apic_send_msi(f->bus, &(struct msi){ 0xfee02000, 0x8071, 0 }); /* level, de-assert */
+	apic_send_msi(f->bus, &(struct msi){0xfee02000, 0x8071, 0}); /* level, de-assert */
 	assert_int_equal(apic_acknowledge(&f->cpu[2]), -1);
-	apic_send_msi(f->bus, &(struct msi){ 0xfeeff000, 0x81, 0 }); /* broadcast */
+	apic_send_msi(f->bus, &(struct msi){0xfeeff000, 0x81, 0}); /* broadcast */
 	assert_int_equal(apic_acknowledge(&f->cpu[0]), 0x81);
 	assert_int_equal(apic_acknowledge(&f->cpu[3]), 0x81);
-	apic_send_msi(f->bus, &(struct msi){ 0xfee01000, 0x0400, 0 });
+	apic_send_msi(f->bus, &(struct msi){0xfee01000, 0x0400, 0});
 	assert_true(pin(&f->cpu[1], PIN_NMI));
-	apic_send_msi(f->bus, &(struct msi){ 0xfee01000, 0x0700, 0 }); /* ExtINT */
+	apic_send_msi(f->bus, &(struct msi){0xfee01000, 0x0700, 0}); /* ExtINT */
 	assert_int_equal(apic_acknowledge(&f->cpu[1]), 8);
 	assert_false(intr(&f->cpu[1]) && !bit(f->cpu[1].apic, IRR, 0x81));
 	/* Redirection: logical 3 with hint goes to one. */
 	apic_write(f->cpu[0].apic, LDR, 1u << 24);
 	apic_write(f->cpu[1].apic, LDR, 2u << 24);
 	apic_write(f->cpu[0].apic, TPR, 0x20);
-	apic_send_msi(f->bus, &(struct msi){ 0xfee0300c, 0x91, 0 });
+	apic_send_msi(f->bus, &(struct msi){0xfee0300c, 0x91, 0});
 	assert_int_equal(bit(f->cpu[0].apic, IRR, 0x91) + bit(f->cpu[1].apic, IRR, 0x91), 1);
 }
 
@@ -802,10 +839,27 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
-		TEST(reset_values), TEST(fixed_interrupt), TEST(priorities), TEST(illegal_vectors), TEST(software_disable),
-		TEST(suppressed_eoi), TEST(logical_destinations), TEST(lowest_priority), TEST(ipis), TEST(init_and_startup), TEST(local_pins),
-		TEST(timer_divisors), TEST(timer_one_shot_and_periodic), TEST(timer_tsc_deadline), TEST(base_transitions), TEST(disabled),
-		TEST(x2apic_access), TEST(x2apic_reserved_bits), TEST(x2apic_messages), TEST(messages_from_devices), TEST(page),
+		TEST(reset_values),
+		TEST(fixed_interrupt),
+		TEST(priorities),
+		TEST(illegal_vectors),
+		TEST(software_disable),
+		TEST(suppressed_eoi),
+		TEST(logical_destinations),
+		TEST(lowest_priority),
+		TEST(ipis),
+		TEST(init_and_startup),
+		TEST(local_pins),
+		TEST(timer_divisors),
+		TEST(timer_one_shot_and_periodic),
+		TEST(timer_tsc_deadline),
+		TEST(base_transitions),
+		TEST(disabled),
+		TEST(x2apic_access),
+		TEST(x2apic_reserved_bits),
+		TEST(x2apic_messages),
+		TEST(messages_from_devices),
+		TEST(page),
 		TEST(saved_and_restored),
 	};
 

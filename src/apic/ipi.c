@@ -1,8 +1,8 @@
 /*
  * Messages: who is meant, and what the one who is meant does. From the ICR, from I/O APICs and from devices (MSI).
  *
- * SDM vol. 3, "Issuing Interprocessor Interrupts", "Determining IPI Destination", "Lowest Priority Delivery Mode", "Interrupt Delivery in x2APIC Mode",
- * "Message Signalled Interrupts".
+ * SDM vol. 3, "Issuing Interprocessor Interrupts", "Determining IPI Destination", "Lowest Priority Delivery Mode",
+ * "Interrupt Delivery in x2APIC Mode", "Message Signalled Interrupts".
  */
 #include "apic/local.h"
 
@@ -13,7 +13,8 @@ static bool matches_logical(const struct apic *apic, uint32_t destination)
 	uint32_t logical = apic_logical_id(apic);
 
 	if (apic_mode(apic) == APIC_X2APIC)
-		return destination == UINT32_MAX || (destination >> 16 == logical >> 16 && (destination & logical & 0xffff));
+		return destination == UINT32_MAX ||
+		       (destination >> 16 == logical >> 16 && (destination & logical & 0xffff));
 	if (destination == UINT32_MAX)
 		return true;
 	if (destination > 0xff)
@@ -36,7 +37,8 @@ static bool matches(const struct apic *apic, const struct interrupt *interrupt)
 	return destination == (apic_mode(apic) == APIC_X2APIC ? apic->initial_id : apic->id);
 }
 
-static bool selected(const struct apic *apic, const struct interrupt *interrupt, enum shorthand shorthand, const struct apic *sender)
+static bool selected(const struct apic *apic, const struct interrupt *interrupt, enum shorthand shorthand,
+		     const struct apic *sender)
 {
 	if (apic_mode(apic) == APIC_DISABLED)
 		return false;
@@ -48,7 +50,10 @@ static bool selected(const struct apic *apic, const struct interrupt *interrupt,
 	}
 }
 
-/* A software-disabled APIC answers only to INIT, NMI, SMI and SIPI: "Local APIC State After It Has Been Software Disabled". */
+/*
+ * A software-disabled APIC answers only to INIT, NMI, SMI and SIPI: "Local APIC State After It Has Been Software
+ * Disabled".
+ */
 static bool takes_vectors(const struct apic *apic)
 {
 	return apic->svr & SVR_ENABLE;
@@ -85,7 +90,8 @@ static bool receive(struct apic *apic, const struct interrupt *interrupt)
 	}
 }
 
-static bool deliver(struct apic_bus *bus, const struct interrupt *interrupt, enum shorthand shorthand, const struct apic *sender)
+static bool deliver(struct apic_bus *bus, const struct interrupt *interrupt, enum shorthand shorthand,
+		    const struct apic *sender)
 {
 	struct apic *lowest = NULL;
 	bool accepted = false;
@@ -160,6 +166,6 @@ void apic_send_msi(void *apic_bus, const struct msi *msi)
 	if (interrupt.delivery == APIC_STARTUP) /* reserved in messages */
 		return;
 	if (!apic_deliver(bus, &interrupt) && log_on(bus->log, LOG_GUEST_ERRORS))
-		log_line(bus->log, LOG_GUEST_ERRORS, "nobody accepted the interrupt message %llx data %x", (unsigned long long)msi->address,
-			 msi->data);
+		log_line(bus->log, LOG_GUEST_ERRORS, "nobody accepted the interrupt message %llx data %x",
+			 (unsigned long long)msi->address, msi->data);
 }

@@ -1,8 +1,9 @@
 /*
  * One local APIC: what it has accepted, what it asks of its CPU, its pins and its life cycle.
  *
- * SDM vol. 3, "Handling Interrupts", "Task Priority in IA-32e Mode", "Local Vector Table", "Error Handling", "Local APIC State". The registers as
- * software sees them are in registers.c, the timer in timer.c, messages in ipi.c. Not modelled: focus processors (P6 family only).
+ * SDM vol. 3, "Handling Interrupts", "Task Priority in IA-32e Mode", "Local Vector Table", "Error Handling", "Local
+ * APIC State". The registers as software sees them are in registers.c, the timer in timer.c, messages in ipi.c. Not
+ * modelled: focus processors (P6 family only).
  */
 #include "apic/local.h"
 
@@ -50,7 +51,10 @@ static int deliverable(const struct apic *apic)
 	return vector >= 0 && vector >> 4 > apic_ppr(apic) >> 4 ? vector : -1;
 }
 
-/* PIN_INTR is a function of the state, so that nothing can be lost or left over; everyone who changes the state calls this. */
+/*
+ * PIN_INTR is a function of the state, so that nothing can be lost or left over; everyone who changes the state calls
+ * this.
+ */
 void apic_update(struct apic *apic)
 {
 	/* With the APIC disabled its LINT0 pin is the CPU's INTR pin. */
@@ -118,8 +122,8 @@ void apic_fire_lvt(struct apic *apic, enum lvt which)
 }
 
 /*
- * SDM vol. 3, "Local Vector Table", trigger mode: only Fixed mode uses it, and LINT1 has no level-sensitive interrupts. `rising`: the pin has just
- * become active.
+ * SDM vol. 3, "Local Vector Table", trigger mode: only Fixed mode uses it, and LINT1 has no level-sensitive interrupts.
+ * `rising`: the pin has just become active.
  */
 static void evaluate_pin(struct apic *apic, unsigned pin, bool rising)
 {

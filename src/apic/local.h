@@ -10,11 +10,11 @@
 #define SVR_ENABLE	 BIT(8)
 #define SVR_SUPPRESS_EOI BIT(12)
 
-#define LVT_MASKED	  BIT(16)
-#define LVT_REMOTE_IRR	  BIT(14)
-#define LVT_LEVEL	  BIT(15)
-#define LVT_TIMER_MODE	  BITS(18, 17)
-#define TIMER_PERIODIC	  BIT(17)
+#define LVT_MASKED	   BIT(16)
+#define LVT_REMOTE_IRR	   BIT(14)
+#define LVT_LEVEL	   BIT(15)
+#define LVT_TIMER_MODE	   BITS(18, 17)
+#define TIMER_PERIODIC	   BIT(17)
 #define TIMER_TSC_DEADLINE BIT(18)
 
 /* SDM vol. 3, "Error Status Register (ESR)". */
@@ -44,8 +44,8 @@ struct apic {
 	uint64_t icr;
 	uint32_t lvt[LVT_COUNT];
 	uint32_t isr[8], tmr[8], irr[8];
-	bool lint[2];	    /* levels of the two input pins */
-	bool extint_message;/* an ExtINT message waits for its acknowledge */
+	bool lint[2];	     /* levels of the two input pins */
+	bool extint_message; /* an ExtINT message waits for its acknowledge */
 
 	/* Timer: at `start` the current count was `count`. */
 	uint32_t initial_count, count;
@@ -74,8 +74,8 @@ static inline enum apic_mode apic_mode(const struct apic *apic)
 }
 
 /* local.c */
-void apic_update(struct apic *apic);			      /* PIN_INTR from the state */
-void apic_accept(struct apic *apic, uint8_t vector, bool level);/* a fixed interrupt arrives */
+void apic_update(struct apic *apic);				 /* PIN_INTR from the state */
+void apic_accept(struct apic *apic, uint8_t vector, bool level); /* a fixed interrupt arrives */
 void apic_error(struct apic *apic, uint32_t bit);
 void apic_fire_lvt(struct apic *apic, enum lvt which);
 uint8_t apic_ppr(const struct apic *apic);

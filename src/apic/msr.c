@@ -1,7 +1,8 @@
 /*
  * The local APIC's MSRs: IA32_APIC_BASE with its modes, IA32_TSC_DEADLINE, and the registers in x2APIC mode.
  *
- * SDM vol. 3, "Detecting and Enabling x2APIC Mode", "x2APIC State Transitions", "x2APIC Register Availability", "MSR Access in x2APIC Mode".
+ * SDM vol. 3, "Detecting and Enabling x2APIC Mode", "x2APIC State Transitions", "x2APIC Register Availability", "MSR
+ * Access in x2APIC Mode".
  */
 #include "apic/local.h"
 #include "cpu/msr.h"
@@ -22,12 +23,13 @@ static bool base_write(struct cpu *cpu, uint32_t index, uint64_t value)
 	struct apic *apic = cpu->apic;
 	uint64_t allowed = BITS(cpu->model->physical_bits - 1, 12) | APIC_BASE_EN | APIC_BASE_BSP;
 	const uint64_t modes = APIC_BASE_EN | APIC_BASE_EXTD;
-	uint64_t old = cpu->apic_base & modes, new = value & modes;
+	uint64_t old = cpu->apic_base & modes, new = value &modes;
 
 	if (model_has(cpu->model, FEATURE_X2APIC))
 		allowed |= APIC_BASE_EXTD;
 	/* Never EXTD alone, never from x2APIC to xAPIC, never from disabled straight to x2APIC. */
-	if (!apic || value & ~allowed || new == APIC_BASE_EXTD || (old == modes && new == APIC_BASE_EN) || (!old && new == modes))
+	if (!apic || value & ~allowed || new == APIC_BASE_EXTD || (old == modes && new == APIC_BASE_EN) ||
+	    (!old && new == modes))
 		return false;
 	cpu->apic_base = value;
 	if (old && !new) {
@@ -89,9 +91,9 @@ static bool x2apic_write(struct cpu *cpu, uint32_t msr, uint64_t value)
 
 void apic_claim_msrs(struct msr_table *table)
 {
-	static const struct msr_ops base = { base_read, base_write };
-	static const struct msr_ops deadline = { deadline_read, deadline_write };
-	static const struct msr_ops x2apic = { x2apic_read, x2apic_write };
+	static const struct msr_ops base = {base_read, base_write};
+	static const struct msr_ops deadline = {deadline_read, deadline_write};
+	static const struct msr_ops x2apic = {x2apic_read, x2apic_write};
 
 	msr_claim(table, IA32_APIC_BASE, IA32_APIC_BASE, &base);
 	msr_claim(table, IA32_TSC_DEADLINE, IA32_TSC_DEADLINE, &deadline);

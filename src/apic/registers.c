@@ -1,24 +1,29 @@
 /*
- * The registers of a local APIC as software reads and writes them: the page of xAPIC mode and what it shares with the MSRs of x2APIC mode (msr.c).
+ * The registers of a local APIC as software reads and writes them: the page of xAPIC mode and what it shares with the
+ * MSRs of x2APIC mode (msr.c).
  *
- * SDM vol. 3, "The Local APIC Block Diagram", "x2APIC Register Address Space". Rights and bits are rows of spec/apic_registers.def.
+ * SDM vol. 3, "The Local APIC Block Diagram", "x2APIC Register Address Space". Rights and bits are rows of
+ * spec/apic_registers.def.
  */
 #include "apic/local.h"
 
-/* 82489DX-successor of the Pentium 4's kind, 6 LVT entries, suppression of EOI broadcasts: "Local APIC Version Register". */
+/*
+ * An integrated APIC, 6 LVT entries, suppression of EOI broadcasts: "Local APIC Version
+ * Register".
+ */
 #define VERSION (0x14 | (LVT_COUNT - 1) << 16 | 1 << 24)
 
 struct apic_access apic_access(unsigned index)
 {
 	static const struct apic_access table[0x40] = {
-#define APIC_REGISTER(index, name, xapic, x2apic, settable, tolerated) [index] = { xapic, x2apic, settable, tolerated },
+#define APIC_REGISTER(index, name, xapic, x2apic, settable, tolerated) [index] = {xapic, x2apic, settable, tolerated},
 #include "apic_registers.def"
 #undef APIC_REGISTER
 	};
 
 	if (index >= APIC_ISR && index < APIC_IRR + 8)
-		return (struct apic_access){ .xapic = R, .x2apic = R };
-	return index < ARRAY_SIZE(table) ? table[index] : (struct apic_access){ 0 };
+		return (struct apic_access){.xapic = R, .x2apic = R};
+	return index < ARRAY_SIZE(table) ? table[index] : (struct apic_access){0};
 }
 
 uint32_t apic_logical_id(const struct apic *apic)
@@ -141,4 +146,4 @@ static void page_write(void *device, uint64_t offset, unsigned size, uint64_t va
 	apic_write(device, (unsigned)offset, (uint32_t)value);
 }
 
-const struct device_ops apic_page_ops = { page_read, page_write, 4, 4 };
+const struct device_ops apic_page_ops = {page_read, page_write, 4, 4};

@@ -1,8 +1,8 @@
 /*
  * The local APIC's timer: one-shot, periodic, TSC deadline.
  *
- * SDM vol. 3, "APIC Timer", "TSC-Deadline Mode". The counter is computed from virtual time when it is read. A deadline is armed only while an
- * interrupt could come of it, so a masked timer costs nothing.
+ * SDM vol. 3, "APIC Timer", "TSC-Deadline Mode". The counter is computed from virtual time when it is read. A deadline
+ * is armed only while an interrupt could come of it, so a masked timer costs nothing.
  */
 #include "apic/local.h"
 

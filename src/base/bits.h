@@ -1,5 +1,6 @@
 /*
- * Bit arithmetic in the manuals' terms: bit numbers, inclusive bit ranges, sign extension, unaligned little-endian access.
+ * Bit arithmetic in the manuals' terms: bit numbers, inclusive bit ranges, sign extension, unaligned little-endian
+ * access.
  */
 #pragma once
 

@@ -1,5 +1,6 @@
 /*
- * Sentences for the user about what the host could not do, and allocation that cannot fail. Decides nothing about exit or retry.
+ * Sentences for the user about what the host could not do, and allocation that cannot fail. Decides nothing about exit
+ * or retry.
  */
 #include "base/error.h"
 

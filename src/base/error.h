@@ -9,7 +9,9 @@ struct error {
 	char text[512];
 };
 
-/* Write the sentence (no trailing newline) into *error and return false, so that a caller can `return error_set(...)`. */
+/*
+ * Write the sentence (no trailing newline) into *error and return false, so that a caller can `return error_set(...)`.
+ */
 bool error_set(struct error *error, const char *format, ...) PRINTF(2, 3);
 
 /* Put a prefix and ": " before the sentence, to say what was being done. Returns false. */

@@ -39,7 +39,7 @@ static void lines(void **unused)
 {
 	char *text = NULL;
 	size_t size;
-	struct log log = { open_memstream(&text, &size), BIT(LOG_IO) };
+	struct log log = {open_memstream(&text, &size), BIT(LOG_IO)};
 
 	log_line(&log, LOG_MMU, "not this");
 	log_line(&log, LOG_IO, "port %x", 0x80);

@@ -1,8 +1,9 @@
 /*
  * The three walks over a machine's state: save, restore, digest. What the members mean is known only to the parts.
  *
- * A saved stream is: for each section a length byte and the name; members as they lie in memory; for a block of memory its size, then the number
- * and the bytes of each page that is not zero, then NO_PAGE. Host byte order is little-endian (see docs/decisions).
+ * A saved stream is: for each section a length byte and the name; members as they lie in memory; for a block of memory
+ * its size, then the number and the bytes of each page that is not zero, then NO_PAGE. Host byte order is little-endian
+ * (see docs/decisions).
  */
 #include "base/state.h"
 #include "base/bits.h"
@@ -18,7 +19,8 @@
 #define BATCH	512 /* pages per look at the page map */
 
 /*
- * The digest: two 64-bit lanes that each step scrambles and crosses, one-to-one. It tells runs apart; it does not resist an adversary.
+ * The digest: two 64-bit lanes that each step scrambles and crosses, one-to-one. It tells runs apart; it does not
+ * resist an adversary.
  */
 struct hash {
 	uint64_t a, b;
@@ -208,7 +210,8 @@ void state_section(struct state *state, const char *name)
 		state_bytes(state, found, min_u64(length, 63));
 		if (!state->failed && strcmp(found, text)) {
 			state->failed = true;
-			snprintf(state->why, sizeof(state->why), "the saved state has no '%s' where this machine has one", text);
+			snprintf(state->why, sizeof(state->why),
+				 "the saved state has no '%s' where this machine has one", text);
 		}
 	}
 }
@@ -219,22 +222,25 @@ static bool is_zero(const uint8_t *bytes, size_t size)
 }
 
 /*
- * Which of `count` pages were ever touched? Reading an untouched page would make the host map it, which for a large RAM costs time and page
- * tables. /proc/self/pagemap tells (bit 63 present, bit 62 swapped); without it every page counts as touched.
+ * Which of `count` pages were ever touched? Reading an untouched page would make the host map it, which for a large RAM
+ * costs time and page tables. /proc/self/pagemap tells (bit 63 present, bit 62 swapped); without it every page counts
+ * as touched.
  */
 static void find_touched(int pagemap, const uint8_t *bytes, unsigned count, bool touched[BATCH])
 {
 	uint64_t entries[BATCH];
 	size_t length = count * sizeof(entries[0]);
 	bool known = pagemap >= 0 && is_aligned((uintptr_t)bytes, PAGE) && sysconf(_SC_PAGESIZE) == PAGE &&
-		     pread(pagemap, entries, length, (off_t)((uintptr_t)bytes / PAGE * sizeof(entries[0]))) == (ssize_t)length;
+		     pread(pagemap, entries, length, (off_t)((uintptr_t)bytes / PAGE * sizeof(entries[0]))) ==
+			     (ssize_t)length;
 
 	for (unsigned i = 0; i < count; i++)
 		touched[i] = !known || entries[i] >> 62;
 }
 
 /* Calls visit() for each page that is not all zero, in order. */
-static void visit_pages(struct state *state, uint8_t *bytes, size_t size, void (*visit)(struct state *, uint64_t, uint8_t *, size_t))
+static void visit_pages(struct state *state, uint8_t *bytes, size_t size,
+			void (*visit)(struct state *, uint64_t, uint8_t *, size_t))
 {
 	int pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
 	uint64_t pages = size / PAGE + (size % PAGE != 0);

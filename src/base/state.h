@@ -1,10 +1,10 @@
 /*
  * A part's state, walked once for three purposes: save, restore and digest.
  *
- * Each part has one function `void PART_state(struct PART *, struct state *)` that names every member a snapshot must hold, in a
- * fixed order. Saving writes them, restoring reads them back, a digest hashes them; so the three cannot disagree. Pointers, caches and
- * host things are left out and rebuilt by the part after state_restoring() says so. A restore may come from a hostile
- * file: a part checks what indexes something.
+ * Each part has one function `void PART_state(struct PART *, struct state *)` that names every member a snapshot must
+ * hold, in a fixed order. Saving writes them, restoring reads them back, a digest hashes them; so the three cannot
+ * disagree. Pointers, caches and host things are left out and rebuilt by the part after state_restoring() says so. A
+ * restore may come from a hostile file: a part checks what indexes something.
  */
 #pragma once
 
@@ -36,7 +36,10 @@ void state_section(struct state *state, const char *name);
 void state_bytes(struct state *state, void *bytes, size_t size);
 /* A bool, which from a hostile file could be neither. */
 void state_bool(struct state *state, bool *value);
-/* A block of memory that is mostly zero pages, such as RAM: only non-zero 4-KiB pages are written, zero pages are never touched. */
+/*
+ * A block of memory that is mostly zero pages, such as RAM: only non-zero 4-KiB pages are written, zero pages are never
+ * touched.
+ */
 void state_memory(struct state *state, void *bytes, size_t size);
 
 #define state_var(state, lvalue) state_bytes(state, &(lvalue), sizeof(lvalue))

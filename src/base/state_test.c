@@ -36,7 +36,7 @@ static void digest_of(struct part *part, char text[33])
 
 static struct part make_part(size_t size)
 {
-	struct part part = { .number = 7, .text = "hello", .size = size };
+	struct part part = {.number = 7, .text = "hello", .size = size};
 
 	part.memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	assert_ptr_not_equal(part.memory, MAP_FAILED);
@@ -120,7 +120,7 @@ static void other_machine(void **unused)
 
 static void every_bit_changes_the_digest(void **unused)
 {
-	uint8_t bytes[40] = { 0 };
+	uint8_t bytes[40] = {0};
 	char seen[8 * sizeof(bytes) + 1][33];
 	unsigned count = 0;
 

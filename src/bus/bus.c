@@ -1,9 +1,9 @@
 /*
  * Regions, the flat views built from them, and accesses that find their way through a view.
  *
- * Memory as usual, memory as seen in SMM, and the I/O ports are three views of one kind: sorted spans without holes, found by binary search. A
- * view is rebuilt at once when a region changes; an access copies what it needs from a span before it calls a device, because the device
- * may change the map.
+ * Memory as usual, memory as seen in SMM, and the I/O ports are three views of one kind: sorted spans without holes,
+ * found by binary search. A view is rebuilt at once when a region changes; an access copies what it needs from a span
+ * before it calls a device, because the device may change the map.
  */
 #include "bus/bus.h"
 #include "base/bits.h"
@@ -124,7 +124,7 @@ static void rebuild(struct bus *bus, unsigned which)
 	}
 	qsort(starts, points, sizeof(*starts), compare_addresses);
 	for (unsigned i = 0; i < points; i++) {
-		struct span span = { .first = starts[i] };
+		struct span span = {.first = starts[i]};
 
 		if (i && starts[i] == starts[i - 1])
 			continue;
@@ -137,7 +137,7 @@ static void rebuild(struct bus *bus, unsigned which)
 	}
 	spans[count - 1].last = UINT64_MAX;
 	free(flat->spans);
-	*flat = (struct flat){ .spans = spans, .count = count };
+	*flat = (struct flat){.spans = spans, .count = count};
 	free(starts);
 	free(active);
 }
@@ -205,7 +205,8 @@ bool bus_create_ram(struct bus *bus, uint64_t size, struct error *error)
 	assert(!bus->ram && size && is_aligned(size, 4096));
 	ram = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (ram == MAP_FAILED)
-		return error_set(error, "the host cannot give the machine %llu MiB of memory", (unsigned long long)(size >> 20));
+		return error_set(error, "the host cannot give the machine %llu MiB of memory",
+				 (unsigned long long)(size >> 20));
 	bus->ram = ram;
 	bus->ram_size = size;
 	return true;
@@ -238,36 +239,65 @@ static struct region *add(struct bus *bus, struct region from)
 
 struct region *bus_add_ram(struct bus *bus, pa_t base, uint64_t size, uint64_t ram_offset, int priority)
 {
-	assert(is_aligned(base | size | ram_offset, 4096) && ram_offset <= bus->ram_size && size <= bus->ram_size - ram_offset);
-	return add(bus, (struct region){ .name = "ram", .kind = REGION_RAM, .base = base, .size = size, .bytes = bus->ram + ram_offset,
-					 .priority = priority, .writable = true });
+	assert(is_aligned(base | size | ram_offset, 4096) && ram_offset <= bus->ram_size &&
+	       size <= bus->ram_size - ram_offset);
+	return add(bus, (struct region){.name = "ram",
+					.kind = REGION_RAM,
+					.base = base,
+					.size = size,
+					.bytes = bus->ram + ram_offset,
+					.priority = priority,
+					.writable = true});
 }
 
 struct region *bus_add_rom(struct bus *bus, pa_t base, uint64_t size, uint8_t *bytes, int priority)
 {
 	assert(is_aligned(base | size, 4096));
-	return add(bus, (struct region){ .name = "rom", .kind = REGION_ROM, .base = base, .size = size, .bytes = bytes, .priority = priority });
+	return add(bus, (struct region){.name = "rom",
+					.kind = REGION_ROM,
+					.base = base,
+					.size = size,
+					.bytes = bytes,
+					.priority = priority});
 }
 
 struct region *bus_add_memory(struct bus *bus, const char *name, pa_t base, uint64_t size, uint8_t *bytes, int priority)
 {
-	return add(bus, (struct region){ .name = name, .kind = REGION_RAM, .base = base, .size = size, .bytes = bytes, .priority = priority,
-					 .writable = true });
+	return add(bus, (struct region){.name = name,
+					.kind = REGION_RAM,
+					.base = base,
+					.size = size,
+					.bytes = bytes,
+					.priority = priority,
+					.writable = true});
 }
 
-struct region *bus_add_device(struct bus *bus, const char *name, pa_t base, uint64_t size, const struct device_ops *ops, void *device,
-			      int priority)
+struct region *bus_add_device(struct bus *bus, const char *name, pa_t base, uint64_t size, const struct device_ops *ops,
+			      void *device, int priority)
 {
 	assert(!ops->min_size || size % ops->min_size == 0);
-	return add(bus, (struct region){ .name = name, .kind = REGION_DEVICE, .base = base, .size = size, .ops = ops, .device = device,
-					 .priority = priority, .writable = true });
+	return add(bus, (struct region){.name = name,
+					.kind = REGION_DEVICE,
+					.base = base,
+					.size = size,
+					.ops = ops,
+					.device = device,
+					.priority = priority,
+					.writable = true});
 }
 
-struct region *bus_add_ports(struct bus *bus, const char *name, uint16_t base, unsigned size, const struct device_ops *ops, void *device)
+struct region *bus_add_ports(struct bus *bus, const char *name, uint16_t base, unsigned size,
+			     const struct device_ops *ops, void *device)
 {
 	assert(base + size <= 65536 && (!ops->min_size || size % ops->min_size == 0));
-	return add(bus, (struct region){ .name = name, .kind = REGION_DEVICE, .base = base, .size = size, .ops = ops, .device = device,
-					 .port = true, .writable = true });
+	return add(bus, (struct region){.name = name,
+					.kind = REGION_DEVICE,
+					.base = base,
+					.size = size,
+					.ops = ops,
+					.device = device,
+					.port = true,
+					.writable = true});
 }
 
 const char *region_name(const struct region *region)
@@ -322,7 +352,7 @@ void bus_lookup(const struct bus *bus, pa_t pa, bool smm, struct bus_span *span)
 {
 	const struct span *found = find(&bus->flat[smm ? SMM : NORMAL], pa);
 
-	*span = (struct bus_span){ .base = found->first, .end = found->last + 1, .region = found->read };
+	*span = (struct bus_span){.base = found->first, .end = found->last + 1, .region = found->read};
 	if (found->read && found->read->bytes) {
 		span->host = found->read->bytes + (found->first - found->read->base);
 		span->writable = found->read == found->write && found->read->writable;
@@ -356,7 +386,10 @@ static unsigned piece(const struct region *region, uint64_t offset, uint64_t siz
 	return bytes;
 }
 
-/* May a device's handler be entered from here? DMA must not come back to a device that is at work, however a guest points it. */
+/*
+ * May a device's handler be entered from here? DMA must not come back to a device that is at work, however a guest
+ * points it.
+ */
 static bool may_enter(const struct bus *bus, const struct region *region)
 {
 	if (!bus->frame)
@@ -371,7 +404,7 @@ static bool may_enter(const struct bus *bus, const struct region *region)
 
 static uint64_t device_read(struct bus *bus, struct region *region, uint64_t offset, unsigned size)
 {
-	struct frame frame = { region->device, bus->frame, bus->frame ? bus->frame->depth + 1 : 1 };
+	struct frame frame = {region->device, bus->frame, bus->frame ? bus->frame->depth + 1 : 1};
 	unsigned least = region->ops->min_size, shift = 0;
 	uint64_t value;
 
@@ -385,22 +418,22 @@ static uint64_t device_read(struct bus *bus, struct region *region, uint64_t off
 	bus->frame = frame.outer;
 	value &= bytes_mask(size);
 	if (log_on(bus->log, LOG_IO))
-		log_line(bus->log, LOG_IO, "%s read %s+%llx size %u: %llx", region->port ? "port" : "memory", region->name,
-			 (unsigned long long)offset, size, (unsigned long long)value);
+		log_line(bus->log, LOG_IO, "%s read %s+%llx size %u: %llx", region->port ? "port" : "memory",
+			 region->name, (unsigned long long)offset, size, (unsigned long long)value);
 	return value;
 }
 
 static void device_write(struct bus *bus, struct region *region, uint64_t offset, unsigned size, uint64_t value)
 {
-	struct frame frame = { region->device, bus->frame, bus->frame ? bus->frame->depth + 1 : 1 };
+	struct frame frame = {region->device, bus->frame, bus->frame ? bus->frame->depth + 1 : 1};
 
 	value &= bytes_mask(size);
 	if (log_on(bus->log, LOG_IO))
-		log_line(bus->log, LOG_IO, "%s write %s+%llx size %u: %llx", region->port ? "port" : "memory", region->name,
-			 (unsigned long long)offset, size, (unsigned long long)value);
+		log_line(bus->log, LOG_IO, "%s write %s+%llx size %u: %llx", region->port ? "port" : "memory",
+			 region->name, (unsigned long long)offset, size, (unsigned long long)value);
 	if (unlikely(size < region->ops->min_size)) {
-		log_line(bus->log, LOG_GUEST_ERRORS, "write of %u bytes to %s+%llx, which takes no less than %u", size, region->name,
-			 (unsigned long long)offset, region->ops->min_size);
+		log_line(bus->log, LOG_GUEST_ERRORS, "write of %u bytes to %s+%llx, which takes no less than %u", size,
+			 region->name, (unsigned long long)offset, region->ops->min_size);
 		return;
 	}
 	bus->frame = &frame;
@@ -411,11 +444,13 @@ static void device_write(struct bus *bus, struct region *region, uint64_t offset
 static void log_unclaimed(const struct bus *bus, const char *what, bool port, uint64_t address, uint64_t size)
 {
 	if (log_on(bus->log, LOG_GUEST_ERRORS))
-		log_line(bus->log, LOG_GUEST_ERRORS, "%s of %llu bytes at %s %llx, where nothing answers", what, (unsigned long long)size,
-			 port ? "port" : "address", (unsigned long long)address);
+		log_line(bus->log, LOG_GUEST_ERRORS, "%s of %llu bytes at %s %llx, where nothing answers", what,
+			 (unsigned long long)size, port ? "port" : "address", (unsigned long long)address);
 }
 
-/* Reads up to the end of one span and returns how many bytes that was; *answered becomes false when nothing was there. */
+/*
+ * Reads up to the end of one span and returns how many bytes that was; *answered becomes false when nothing was there.
+ */
 static uint64_t read_some(struct bus *bus, unsigned which, uint64_t address, uint8_t *to, uint64_t size, bool *answered)
 {
 	const struct span *span = find(&bus->flat[which], address);
@@ -438,7 +473,8 @@ static uint64_t read_some(struct bus *bus, unsigned which, uint64_t address, uin
 	return length;
 }
 
-static uint64_t write_some(struct bus *bus, unsigned which, uint64_t address, const uint8_t *from, uint64_t size, bool *answered)
+static uint64_t write_some(struct bus *bus, unsigned which, uint64_t address, const uint8_t *from, uint64_t size,
+			   bool *answered)
 {
 	const struct span *span = find(&bus->flat[which], address);
 	struct region *region = span->write;

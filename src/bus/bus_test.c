@@ -49,9 +49,9 @@ static void probe_write(void *device, uint64_t offset, unsigned size, uint64_t v
 		probe->dma_answered = bus_write_bytes(probe->bus, probe->dma_to, "abcd", 4);
 }
 
-static const struct device_ops any_size = { probe_read, probe_write, 0, 0 };
-static const struct device_ops dwords = { probe_read, probe_write, 4, 4 };
-static const struct device_ops bytes_only = { probe_read, probe_write, 1, 1 };
+static const struct device_ops any_size = {probe_read, probe_write, 0, 0};
+static const struct device_ops dwords = {probe_read, probe_write, 4, 4};
+static const struct device_ops bytes_only = {probe_read, probe_write, 1, 1};
 
 static const struct log quiet;
 
@@ -139,7 +139,7 @@ static void overlays(void **unused)
 static void smm_view(void **unused)
 {
 	struct bus *bus = make();
-	struct probe vga = { 0 };
+	struct probe vga = {0};
 	struct region *smram;
 
 	bus_add_device(bus, "vga", 0xa0000, 0x20000, &any_size, &vga, 10);
@@ -159,7 +159,7 @@ static void smm_view(void **unused)
 static void splitting(void **unused)
 {
 	struct bus *bus = make();
-	struct probe any = { 0 }, four = { 0 }, one = { 0 };
+	struct probe any = {0}, four = {0}, one = {0};
 
 	bus_add_device(bus, "any", 0x200000, 0x20, &any_size, &any, 10);
 	bus_add_device(bus, "four", 0x200020, 0x20, &dwords, &four, 10);
@@ -197,7 +197,7 @@ static void splitting(void **unused)
 static void ports(void **unused)
 {
 	struct bus *bus = make();
-	struct probe any = { 0 }, one = { 0 }, late = { 0 };
+	struct probe any = {0}, one = {0}, late = {0};
 	struct region *moving;
 
 	bus_add_ports(bus, "any", 0x3f8, 8, &any_size, &any);
@@ -222,7 +222,7 @@ static void ports(void **unused)
 static void moving_in_mid_access(void **unused)
 {
 	struct bus *bus = make();
-	struct probe probe = { 0 };
+	struct probe probe = {0};
 
 	probe.region = bus_add_device(bus, "moving", 0x200000, 0x1000, &dwords, &probe, 10);
 	probe.move_to = 0x300000;
@@ -239,7 +239,7 @@ static void moving_in_mid_access(void **unused)
 static void dma_does_not_come_back(void **unused)
 {
 	struct bus *bus = make();
-	struct probe a = { .bus = bus, .dma_to = 0x201000 }, b = { .bus = bus, .dma_to = 0x200000 };
+	struct probe a = {.bus = bus, .dma_to = 0x201000}, b = {.bus = bus, .dma_to = 0x200000};
 
 	bus_add_device(bus, "a", 0x200000, 0x1000, &any_size, &a, 10);
 	bus_add_device(bus, "b", 0x201000, 0x1000, &any_size, &b, 10);
@@ -279,7 +279,7 @@ static void written(void *ctx, const uint8_t *host, size_t size)
 static void listeners(void **unused)
 {
 	struct bus *bus = make();
-	struct heard heard = { 0 };
+	struct heard heard = {0};
 	struct region *region;
 
 	bus_on_change(bus, changed, &heard);
@@ -306,7 +306,7 @@ static void random_maps(void **unused)
 
 	for (unsigned round = 0; round < 200; round++) {
 		struct bus *bus = bus_create(&quiet);
-		struct probe probes[COUNT] = { 0 };
+		struct probe probes[COUNT] = {0};
 		struct region *regions[COUNT];
 		unsigned base[COUNT], size[COUNT], on[COUNT];
 		int priority[COUNT];
@@ -325,7 +325,8 @@ static void random_maps(void **unused)
 			int best = -1;
 
 			for (int i = 0; i < COUNT; i++)
-				if (on[i] && at >= base[i] && at < base[i] + size[i] && (best < 0 || priority[i] > priority[best]))
+				if (on[i] && at >= base[i] && at < base[i] + size[i] &&
+				    (best < 0 || priority[i] > priority[best]))
 					best = i;
 			for (unsigned i = 0; i < COUNT; i++)
 				probes[i].reads = 0;

@@ -1,6 +1,6 @@
 /*
- * An interrupt wire: whoever drives it holds a struct irq; whoever listens gave the function. Levels are as on the wire (1 = asserted in the
- * listener's sense; polarity is the listener's affair).
+ * An interrupt wire: whoever drives it holds a struct irq; whoever listens gave the function. Levels are as on the wire
+ * (1 = asserted in the listener's sense; polarity is the listener's affair).
  */
 #pragma once
 

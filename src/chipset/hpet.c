@@ -1,8 +1,9 @@
 /*
  * HPET: counter, comparators, interrupts.
  *
- * IA-PC HPET specification, "Register Definitions", "Theory of Operation". Not modelled: FSB (MSI) delivery; Tn_FSB_INT_DEL_CAP is 0. An edge-triggered
- * timer lowers its line just before it raises it again, so the line keeps its request until it is acknowledged.
+ * IA-PC HPET specification, "Register Definitions", "Theory of Operation". Not modelled: FSB (MSI) delivery;
+ * Tn_FSB_INT_DEL_CAP is 0. An edge-triggered timer lowers its line just before it raises it again, so the line keeps
+ * its request until it is acknowledged.
  */
 #include "chipset/hpet.h"
 #include "base/bits.h"
@@ -106,7 +107,8 @@ static void arm(struct timer *timer, bool passed)
 
 	if (!left && passed)
 		left = timer->config & T_32BIT ? BIT(32) : UINT64_MAX;
-	if ((hpet->config & CONF_ENABLE) && (timer->config & (T_ENABLE | T_LEVEL | T_PERIODIC)) && left < UINT64_MAX - now)
+	if ((hpet->config & CONF_ENABLE) && (timer->config & (T_ENABLE | T_LEVEL | T_PERIODIC)) &&
+	    left < UINT64_MAX - now)
 		at = clock_when(now + left, HZ);
 	clock_arm(hpet->clock, &timer->deadline, at);
 }
@@ -240,7 +242,7 @@ static void window_write(void *device, uint64_t offset, unsigned size, uint64_t 
 	write_register(device, offset & ~UINT64_C(7), value << shift, bytes_mask(size) << shift);
 }
 
-static const struct device_ops window_ops = { window_read, window_write, 4, 8 };
+static const struct device_ops window_ops = {window_read, window_write, 4, 8};
 
 struct hpet *hpet_create(struct bus *bus, struct clock *clock, const struct hpet_wires *wires, const struct log *log)
 {

@@ -1,5 +1,6 @@
 /*
- * High Precision Event Timers: one 64-bit counter at 100 MHz, three comparators. IA-PC HPET specification 1.0a. At FED00000H.
+ * High Precision Event Timers: one 64-bit counter at 100 MHz, three comparators. IA-PC HPET specification 1.0a. At
+ * FED00000H.
  */
 #pragma once
 

@@ -10,7 +10,18 @@
 #include "chipset/hpet.h"
 
 #define BASE UINT64_C(0xfed00000)
-enum { CAP = 0, CONF = 0x10, STATUS = 0x20, COUNTER = 0xf0, T0 = 0x100, T0_CMP = 0x108, T1 = 0x120, T1_CMP = 0x128, T2 = 0x140, T2_CMP = 0x148 };
+enum {
+	CAP = 0,
+	CONF = 0x10,
+	STATUS = 0x20,
+	COUNTER = 0xf0,
+	T0 = 0x100,
+	T0_CMP = 0x108,
+	T1 = 0x120,
+	T1_CMP = 0x128,
+	T2 = 0x140,
+	T2_CMP = 0x148
+};
 
 static const struct log quiet;
 
@@ -71,7 +82,7 @@ static int setup(void **state)
 
 	f->bus = bus_create(&quiet);
 	f->clock = clock_create();
-	f->hpet = hpet_create(f->bus, f->clock, &(struct hpet_wires){ set_pin, set_legacy, route, f }, &quiet);
+	f->hpet = hpet_create(f->bus, f->clock, &(struct hpet_wires){set_pin, set_legacy, route, f}, &quiet);
 	*state = f;
 	return 0;
 }
@@ -270,8 +281,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
-		TEST(identity), TEST(counter), TEST(one_shot_edge), TEST(level), TEST(periodic), TEST(narrow), TEST(legacy), TEST(nonsense),
-		TEST(saved_and_restored),
+		TEST(identity), TEST(counter),	TEST(one_shot_edge),	  TEST(level), TEST(periodic), TEST(narrow),
+		TEST(legacy),	TEST(nonsense), TEST(saved_and_restored),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,8 +1,9 @@
 /*
  * I/O APIC: pins to messages.
  *
- * An entry's upper half goes into the address and its lower half into the data of a message, bit by bit the same in the compatibility and the remappable
- * format, so this part need not know which is meant. Wires carry "asserted"; the polarity bit is stored and has no effect.
+ * An entry's upper half goes into the address and its lower half into the data of a message, bit by bit the same in the
+ * compatibility and the remappable format, so this part need not know which is meant. Wires carry "asserted"; the
+ * polarity bit is stored and has no effect.
  */
 #include "chipset/ioapic.h"
 #include "base/bits.h"
@@ -98,7 +99,8 @@ static uint32_t read_register(const struct ioapic *ioapic)
 	case 0x00: return (uint32_t)ioapic->id << 24;
 	case 0x01: return (IOAPIC_PINS - 1) << 16 | VERSION;
 	case 0x02: return (uint32_t)ioapic->id << 24; /* arbitration ID */
-	case 0x10 ... 0x10 + 2 * IOAPIC_PINS - 1: return (uint32_t)(ioapic->entry[(select - 0x10) / 2] >> (select & 1 ? 32 : 0));
+	case 0x10 ... 0x10 + 2 * IOAPIC_PINS - 1:
+		return (uint32_t)(ioapic->entry[(select - 0x10) / 2] >> (select & 1 ? 32 : 0));
 	default: return 0;
 	}
 }
@@ -108,8 +110,8 @@ static void write_entry(struct ioapic *ioapic, unsigned pin, bool high, uint32_t
 	uint64_t old = ioapic->entry[pin];
 	uint64_t new = high ? bits_set(old, 63, 32, value) : bits_set(old, 31, 0, value);
 
-	new = (new & RTE_SETTABLE) | (old & RTE_REMOTE_IRR);
-	if (!(new & RTE_LEVEL))
+	new = (new &RTE_SETTABLE) | (old & RTE_REMOTE_IRR);
+	if (!(new &RTE_LEVEL))
 		new &= ~RTE_REMOTE_IRR; /* edge: the bit is cleared, which systems use to end an interrupt */
 	ioapic->entry[pin] = new;
 	serve_level(ioapic, pin);
@@ -150,7 +152,7 @@ static void window_write(void *device, uint64_t offset, unsigned size, uint64_t 
 	}
 }
 
-static const struct device_ops window_ops = { window_read, window_write, 1, 4 };
+static const struct device_ops window_ops = {window_read, window_write, 1, 4};
 
 struct ioapic *ioapic_create(struct bus *bus, const struct msi_sink *sink, uint16_t requester, const struct log *log)
 {

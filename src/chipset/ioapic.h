@@ -1,6 +1,7 @@
 /*
- * The I/O APIC: 24 pins, version 20H with the EOI register. Intel 82093AA data sheet; ICH9 datasheet, "Advanced Programmable Interrupt Controller
- * (APIC)"; for the remappable format of an entry Intel VT-d, "Interrupt Requests in Remappable Format".
+ * The I/O APIC: 24 pins, version 20H with the EOI register. Intel 82093AA data sheet; ICH9 datasheet, "Advanced
+ * Programmable Interrupt Controller (APIC)"; for the remappable format of an entry Intel VT-d, "Interrupt Requests in
+ * Remappable Format".
  */
 #pragma once
 

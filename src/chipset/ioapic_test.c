@@ -42,7 +42,7 @@ static int setup(void **state)
 	struct fixture *f = calloc(1, sizeof(*f));
 
 	f->bus = bus_create(&quiet);
-	f->sink = (struct msi_sink){ sent, f };
+	f->sink = (struct msi_sink){sent, f};
 	f->ioapic = ioapic_create(f->bus, &f->sink, 0xf0f8, &quiet);
 	*state = f;
 	return 0;
@@ -91,7 +91,7 @@ static void edge(void **state)
 	ioapic_set(f->ioapic, 4, true);
 	ioapic_set(f->ioapic, 4, false);
 	put(f, 0x11 + 8, 0x05000000);
-	put(f, 0x10 + 8, 0x0831); /* logical, fixed, 31H */
+	put(f, 0x10 + 8, 0x0831);      /* logical, fixed, 31H */
 	assert_int_equal(f->count, 0); /* the edge at the masked pin is lost */
 	ioapic_set(f->ioapic, 4, true);
 	ioapic_set(f->ioapic, 4, true);
@@ -195,7 +195,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
-		TEST(registers), TEST(edge), TEST(level), TEST(other_deliveries_are_edges), TEST(remappable), TEST(saved_and_restored),
+		TEST(registers),	  TEST(edge), TEST(level), TEST(other_deliveries_are_edges), TEST(remappable),
+		TEST(saved_and_restored),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,9 +1,10 @@
 /*
  * LPC bridge: interrupt routing, PMBASE, RCBA, ports 61H, 80H, 92H, CF9H.
  *
- * ICH9 datasheet, "PIRQ[n]_ROUT", "ACPI_CNTL", "DnnIR", "NMI_SC", "PORT92", "RST_CNT". A PIRQ always drives its I/O APIC pin 16 + n and, when routed, an ISA
- * interrupt as well. The I/O APIC and the HPET are always decoded at their default places: OIC.AEN and HPTC.AE read 1 and cannot be changed.
- * Not modelled: GPIO, LPC decode ranges (what is on the board answers), ISA DMA, SERR# and IOCHK# (nothing raises them), the sound of the speaker.
+ * ICH9 datasheet, "PIRQ[n]_ROUT", "ACPI_CNTL", "DnnIR", "NMI_SC", "PORT92", "RST_CNT". A PIRQ always drives its I/O
+ * APIC pin 16 + n and, when routed, an ISA interrupt as well. The I/O APIC and the HPET are always decoded at their
+ * default places: OIC.AEN and HPTC.AE read 1 and cannot be changed. Not modelled: GPIO, LPC decode ranges (what is on
+ * the board answers), ISA DMA, SERR# and IOCHK# (nothing raises them), the sound of the speaker.
  */
 #include "chipset/lpc.h"
 #include "base/bits.h"
@@ -19,7 +20,17 @@ enum { PMBASE = 0x40, ACPI_CNTL = 0x44, PIRQA_ROUT = 0x60, PIRQE_ROUT = 0x68, GE
 #define RCRB_SIZE  0x4000
 #define RCRB_FIRST 0x3140
 #define RCRB_LAST  0x3413
-enum { D31IR = 0x3140, D29IR = 0x3144, D28IR = 0x3146, D27IR = 0x3148, D26IR = 0x314c, D25IR = 0x3150, OIC = 0x31ff, HPTC = 0x3404, GCS = 0x3410 };
+enum {
+	D31IR = 0x3140,
+	D29IR = 0x3144,
+	D28IR = 0x3146,
+	D27IR = 0x3148,
+	D26IR = 0x314c,
+	D25IR = 0x3150,
+	OIC = 0x31ff,
+	HPTC = 0x3404,
+	GCS = 0x3410
+};
 #define GCS_NO_REBOOT BIT(5)
 
 #define REFRESH_NS 15085 /* port 61H bit 4 toggles with each refresh */
@@ -40,13 +51,13 @@ struct lpc {
 	uint8_t rcrb[RCRB_LAST + 1 - RCRB_FIRST];
 
 	/* Who asks for an interrupt: bit n is line n. */
-	uint16_t isa, isa_gsi;	/* devices; test devices */
-	uint32_t pin_gsi;	/* test devices, pins 16 to 23 */
+	uint16_t isa, isa_gsi; /* devices; test devices */
+	uint32_t pin_gsi;      /* test devices, pins 16 to 23 */
 	uint32_t hpet_pins;
-	uint8_t hpet_legacy;	/* timers 0 and 1 */
+	uint8_t hpet_legacy; /* timers 0 and 1 */
 	bool hpet_routed;
 	bool sci;
-	uint8_t intx[32];	/* per slot, bit per pin */
+	uint8_t intx[32]; /* per slot, bit per pin */
 	/* What the controllers were told last. */
 	uint16_t to_pic;
 	uint32_t to_ioapic;
@@ -63,7 +74,8 @@ static uint8_t pirq_rout(const struct lpc *lpc, unsigned pirq)
 /* Which PIRQ, A to H as 0 to 7, a device's pin is wired to. */
 static unsigned pirq_of(const struct lpc *lpc, unsigned slot, unsigned pin)
 {
-	static const uint16_t route[32] = { [25] = D25IR, [26] = D26IR, [27] = D27IR, [28] = D28IR, [29] = D29IR, [31] = D31IR };
+	static const uint16_t route[32] = {
+		[25] = D25IR, [26] = D26IR, [27] = D27IR, [28] = D28IR, [29] = D29IR, [31] = D31IR};
 
 	if (route[slot])
 		return load_le(lpc->rcrb + route[slot] - RCRB_FIRST, 2) >> 4 * pin & 7;
@@ -84,7 +96,7 @@ static uint8_t pirqs(const struct lpc *lpc)
 /* SCI_IRQ_SEL. */
 static unsigned sci_pin(const struct lpc *lpc)
 {
-	static const uint8_t pin[8] = { 9, 10, 11, 9, 20, 21, 20, 21 };
+	static const uint8_t pin[8] = {9, 10, 11, 9, 20, 21, 20, 21};
 
 	return pin[pci_config_byte(&lpc->function, ACPI_CNTL) & 7];
 }
@@ -99,7 +111,8 @@ static void update(struct lpc *lpc)
 	if (!lpc->parts.pic)
 		return;
 	if (lpc->hpet_routed) /* in place of the 8254 and the RTC */
-		isa = (uint16_t)((isa & ~(1u << 0 | 1u << 8)) | (lpc->hpet_legacy & 1) | (lpc->hpet_legacy >> 1 & 1) << 8);
+		isa = (uint16_t)((isa & ~(1u << 0 | 1u << 8)) | (lpc->hpet_legacy & 1) |
+				 (lpc->hpet_legacy >> 1 & 1) << 8);
 	isa |= lpc->isa_gsi;
 	for (unsigned n = 0; n < 8; n++)
 		if ((pirq >> n & 1) && !(pirq_rout(lpc, n) & PIRQ_DISABLED))
@@ -242,7 +255,7 @@ static void rcrb_write(void *device, uint64_t offset, unsigned size, uint64_t va
 
 static void rcrb_reset(struct lpc *lpc)
 {
-	static const uint16_t routes[] = { D31IR, D29IR, D28IR, D27IR, D26IR, D25IR };
+	static const uint16_t routes[] = {D31IR, D29IR, D28IR, D27IR, D26IR, D25IR};
 
 	memset(lpc->rcrb, 0, sizeof(lpc->rcrb));
 	for (unsigned i = 0; i < ARRAY_SIZE(routes); i++)
@@ -260,7 +273,8 @@ static void apply_config(struct lpc *lpc)
 	region_move(lpc->rcrb_region, rcba & 0xffffc000);
 	region_enable(lpc->rcrb_region, rcba & 1);
 	if (lpc->parts.pm) {
-		pm_set_base(lpc->parts.pm, pci_config_byte(function, ACPI_CNTL) & 0x80, pci_config_word(function, PMBASE) & 0xff80);
+		pm_set_base(lpc->parts.pm, pci_config_byte(function, ACPI_CNTL) & 0x80,
+			    pci_config_word(function, PMBASE) & 0xff80);
 		pm_set_smi_lock(lpc->parts.pm, pci_config_byte(function, GEN_PMCON_1) & SMI_LOCK);
 		pm_set_no_reboot(lpc->parts.pm, lpc->rcrb[GCS - RCRB_FIRST] & GCS_NO_REBOOT);
 	}
@@ -339,11 +353,11 @@ static void cf9_write(void *device, uint64_t offset, unsigned size, uint64_t val
 	lpc->cf9 &= ~CF9_RST_CPU; /* the reset is over before anybody can look */
 }
 
-static const struct device_ops rcrb_ops = { rcrb_read, rcrb_write, 1, 1 };
-static const struct device_ops port61_ops = { port61_read, port61_write, 1, 1 };
-static const struct device_ops port80_ops = { port80_read, port80_write, 1, 1 };
-static const struct device_ops port92_ops = { port92_read, port92_write, 1, 1 };
-static const struct device_ops cf9_ops = { cf9_read, cf9_write, 1, 1 };
+static const struct device_ops rcrb_ops = {rcrb_read, rcrb_write, 1, 1};
+static const struct device_ops port61_ops = {port61_read, port61_write, 1, 1};
+static const struct device_ops port80_ops = {port80_read, port80_write, 1, 1};
+static const struct device_ops port92_ops = {port92_read, port92_write, 1, 1};
+static const struct device_ops cf9_ops = {cf9_read, cf9_write, 1, 1};
 
 static void reset(struct pci_function *function)
 {
@@ -390,14 +404,16 @@ static void function_state(struct pci_function *function, struct state *state)
 	update_a20(lpc);
 }
 
-static const struct pci_function_ops function_ops = { .config_written = config_written, .reset = reset, .state = function_state };
+static const struct pci_function_ops function_ops = {
+	.config_written = config_written, .reset = reset, .state = function_state};
 
 struct pci_function *lpc_function(struct lpc *lpc)
 {
 	return &lpc->function;
 }
 
-struct lpc *lpc_create(struct bus *bus, struct pci_root *root, struct clock *clock, const struct lpc_hooks *hooks, const struct log *log)
+struct lpc *lpc_create(struct bus *bus, struct pci_root *root, struct clock *clock, const struct lpc_hooks *hooks,
+		       const struct log *log)
 {
 	struct lpc *lpc = xcalloc(1, sizeof(*lpc));
 	struct pci_function *function = &lpc->function;
@@ -431,7 +447,7 @@ struct lpc *lpc_create(struct bus *bus, struct pci_root *root, struct clock *clo
 	store_le(function->writable + RCBA, 4, 0xffffc001);
 	if (!pci_add(root, function, 31, 0, &error))
 		abort(); /* the board comes before -device */
-	pci_root_connect_intx(root, &(struct pci_intx_ops){ set_intx, lpc });
+	pci_root_connect_intx(root, &(struct pci_intx_ops){set_intx, lpc});
 	pci_root_connect_cf9(root, &cf9_ops, lpc);
 	rcrb_reset(lpc);
 	return lpc;

@@ -1,6 +1,7 @@
 /*
- * The LPC bridge of the ICH9, 00:1F.0 (8086:2918): where interrupt lines meet, chipset registers, and the small ports of the PC. ICH9 datasheet, "LPC
- * Interface Bridge Registers", "Chipset Configuration Registers", "Processor Interface Registers".
+ * The LPC bridge of the ICH9, 00:1F.0 (8086:2918): where interrupt lines meet, chipset registers, and the small ports
+ * of the PC. ICH9 datasheet, "LPC Interface Bridge Registers", "Chipset Configuration Registers", "Processor Interface
+ * Registers".
  */
 #pragma once
 
@@ -21,8 +22,11 @@ struct lpc_hooks {
 	struct request_hook hook;
 };
 
-/* Adds itself to root at 1F.0, its INTx router, and the port CF9H. Lines may be driven once lpc_connect() was called. */
-struct lpc *lpc_create(struct bus *bus, struct pci_root *root, struct clock *clock, const struct lpc_hooks *hooks, const struct log *log);
+/*
+ * Adds itself to root at 1F.0, its INTx router, and the port CF9H. Lines may be driven once lpc_connect() was called.
+ */
+struct lpc *lpc_create(struct bus *bus, struct pci_root *root, struct clock *clock, const struct lpc_hooks *hooks,
+		       const struct log *log);
 /* The parts behind the bridge; they stay the caller's. */
 struct lpc_parts {
 	struct pic *pic;

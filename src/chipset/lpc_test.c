@@ -61,23 +61,24 @@ static void request(void *ctx, enum machine_request what)
 static int setup(void **state)
 {
 	struct fixture *f = calloc(1, sizeof(*f));
-	struct lpc_hooks hooks = { a20, f, { request, f } };
+	struct lpc_hooks hooks = {a20, f, {request, f}};
 	struct error error;
 
 	f->a20 = true;
 	f->bus = bus_create(&quiet);
 	f->clock = clock_create();
-	f->sink = (struct msi_sink){ sent, f };
+	f->sink = (struct msi_sink){sent, f};
 	f->root = pci_root_create(f->bus, &f->sink, &quiet);
 	f->lpc = lpc_create(f->bus, f->root, f->clock, &hooks, &quiet);
-	f->parts.pic = pic_create(f->bus, &quiet, &(struct irq){ intr, f, 0 });
+	f->parts.pic = pic_create(f->bus, &quiet, &(struct irq){intr, f, 0});
 	f->parts.ioapic = ioapic_create(f->bus, &f->sink, 0xf0f8, &quiet);
-	f->parts.pit = pit_create(f->bus, f->clock, &(struct irq){ lpc_set_isa, f->lpc, 0 }, &quiet);
-	f->parts.pm = pm_create(f->bus, f->clock, &(struct pm_wires){ .sci = { lpc_set_sci, f->lpc, 0 } }, &quiet);
-	f->parts.rtc = rtc_create(f->bus, f->clock, &(struct irq){ lpc_set_isa, f->lpc, 8 }, 0, &quiet);
+	f->parts.pit = pit_create(f->bus, f->clock, &(struct irq){lpc_set_isa, f->lpc, 0}, &quiet);
+	f->parts.pm = pm_create(f->bus, f->clock, &(struct pm_wires){.sci = {lpc_set_sci, f->lpc, 0}}, &quiet);
+	f->parts.rtc = rtc_create(f->bus, f->clock, &(struct irq){lpc_set_isa, f->lpc, 8}, 0, &quiet);
 	lpc_connect(f->lpc, &f->parts);
 	f->hpet = hpet_create(f->bus, f->clock,
-			      &(struct hpet_wires){ lpc_set_hpet_pin, lpc_set_hpet_legacy, lpc_route_hpet, f->lpc }, &quiet);
+			      &(struct hpet_wires){lpc_set_hpet_pin, lpc_set_hpet_legacy, lpc_route_hpet, f->lpc},
+			      &quiet);
 	f->device.name = "device";
 	pci_identity(&f->device, 1, 2, 0, 0, 0, 0);
 	pci_set_pin(&f->device, 1);
@@ -202,7 +203,7 @@ static void device_31_routes(void **state)
 	static struct pci_function sata;
 	struct error error;
 
-	sata = (struct pci_function){ .name = "sata" };
+	sata = (struct pci_function){.name = "sata"};
 	pci_identity(&sata, 1, 2, 0, 0, 0, 0);
 	pci_set_pin(&sata, 2);
 	assert_true(pci_add(f->root, &sata, 31, 2, &error));
@@ -223,7 +224,7 @@ static void device_31_routes(void **state)
 
 static void sci_routing(void **state)
 {
-	static const uint8_t pins[] = { 9, 10, 11, 0, 20, 21 };
+	static const uint8_t pins[] = {9, 10, 11, 0, 20, 21};
 	struct fixture *f = *state;
 
 	for (unsigned select = 0; select < 6; select++) {
@@ -394,9 +395,12 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
-		TEST(identity), TEST(isa_interrupts), TEST(pirq_routing), TEST(device_31_routes), TEST(sci_routing), TEST(pm_base),
-		TEST(a20_gates), TEST(resets), TEST(port_61), TEST(hpet_replaces_timer_and_rtc), TEST(global_interrupts),
-		TEST(saved_and_restored),
+		TEST(identity),		 TEST(isa_interrupts),
+		TEST(pirq_routing),	 TEST(device_31_routes),
+		TEST(sci_routing),	 TEST(pm_base),
+		TEST(a20_gates),	 TEST(resets),
+		TEST(port_61),		 TEST(hpet_replaces_timer_and_rtc),
+		TEST(global_interrupts), TEST(saved_and_restored),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,9 +1,9 @@
 /*
  * 8259A pair: requests, masks, priorities, acknowledge.
  *
- * Intel 8259A data sheet, "Programming the 8259A", "Fully Nested Mode" and following. A request is dropped when its line falls before the acknowledge,
- * in edge mode too, as the data sheet says. Not modelled: MCS-80/85 mode (ICW4.uPM is taken as 1), ICW1.LTIM and ICW1.SNGL, which the ICH9
- * ignores (level mode is ELCR's).
+ * Intel 8259A data sheet, "Programming the 8259A", "Fully Nested Mode" and following. A request is dropped when its
+ * line falls before the acknowledge, in edge mode too, as the data sheet says. Not modelled: MCS-80/85 mode (ICW4.uPM
+ * is taken as 1), ICW1.LTIM and ICW1.SNGL, which the ICH9 ignores (level mode is ELCR's).
  */
 #include "chipset/pic.h"
 #include "base/bits.h"
@@ -64,7 +64,10 @@ static int request(const struct i8259 *chip, unsigned which)
 
 	if (input < 0)
 		return -1;
-	/* Special mask mode: only the same level in service inhibits. Special fully nested: the slave's level does not inhibit itself. */
+	/*
+	 * Special mask mode: only the same level in service inhibits. Special fully nested: the slave's level does not
+	 * inhibit itself.
+	 */
 	if (chip->special_mask)
 		return blocking >> input & 1 ? highest(chip, chip->irr & ~chip->imr & ~blocking) : input;
 	serving = highest(chip, blocking);
@@ -196,9 +199,7 @@ static void write_odd(struct i8259 *chip, uint8_t value)
 		chip->vector = value & 0xf8;
 		chip->expected = 3;
 		break;
-	case 3: /* which input or which slave: wired */
-		chip->expected = chip->icw4_follows ? 4 : 0;
-		break;
+	case 3: /* which input or which slave: wired */ chip->expected = chip->icw4_follows ? 4 : 0; break;
 	case 4:
 		chip->auto_eoi = value & 2;
 		chip->fully_nested = value & 0x10;
@@ -270,9 +271,9 @@ static void elcr_write(void *device, uint64_t offset, unsigned size, uint64_t va
 	update(pic);
 }
 
-static const struct device_ops master_ops = { master_read, master_write, 1, 1 };
-static const struct device_ops slave_ops = { slave_read, slave_write, 1, 1 };
-static const struct device_ops elcr_ops = { elcr_read, elcr_write, 1, 1 };
+static const struct device_ops master_ops = {master_read, master_write, 1, 1};
+static const struct device_ops slave_ops = {slave_read, slave_write, 1, 1};
+static const struct device_ops elcr_ops = {elcr_read, elcr_write, 1, 1};
 
 struct pic *pic_create(struct bus *bus, const struct log *log, const struct irq *intr)
 {
@@ -299,7 +300,7 @@ void pic_reset(struct pic *pic)
 		uint8_t lines = chip->lines;
 
 		/* Undefined by the data sheet; all masked, so that nothing arrives before initialization. */
-		*chip = (struct i8259){ .imr = 0xff, .lowest = 7, .lines = lines, .served = lines };
+		*chip = (struct i8259){.imr = 0xff, .lowest = 7, .lines = lines, .served = lines};
 	}
 	update(pic);
 }

@@ -1,6 +1,6 @@
 /*
- * The pair of 8259A interrupt controllers with the ICH9's edge/level registers. Intel 8259A data sheet; ICH9 datasheet, "8259 Interrupt
- * Controllers (PIC)".
+ * The pair of 8259A interrupt controllers with the ICH9's edge/level registers. Intel 8259A data sheet; ICH9 datasheet,
+ * "8259 Interrupt Controllers (PIC)".
  */
 #pragma once
 

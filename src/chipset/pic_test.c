@@ -51,7 +51,7 @@ static int setup(void **state)
 	struct fixture *f = calloc(1, sizeof(*f));
 
 	f->bus = bus_create(&quiet);
-	f->pic = pic_create(f->bus, &quiet, &(struct irq){ intr, f, 0 });
+	f->pic = pic_create(f->bus, &quiet, &(struct irq){intr, f, 0});
 	initialize(f, 1);
 	*state = f;
 	return 0;
@@ -311,8 +311,18 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
-		TEST(edge), TEST(line_that_falls_too_early), TEST(masks), TEST(fully_nested), TEST(cascade), TEST(special_fully_nested),
-		TEST(level), TEST(rotation), TEST(automatic_eoi), TEST(special_mask), TEST(poll), TEST(initialization_clears),
+		TEST(edge),
+		TEST(line_that_falls_too_early),
+		TEST(masks),
+		TEST(fully_nested),
+		TEST(cascade),
+		TEST(special_fully_nested),
+		TEST(level),
+		TEST(rotation),
+		TEST(automatic_eoi),
+		TEST(special_mask),
+		TEST(poll),
+		TEST(initialization_clears),
 		TEST(saved_and_restored),
 	};
 

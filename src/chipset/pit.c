@@ -1,8 +1,9 @@
 /*
  * 8254: three counters in six modes.
  *
- * Intel 8254 data sheet, "Mode Definitions", "Counter Latch Command", "Read-Back Command". A counter is brought up to virtual time when someone looks
- * at it or, for counter 0, when its output changes. Everything happens on CLK pulses: what is written between two of them counts from the next.
+ * Intel 8254 data sheet, "Mode Definitions", "Counter Latch Command", "Read-Back Command". A counter is brought up to
+ * virtual time when someone looks at it or, for counter 0, when its output changes. Everything happens on CLK pulses:
+ * what is written between two of them counts from the next.
  */
 #include "chipset/pit.h"
 #include "base/bits.h"
@@ -10,23 +11,23 @@
 #include <stdlib.h>
 
 struct counter {
-	uint8_t control;   /* RW (5:4), mode (3:1), BCD (0), as written */
-	uint16_t written;  /* count register: as programmed */
-	uint8_t low;	   /* first byte of two */
-	bool high_next;	   /* write: the next byte is the high one */
-	bool read_high;	   /* read: the same */
-	bool has_count;	   /* a count was written since the control word */
-	bool null_count;   /* written, not yet in the counting element */
-	bool halted;	   /* mode 0 between its two bytes; any mode before its first count */
-	bool load;	   /* the next CLK loads the counting element */
-	bool armed;	   /* modes 0, 1, 4, 5: the terminal count is still to come */
+	uint8_t control;  /* RW (5:4), mode (3:1), BCD (0), as written */
+	uint16_t written; /* count register: as programmed */
+	uint8_t low;	  /* first byte of two */
+	bool high_next;	  /* write: the next byte is the high one */
+	bool read_high;	  /* read: the same */
+	bool has_count;	  /* a count was written since the control word */
+	bool null_count;  /* written, not yet in the counting element */
+	bool halted;	  /* mode 0 between its two bytes; any mode before its first count */
+	bool load;	  /* the next CLK loads the counting element */
+	bool armed;	  /* modes 0, 1, 4, 5: the terminal count is still to come */
 	bool gate, out;
-	uint8_t latched;   /* bytes of the latched count still to read, 0: not latched */
+	uint8_t latched; /* bytes of the latched count still to read, 0: not latched */
 	uint16_t latch;
 	bool status_latched;
 	uint8_t status;
-	uint32_t element;  /* counting element, 0 to period */
-	uint32_t period;   /* what it was loaded with, 1 to 65536 */
+	uint32_t element; /* counting element, 0 to period */
+	uint32_t period;  /* what it was loaded with, 1 to 65536 */
 };
 
 struct pit {
@@ -305,8 +306,13 @@ static void control_written(struct pit *pit, struct counter *c, uint8_t value)
 {
 	bool gate = c->gate, out = c->out;
 
-	*c = (struct counter){ .control = value & 0x3f, .gate = gate, .out = out, .null_count = true, .halted = true,
-			       .element = c->element, .period = 65536 };
+	*c = (struct counter){.control = value & 0x3f,
+			      .gate = gate,
+			      .out = out,
+			      .null_count = true,
+			      .halted = true,
+			      .element = c->element,
+			      .period = 65536};
 	set_out(pit, c, mode(c) != 0);
 }
 
@@ -376,7 +382,7 @@ bool pit_out2(struct pit *pit)
 	return pit->counter[2].out;
 }
 
-static const struct device_ops port_ops = { port_read, port_write, 1, 1 };
+static const struct device_ops port_ops = {port_read, port_write, 1, 1};
 
 struct pit *pit_create(struct bus *bus, struct clock *clock, const struct irq *irq, const struct log *log)
 {
@@ -402,7 +408,8 @@ void pit_reset(struct pit *pit)
 	/* The data sheet leaves all undefined. Here: mode 0 without a count, so that nothing interrupts. */
 	pit->ticks = clock_ticks(clock_now(pit->clock), PIT_HZ);
 	for (unsigned i = 0; i < 3; i++) {
-		pit->counter[i] = (struct counter){ .control = 0x30, .halted = true, .null_count = true, .gate = i != 2, .period = 65536 };
+		pit->counter[i] = (struct counter){
+			.control = 0x30, .halted = true, .null_count = true, .gate = i != 2, .period = 65536};
 		set_out(pit, &pit->counter[i], false);
 	}
 	arm(pit);

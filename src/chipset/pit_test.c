@@ -86,7 +86,7 @@ static int setup(void **state)
 
 	f->bus = bus_create(&quiet);
 	f->clock = clock_create();
-	f->pit = pit_create(f->bus, f->clock, &(struct irq){ irq, f, 0 }, &quiet);
+	f->pit = pit_create(f->bus, f->clock, &(struct irq){irq, f, 0}, &quiet);
 	pit_set_gate2(f->pit, true);
 	*state = f;
 	return 0;
@@ -109,30 +109,30 @@ static void mode_0(void **state)
 
 	/* OUT goes high N + 1 pulses after the count was written. */
 	assert_false(program(f, 0, 4));
-	expect_counts(f, (uint8_t[]){ 4, 3, 2, 1 }, 4);
+	expect_counts(f, (uint8_t[]){4, 3, 2, 1}, 4);
 	assert_false(pit_out2(f->pit));
-	expect_counts(f, (uint8_t[]){ 0 }, 1);
+	expect_counts(f, (uint8_t[]){0}, 1);
 	assert_true(pit_out2(f->pit));
-	expect_counts(f, (uint8_t[]){ 0xff, 0xfe }, 2); /* goes on */
+	expect_counts(f, (uint8_t[]){0xff, 0xfe}, 2); /* goes on */
 	assert_true(pit_out2(f->pit));
 	/* Gate low stops, and does not touch OUT. */
 	assert_false(program(f, 0, 3));
-	expect_counts(f, (uint8_t[]){ 3, 2 }, 2);
+	expect_counts(f, (uint8_t[]){3, 2}, 2);
 	pit_set_gate2(f->pit, false);
-	expect_counts(f, (uint8_t[]){ 2, 2 }, 2);
+	expect_counts(f, (uint8_t[]){2, 2}, 2);
 	pit_set_gate2(f->pit, true);
 	expect(f, "01");
 	/* Written while the gate is low: loaded all the same, so N pulses after it rises. */
 	pit_set_gate2(f->pit, false);
 	assert_false(program(f, 0, 2));
-	expect_counts(f, (uint8_t[]){ 2, 2 }, 2);
+	expect_counts(f, (uint8_t[]){2, 2}, 2);
 	pit_set_gate2(f->pit, true);
 	expect(f, "01");
 	/* A new count in the middle starts anew. */
 	program(f, 0, 4);
-	expect_counts(f, (uint8_t[]){ 4, 3 }, 2);
+	expect_counts(f, (uint8_t[]){4, 3}, 2);
 	out(f, 0x42, 2);
-	expect_counts(f, (uint8_t[]){ 2, 1 }, 2);
+	expect_counts(f, (uint8_t[]){2, 1}, 2);
 	assert_false(pit_out2(f->pit));
 	expect(f, "1");
 }
@@ -185,7 +185,7 @@ static void mode_2(void **state)
 	struct fixture *f = *state;
 
 	assert_true(program(f, 2, 3));
-	expect_counts(f, (uint8_t[]){ 3, 2, 1, 3, 2, 1, 3 }, 7);
+	expect_counts(f, (uint8_t[]){3, 2, 1, 3, 2, 1, 3}, 7);
 	program(f, 2, 3);
 	expect(f, "110110110");
 	/* Gate low: OUT high at once, reload when it rises. */
@@ -197,9 +197,9 @@ static void mode_2(void **state)
 	expect(f, "110110");
 	/* A new count is taken at the end of the period. */
 	program(f, 2, 4);
-	expect_counts(f, (uint8_t[]){ 4, 3 }, 2);
+	expect_counts(f, (uint8_t[]){4, 3}, 2);
 	out(f, 0x42, 5);
-	expect_counts(f, (uint8_t[]){ 2, 1, 5, 4, 3, 2, 1, 5 }, 8);
+	expect_counts(f, (uint8_t[]){2, 1, 5, 4, 3, 2, 1, 5}, 8);
 }
 
 static void mode_3(void **state)
@@ -207,12 +207,12 @@ static void mode_3(void **state)
 	struct fixture *f = *state;
 
 	assert_true(program(f, 3, 4));
-	expect_counts(f, (uint8_t[]){ 4, 2, 4, 2, 4, 2, 4, 2 }, 8);
+	expect_counts(f, (uint8_t[]){4, 2, 4, 2, 4, 2, 4, 2}, 8);
 	program(f, 3, 4);
 	expect(f, "11001100");
 	/* Odd: high for (N + 1) / 2, low for (N - 1) / 2. */
 	program(f, 3, 5);
-	expect_counts(f, (uint8_t[]){ 4, 2, 0, 4, 2, 4, 2, 0, 4, 2 }, 10);
+	expect_counts(f, (uint8_t[]){4, 2, 0, 4, 2, 4, 2, 0, 4, 2}, 10);
 	program(f, 3, 5);
 	expect(f, "1110011100");
 	program(f, 3, 4);
@@ -246,7 +246,7 @@ static void mode_4(void **state)
 	pit_set_gate2(f->pit, true);
 	expect(f, "101");
 	program(f, 4, 2);
-	expect_counts(f, (uint8_t[]){ 2, 1, 0, 0xff, 0xfe }, 5);
+	expect_counts(f, (uint8_t[]){2, 1, 0, 0xff, 0xfe}, 5);
 	out(f, 0x42, 2);
 	expect(f, "1101");
 }
@@ -430,9 +430,13 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
-		TEST(mode_0), TEST(mode_0_two_bytes), TEST(mode_1), TEST(mode_2), TEST(mode_3), TEST(mode_4), TEST(mode_5),
-		TEST(zero_is_the_largest), TEST(bcd), TEST(latches), TEST(read_back), TEST(byte_access), TEST(interrupts),
-		TEST(saved_and_restored),
+		TEST(mode_0),	  TEST(mode_0_two_bytes),
+		TEST(mode_1),	  TEST(mode_2),
+		TEST(mode_3),	  TEST(mode_4),
+		TEST(mode_5),	  TEST(zero_is_the_largest),
+		TEST(bcd),	  TEST(latches),
+		TEST(read_back),  TEST(byte_access),
+		TEST(interrupts), TEST(saved_and_restored),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

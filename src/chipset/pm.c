@@ -1,9 +1,10 @@
 /*
  * PM1 event and control blocks, PM timer, GPE0, SMI enables and status, TCO watchdog, APM ports.
  *
- * Two choices of ours, made so that firmware and tables written for the usual virtual Q35 work: SLP_TYP 0 is soft off as well as the ICH9's 7, and the
- * values 2 and 3 to port B2H set and clear SCI_EN, which on a board is the SMI handler's work. Not modelled: sleep states S1 to S4 (no table offers them), GPE sources, GPIO, the periodic and software SMI timers; their enable
- * bits read 0.
+ * Two choices of ours, made so that firmware and tables written for the usual virtual Q35 work: SLP_TYP 0 is soft off
+ * as well as the ICH9's 7, and the values 2 and 3 to port B2H set and clear SCI_EN, which on a board is the SMI
+ * handler's work. Not modelled: sleep states S1 to S4 (no table offers them), GPE sources, GPIO, the periodic and
+ * software SMI timers; their enable bits read 0.
  */
 #include "chipset/pm.h"
 #include "base/bits.h"
@@ -12,27 +13,44 @@
 
 #define SIZE 128
 
-enum { PM1_STS = 0x00, PM1_EN = 0x02, PM1_CNT = 0x04, PM1_TMR = 0x08, GPE0_STS = 0x20, GPE0_EN = 0x28, SMI_EN = 0x30, SMI_STS = 0x34, TCO_RLD = 0x60,
-       TCO_DAT_IN = 0x62, TCO_DAT_OUT = 0x63, TCO1_STS = 0x64, TCO2_STS = 0x66, TCO1_CNT = 0x68, TCO2_CNT = 0x6a, TCO_MESSAGE = 0x6c,
-       TCO_WDCNT = 0x6e, TCO_TMR = 0x72 };
+enum {
+	PM1_STS = 0x00,
+	PM1_EN = 0x02,
+	PM1_CNT = 0x04,
+	PM1_TMR = 0x08,
+	GPE0_STS = 0x20,
+	GPE0_EN = 0x28,
+	SMI_EN = 0x30,
+	SMI_STS = 0x34,
+	TCO_RLD = 0x60,
+	TCO_DAT_IN = 0x62,
+	TCO_DAT_OUT = 0x63,
+	TCO1_STS = 0x64,
+	TCO2_STS = 0x66,
+	TCO1_CNT = 0x68,
+	TCO2_CNT = 0x6a,
+	TCO_MESSAGE = 0x6c,
+	TCO_WDCNT = 0x6e,
+	TCO_TMR = 0x72
+};
 
-#define PM1_TMROF   BIT(0)
-#define PM1_GBL	    BIT(5)
-#define PM1_PWRBTN  BIT(8)
-#define PM1_RTC	    BIT(10)
+#define PM1_TMROF	BIT(0)
+#define PM1_GBL		BIT(5)
+#define PM1_PWRBTN	BIT(8)
+#define PM1_RTC		BIT(10)
 #define PM1_SCI_SOURCES (PM1_TMROF | PM1_GBL | PM1_PWRBTN | PM1_RTC)
-#define CNT_SCI_EN  BIT(0)
-#define CNT_GBL_RLS BIT(2)
-#define CNT_SLP_TYP BITS(12, 10)
-#define CNT_SLP_EN  BIT(13)
-#define SMI_BIOS    BIT(2)
-#define SMI_SLP	    BIT(4)
-#define SMI_APM	    BIT(5)
-#define SMI_TCO	    BIT(13)
-#define SMI_GBL_EN  BIT(0)
-#define TCO_TIMEOUT BIT(3)  /* TCO1_STS */
-#define TCO_SECOND  BIT(1)  /* TCO2_STS */
-#define TCO_HALT    BIT(11) /* TCO1_CNT */
+#define CNT_SCI_EN	BIT(0)
+#define CNT_GBL_RLS	BIT(2)
+#define CNT_SLP_TYP	BITS(12, 10)
+#define CNT_SLP_EN	BIT(13)
+#define SMI_BIOS	BIT(2)
+#define SMI_SLP		BIT(4)
+#define SMI_APM		BIT(5)
+#define SMI_TCO		BIT(13)
+#define SMI_GBL_EN	BIT(0)
+#define TCO_TIMEOUT	BIT(3)	/* TCO1_STS */
+#define TCO_SECOND	BIT(1)	/* TCO2_STS */
+#define TCO_HALT	BIT(11) /* TCO1_CNT */
 
 #define TCO_TICK (NS_PER_SECOND * 6 / 10)
 
@@ -44,10 +62,11 @@ static const struct {
 	uint8_t offset, size;
 	uint32_t writable, w1c;
 } rights[] = {
-	{ PM1_STS, 2, 0, 0xcd31 },	 { PM1_EN, 2, 0x4521, 0 },	{ PM1_CNT, 4, 0x1c03, 0 },   { GPE0_EN, 4, 0xffffffff, 0 },
-	{ GPE0_EN + 4, 4, 0xffffffff, 0 }, { SMI_EN, 4, 0x2037, 0 },	{ SMI_STS, 4, 0, 0x2034 },   { TCO_DAT_IN, 1, 0xff, 0 },
-	{ TCO_DAT_OUT, 1, 0xff, 0 },	 { TCO1_STS, 2, 0, TCO_TIMEOUT }, { TCO2_STS, 2, 0, TCO_SECOND }, { TCO1_CNT, 2, TCO_HALT, 0 },
-	{ TCO_MESSAGE, 2, 0xffff, 0 },	 { TCO_WDCNT, 1, 0xff, 0 },	{ TCO_TMR, 2, 0x3ff, 0 },
+	{PM1_STS, 2, 0, 0xcd31},       {PM1_EN, 2, 0x4521, 0},		{PM1_CNT, 4, 0x1c03, 0},
+	{GPE0_EN, 4, 0xffffffff, 0},   {GPE0_EN + 4, 4, 0xffffffff, 0}, {SMI_EN, 4, 0x2037, 0},
+	{SMI_STS, 4, 0, 0x2034},       {TCO_DAT_IN, 1, 0xff, 0},	{TCO_DAT_OUT, 1, 0xff, 0},
+	{TCO1_STS, 2, 0, TCO_TIMEOUT}, {TCO2_STS, 2, 0, TCO_SECOND},	{TCO1_CNT, 2, TCO_HALT, 0},
+	{TCO_MESSAGE, 2, 0xffff, 0},   {TCO_WDCNT, 1, 0xff, 0},		{TCO_TMR, 2, 0x3ff, 0},
 };
 
 struct pm {
@@ -231,8 +250,8 @@ static void apm_write(void *device, uint64_t offset, unsigned size, uint64_t val
 	smi(pm, SMI_APM);
 }
 
-static const struct device_ops block_ops = { block_read, block_write, 1, 4 };
-static const struct device_ops apm_ops = { apm_read, apm_write, 1, 1 };
+static const struct device_ops block_ops = {block_read, block_write, 1, 4};
+static const struct device_ops apm_ops = {apm_read, apm_write, 1, 1};
 
 struct pm *pm_create(struct bus *bus, struct clock *clock, const struct pm_wires *wires, const struct log *log)
 {

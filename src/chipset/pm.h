@@ -1,6 +1,6 @@
 /*
- * ACPI power management and SMI generation of the ICH9: the I/O block at PMBASE and the APM ports B2H and B3H. ICH9 datasheet, "Power
- * Management I/O Registers", "APM I/O Decode"; ACPI, "ACPI Hardware Specification".
+ * ACPI power management and SMI generation of the ICH9: the I/O block at PMBASE and the APM ports B2H and B3H. ICH9
+ * datasheet, "Power Management I/O Registers", "APM I/O Decode"; ACPI, "ACPI Hardware Specification".
  */
 #pragma once
 

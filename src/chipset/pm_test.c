@@ -10,8 +10,20 @@
 #include "chipset/pm.h"
 
 #define BASE 0x600
-enum { PM1_STS = BASE, PM1_EN = BASE + 2, PM1_CNT = BASE + 4, PM_TMR = BASE + 8, GPE0_STS = BASE + 0x20, SMI_EN = BASE + 0x30, SMI_STS = BASE + 0x34,
-       TCO_RLD = BASE + 0x60, TCO1_STS = BASE + 0x64, TCO2_STS = BASE + 0x66, TCO1_CNT = BASE + 0x68, TCO_TMR = BASE + 0x72 };
+enum {
+	PM1_STS = BASE,
+	PM1_EN = BASE + 2,
+	PM1_CNT = BASE + 4,
+	PM_TMR = BASE + 8,
+	GPE0_STS = BASE + 0x20,
+	SMI_EN = BASE + 0x30,
+	SMI_STS = BASE + 0x34,
+	TCO_RLD = BASE + 0x60,
+	TCO1_STS = BASE + 0x64,
+	TCO2_STS = BASE + 0x66,
+	TCO1_CNT = BASE + 0x68,
+	TCO_TMR = BASE + 0x72
+};
 
 static const struct log quiet;
 
@@ -56,7 +68,7 @@ static void run(struct fixture *f, vtime_t ns)
 static int setup(void **state)
 {
 	struct fixture *f = calloc(1, sizeof(*f));
-	struct pm_wires wires = { { sci, f, 0 }, smi, f, { request, f } };
+	struct pm_wires wires = {{sci, f, 0}, smi, f, {request, f}};
 
 	f->bus = bus_create(&quiet);
 	f->clock = clock_create();
@@ -141,7 +153,7 @@ static void soft_off(void **state)
 	struct fixture *f = *state;
 
 	bus_out(f->bus, PM1_CNT, 2, 1 << 10 | 1 << 13);
-	assert_int_equal(f->requests, 0); /* no S3 here */
+	assert_int_equal(f->requests, 0);		       /* no S3 here */
 	assert_int_equal(bus_in(f->bus, PM1_CNT, 2), 1 << 10); /* SLP_EN is write-only */
 	bus_out(f->bus, PM1_CNT, 2, 1 << 13);
 	assert_int_equal(f->requests, 1);
@@ -256,8 +268,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
-		TEST(base), TEST(timer), TEST(timer_overflow), TEST(power_button), TEST(soft_off), TEST(smis), TEST(watchdog),
-		TEST(every_offset), TEST(saved_and_restored),
+		TEST(base), TEST(timer),    TEST(timer_overflow), TEST(power_button),	    TEST(soft_off),
+		TEST(smis), TEST(watchdog), TEST(every_offset),	  TEST(saved_and_restored),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

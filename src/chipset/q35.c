@@ -1,21 +1,32 @@
 /*
  * Q35 host bridge.
  *
- * Intel 3 Series datasheet, "PAM0 ... PAM6", "SMRAM", "ESMRAMC", "PCIEXBAR", "System Memory Ranges". The extended TSEG size at 50H is not Intel's: firmware for
- * virtual Q35 boards asks for it there. Not modelled: graphics stolen memory, memory remapping registers (the map is fixed), D_CLS, E_SMERR.
+ * Intel 3 Series datasheet, "PAM0 ... PAM6", "SMRAM", "ESMRAMC", "PCIEXBAR", "System Memory Ranges". The extended TSEG
+ * size at 50H is not Intel's: firmware for virtual Q35 boards asks for it there. Not modelled: graphics stolen memory,
+ * memory remapping registers (the map is fixed), D_CLS, E_SMERR.
  */
 #include "chipset/q35.h"
 #include "base/bits.h"
 
 #include <stdlib.h>
 
-enum { EXT_TSEG = 0x50, PCIEXBAR = 0x60, PAM0 = 0x90, SMRAM = 0x9d, ESMRAMC = 0x9e, GBSM = 0xa4, BGSM = 0xa8, TSEGMB = 0xac, TOLUD = 0xb0 };
+enum {
+	EXT_TSEG = 0x50,
+	PCIEXBAR = 0x60,
+	PAM0 = 0x90,
+	SMRAM = 0x9d,
+	ESMRAMC = 0x9e,
+	GBSM = 0xa4,
+	BGSM = 0xa8,
+	TSEGMB = 0xac,
+	TOLUD = 0xb0
+};
 
-#define SMRAM_D_OPEN   BIT(6)
-#define SMRAM_D_CLS    BIT(5)
-#define SMRAM_D_LCK    BIT(4)
-#define SMRAM_G_SMRAME BIT(3)
-#define SMRAM_FIXED    0x02 /* C_BASE_SEG */
+#define SMRAM_D_OPEN	 BIT(6)
+#define SMRAM_D_CLS	 BIT(5)
+#define SMRAM_D_LCK	 BIT(4)
+#define SMRAM_G_SMRAME	 BIT(3)
+#define SMRAM_FIXED	 0x02 /* C_BASE_SEG */
 #define ESMRAMC_H_SMRAME BIT(7)
 #define ESMRAMC_T_EN	 BIT(0)
 #define ESMRAMC_FIXED	 0x38 /* SM_CACHE, SM_L1, SM_L2 */
@@ -48,7 +59,7 @@ static void hole_write(void *device, uint64_t offset, unsigned size, uint64_t va
 {
 }
 
-static const struct device_ops hole_ops = { hole_read, hole_write, 0, 0 };
+static const struct device_ops hole_ops = {hole_read, hole_write, 0, 0};
 
 static uint8_t get(const struct q35 *q35, unsigned offset)
 {
@@ -73,7 +84,7 @@ static void apply_pam(struct q35 *q35)
 
 static uint64_t tseg_size(unsigned code)
 {
-	static const uint8_t megabytes[4] = { 1, 2, 8, EXT_TSEG_MB };
+	static const uint8_t megabytes[4] = {1, 2, 8, EXT_TSEG_MB};
 
 	return (uint64_t)megabytes[code] << 20;
 }
@@ -91,13 +102,15 @@ static void apply_smram(struct q35 *q35)
 	}
 	for (unsigned i = 0; i < 4; i++)
 		if (q35->tseg[i])
-			region_enable(q35->tseg[i], enabled && !open && (esmramc & ESMRAMC_T_EN) && (esmramc >> 1 & 3) == i);
+			region_enable(q35->tseg[i],
+				      enabled && !open && (esmramc & ESMRAMC_T_EN) && (esmramc >> 1 & 3) == i);
 }
 
 static void apply_pciexbar(struct q35 *q35)
 {
-	static const uint16_t megabytes[4] = { 256, 128, 64, 0 }; /* LENGTH; 3 is reserved */
-	uint64_t value = load_le(q35->function.config + PCIEXBAR, 8), size = (uint64_t)megabytes[bits_get(value, 2, 1)] << 20;
+	static const uint16_t megabytes[4] = {256, 128, 64, 0}; /* LENGTH; 3 is reserved */
+	uint64_t value = load_le(q35->function.config + PCIEXBAR, 8),
+		 size = (uint64_t)megabytes[bits_get(value, 2, 1)] << 20;
 
 	pci_root_set_ecam(q35->root, (value & 1) && size, size ? value & BITS(35, 26) & ~(size - 1) : 0, size);
 }
@@ -143,7 +156,8 @@ static void function_state(struct pci_function *function, struct state *state)
 		apply(CONTAINER_OF(function, struct q35, function));
 }
 
-static const struct pci_function_ops function_ops = { .config_written = config_written, .reset = reset, .state = function_state };
+static const struct pci_function_ops function_ops = {
+	.config_written = config_written, .reset = reset, .state = function_state};
 
 static void map_ram(struct q35 *q35)
 {
@@ -172,7 +186,8 @@ static void map_ram(struct q35 *q35)
 	for (unsigned i = 0; i < 4; i++) {
 		if (q35->low_end < tseg_size(i) + 0x100000)
 			continue;
-		q35->tseg[i] = bus_add_device(bus, "tseg", q35->low_end - tseg_size(i), tseg_size(i), &hole_ops, q35, OVERLAY);
+		q35->tseg[i] =
+			bus_add_device(bus, "tseg", q35->low_end - tseg_size(i), tseg_size(i), &hole_ops, q35, OVERLAY);
 		region_set_view(q35->tseg[i], VIEW_NORMAL);
 		region_enable(q35->tseg[i], false);
 	}

@@ -94,14 +94,18 @@ static void identity(void **state)
 
 static void where_ram_is(void **state)
 {
-	static const struct { uint64_t size, low, high; } table[] = {
-		{ 1 * MB, 1 * MB, 4096 * MB },		   { 64 * MB, 64 * MB, 4096 * MB },
-		{ 2815 * MB, 2815 * MB, 4096 * MB },	   { 2816 * MB, 2048 * MB, 4096 * MB + 768 * MB },
-		{ 8192 * MB, 2048 * MB, 4096 * MB + 6144 * MB },
+	static const struct {
+		uint64_t size, low, high;
+	} table[] = {
+		{1 * MB, 1 * MB, 4096 * MB},
+		{64 * MB, 64 * MB, 4096 * MB},
+		{2815 * MB, 2815 * MB, 4096 * MB},
+		{2816 * MB, 2048 * MB, 4096 * MB + 768 * MB},
+		{8192 * MB, 2048 * MB, 4096 * MB + 6144 * MB},
 	};
 
 	for (unsigned i = 0; i < ARRAY_SIZE(table); i++) {
-		struct fixture f = { 0 };
+		struct fixture f = {0};
 
 		make(&f, table[i].size);
 		assert_true(q35_low_end(f.q35) == table[i].low);
@@ -121,11 +125,15 @@ static void where_ram_is(void **state)
 /* "PAM": register, half, and the addresses of each segment. */
 static void pam(void **state)
 {
-	static const struct { uint8_t reg, shift; uint32_t base, size; } table[] = {
-		{ 0x90, 4, 0xf0000, 0x10000 }, { 0x91, 0, 0xc0000, 0x4000 }, { 0x91, 4, 0xc4000, 0x4000 }, { 0x92, 0, 0xc8000, 0x4000 },
-		{ 0x92, 4, 0xcc000, 0x4000 },  { 0x93, 0, 0xd0000, 0x4000 }, { 0x93, 4, 0xd4000, 0x4000 }, { 0x94, 0, 0xd8000, 0x4000 },
-		{ 0x94, 4, 0xdc000, 0x4000 },  { 0x95, 0, 0xe0000, 0x4000 }, { 0x95, 4, 0xe4000, 0x4000 }, { 0x96, 0, 0xe8000, 0x4000 },
-		{ 0x96, 4, 0xec000, 0x4000 },
+	static const struct {
+		uint8_t reg, shift;
+		uint32_t base, size;
+	} table[] = {
+		{0x90, 4, 0xf0000, 0x10000}, {0x91, 0, 0xc0000, 0x4000}, {0x91, 4, 0xc4000, 0x4000},
+		{0x92, 0, 0xc8000, 0x4000},  {0x92, 4, 0xcc000, 0x4000}, {0x93, 0, 0xd0000, 0x4000},
+		{0x93, 4, 0xd4000, 0x4000},  {0x94, 0, 0xd8000, 0x4000}, {0x94, 4, 0xdc000, 0x4000},
+		{0x95, 0, 0xe0000, 0x4000},  {0x95, 4, 0xe4000, 0x4000}, {0x96, 0, 0xe8000, 0x4000},
+		{0x96, 4, 0xec000, 0x4000},
 	};
 	struct fixture *f = *state;
 
@@ -185,7 +193,7 @@ static void smram(void **state)
 
 static void tseg(void **state)
 {
-	static const unsigned sizes[] = { 1, 2, 8, 16 };
+	static const unsigned sizes[] = {1, 2, 8, 16};
 	struct fixture *f = *state;
 
 	set_cfg(f, 0x50, 2, 0xffff);
@@ -256,7 +264,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
-		TEST(identity), TEST(where_ram_is), TEST(pam), TEST(smram), TEST(tseg), TEST(pciexbar), TEST(saved_and_restored),
+		TEST(identity), TEST(where_ram_is),	  TEST(pam), TEST(smram), TEST(tseg),
+		TEST(pciexbar), TEST(saved_and_restored),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,15 +1,32 @@
 /*
  * RTC: calendar, alarm, periodic and update interrupts, CMOS bytes.
  *
- * MC146818A data sheet, "Programming", "Update Cycle"; ICH9 datasheet, "RTC Registers". The registers hold the time; seconds that have passed are added when
- * somebody looks or when an interrupt is due. Not modelled: daylight saving (the ICH9 has none), the square wave output, test divider settings.
+ * MC146818A data sheet, "Programming", "Update Cycle"; ICH9 datasheet, "RTC Registers". The registers hold the time;
+ * seconds that have passed are added when somebody looks or when an interrupt is due. Not modelled: daylight saving
+ * (the ICH9 has none), the square wave output, test divider settings.
  */
 #include "chipset/rtc.h"
 #include "base/bits.h"
 
 #include <stdlib.h>
 
-enum { SECONDS, SECONDS_ALARM, MINUTES, MINUTES_ALARM, HOURS, HOURS_ALARM, WEEKDAY, DAY, MONTH, YEAR, REG_A, REG_B, REG_C, REG_D, CENTURY = 0x32 };
+enum {
+	SECONDS,
+	SECONDS_ALARM,
+	MINUTES,
+	MINUTES_ALARM,
+	HOURS,
+	HOURS_ALARM,
+	WEEKDAY,
+	DAY,
+	MONTH,
+	YEAR,
+	REG_A,
+	REG_B,
+	REG_C,
+	REG_D,
+	CENTURY = 0x32
+};
 
 #define A_UIP	  BIT(7)
 #define A_DIVIDER BITS(6, 4)
@@ -27,7 +44,8 @@ enum { SECONDS, SECONDS_ALARM, MINUTES, MINUTES_ALARM, HOURS, HOURS_ALARM, WEEKD
 #define D_VRT	  BIT(7)
 
 #define DAY_SECONDS 86400
-#define UIP_NS	    (244141 + 1984000) /* UIP leads by 244 us and stays during the update of 1984 us (32.768 kHz time base) */
+#define UIP_NS \
+	(244141 + 1984000) /* UIP leads by 244 us and stays during the update of 1984 us (32.768 kHz time base) */
 
 struct rtc {
 	struct clock *clock;
@@ -35,9 +53,9 @@ struct rtc {
 	struct irq irq;
 	uint8_t index[2]; /* of the two banks; bit 7 of the first masks NMI */
 	uint8_t cmos[256];
-	vtime_t epoch;	   /* of the divider chain: updates are whole seconds after it */
-	uint64_t seconds;  /* updates since epoch that are in the registers, or were inhibited */
-	uint64_t periods;  /* periodic ticks since epoch that have been seen */
+	vtime_t epoch;	  /* of the divider chain: updates are whole seconds after it */
+	uint64_t seconds; /* updates since epoch that are in the registers, or were inhibited */
+	uint64_t periods; /* periodic ticks since epoch that have been seen */
 	struct deadline deadline;
 };
 
@@ -109,9 +127,11 @@ static void date_from_days(int64_t days, int64_t *year, unsigned *month, unsigne
 static int64_t get_time(const struct rtc *rtc)
 {
 	const uint8_t *r = rtc->cmos;
-	int64_t days = days_from_date(decode(rtc, r[CENTURY]) * 100 + decode(rtc, r[YEAR]), decode(rtc, r[MONTH]), decode(rtc, r[DAY]));
+	int64_t days = days_from_date(decode(rtc, r[CENTURY]) * 100 + decode(rtc, r[YEAR]), decode(rtc, r[MONTH]),
+				      decode(rtc, r[DAY]));
 
-	return days * DAY_SECONDS + decode_hours(rtc, r[HOURS]) * 3600 + decode(rtc, r[MINUTES]) * 60 + decode(rtc, r[SECONDS]);
+	return days * DAY_SECONDS + decode_hours(rtc, r[HOURS]) * 3600 + decode(rtc, r[MINUTES]) * 60 +
+	       decode(rtc, r[SECONDS]);
 }
 
 static void set_time(struct rtc *rtc, int64_t time)
@@ -243,7 +263,8 @@ static uint8_t read_register(struct rtc *rtc, uint8_t index)
 	value = rtc->cmos[index];
 	switch (index) {
 	case REG_A:
-		if (runs(rtc) && !(rtc->cmos[REG_B] & B_SET) && since_epoch(rtc) % NS_PER_SECOND >= NS_PER_SECOND - UIP_NS)
+		if (runs(rtc) && !(rtc->cmos[REG_B] & B_SET) &&
+		    since_epoch(rtc) % NS_PER_SECOND >= NS_PER_SECOND - UIP_NS)
 			value |= A_UIP;
 		break;
 	case REG_C:
@@ -307,7 +328,7 @@ static void port_write(void *device, uint64_t offset, unsigned size, uint64_t va
 		rtc->index[bank] = (uint8_t)value;
 }
 
-static const struct device_ops port_ops = { port_read, port_write, 1, 1 };
+static const struct device_ops port_ops = {port_read, port_write, 1, 1};
 
 struct rtc *rtc_create(struct bus *bus, struct clock *clock, const struct irq *irq, int64_t base, const struct log *log)
 {

@@ -60,7 +60,7 @@ static void make(struct fixture *f, int64_t base)
 {
 	f->bus = bus_create(&quiet);
 	f->clock = clock_create();
-	f->rtc = rtc_create(f->bus, f->clock, &(struct irq){ irq, f, 0 }, base, &quiet);
+	f->rtc = rtc_create(f->bus, f->clock, &(struct irq){irq, f, 0}, base, &quiet);
 }
 
 static void unmake(struct fixture *f)
@@ -115,10 +115,10 @@ static void calendar(void **state)
 /* Against the host's calendar. */
 static void any_base(void **state)
 {
-	static const int64_t bases[] = { 0, 951782399, 1709164799, 1735689599, 4102444799, 4107542399, -1, 1234567890 };
+	static const int64_t bases[] = {0, 951782399, 1709164799, 1735689599, 4102444799, 4107542399, -1, 1234567890};
 
 	for (unsigned i = 0; i < ARRAY_SIZE(bases); i++) {
-		struct fixture f = { 0 };
+		struct fixture f = {0};
 
 		make(&f, bases[i]);
 		for (unsigned n = 0; n < 3; n++) {
@@ -129,8 +129,8 @@ static void any_base(void **state)
 			gmtime_r(&now, &tm);
 			strftime(text, sizeof(text), "%Y%m%d", &tm);
 			expect_time(&f, (uint32_t)strtoul(text, NULL, 16),
-				    (uint32_t)(tm.tm_hour / 10 << 20 | tm.tm_hour % 10 << 16 | tm.tm_min / 10 << 12 | tm.tm_min % 10 << 8 |
-					       tm.tm_sec / 10 << 4 | tm.tm_sec % 10));
+				    (uint32_t)(tm.tm_hour / 10 << 20 | tm.tm_hour % 10 << 16 | tm.tm_min / 10 << 12 |
+					       tm.tm_min % 10 << 8 | tm.tm_sec / 10 << 4 | tm.tm_sec % 10));
 			assert_int_equal(get(&f, 6), tm.tm_wday + 1);
 			run(&f, NS_PER_SECOND);
 		}
@@ -278,7 +278,7 @@ static void alarm_interrupt(void **state)
 static void periodic_interrupt(void **state)
 {
 	/* "Periodic Interrupt Rate", 32.768 kHz time base. */
-	static const unsigned hz[16] = { 0, 256, 128, 8192, 4096, 2048, 1024, 512, 256, 128, 64, 32, 16, 8, 4, 2 };
+	static const unsigned hz[16] = {0, 256, 128, 8192, 4096, 2048, 1024, 512, 256, 128, 64, 32, 16, 8, 4, 2};
 	struct fixture *f = *state;
 
 	for (unsigned rate = 0; rate < 16; rate++) {
@@ -374,9 +374,9 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
-		TEST(calendar), TEST(any_base), TEST(formats), TEST(set_bit), TEST(update_in_progress), TEST(divider_reset),
-		TEST(update_interrupt), TEST(alarm_interrupt), TEST(periodic_interrupt), TEST(memory), TEST(nonsense),
-		TEST(saved_and_restored),
+		TEST(calendar),		  TEST(any_base),      TEST(formats),	       TEST(set_bit),
+		TEST(update_in_progress), TEST(divider_reset), TEST(update_interrupt), TEST(alarm_interrupt),
+		TEST(periodic_interrupt), TEST(memory),	       TEST(nonsense),	       TEST(saved_and_restored),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

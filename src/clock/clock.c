@@ -1,5 +1,6 @@
 /*
- * Virtual time: a sorted list of deadlines. A machine has a few dozen, so that a list is as good as a heap, and its order is plain.
+ * Virtual time: a sorted list of deadlines. A machine has a few dozen, so that a list is as good as a heap, and its
+ * order is plain.
  */
 #include "clock/clock.h"
 #include "base/error.h"
@@ -49,7 +50,7 @@ vtime_t clock_when(uint64_t ticks, uint64_t hz)
 
 void deadline_init(struct deadline *deadline, void (*fire)(void *owner), void *owner)
 {
-	*deadline = (struct deadline){ .fire = fire, .owner = owner, .at = VTIME_NEVER };
+	*deadline = (struct deadline){.fire = fire, .owner = owner, .at = VTIME_NEVER};
 }
 
 static void unlink_deadline(struct clock *clock, struct deadline *deadline)

@@ -1,8 +1,9 @@
 /*
  * Virtual time and deadlines.
  *
- * Time is nanoseconds since power-on. By default one retired instruction is one nanosecond, an idle machine jumps to its next deadline, and
- * so a run repeats exactly. The machine owns the clock and moves it (clock_advance_to); devices read it and arm deadlines.
+ * Time is nanoseconds since power-on. By default one retired instruction is one nanosecond, an idle machine jumps to
+ * its next deadline, and so a run repeats exactly. The machine owns the clock and moves it (clock_advance_to); devices
+ * read it and arm deadlines.
  */
 #pragma once
 
@@ -10,7 +11,7 @@
 #include "base/types.h"
 
 typedef uint64_t vtime_t; /* ns */
-#define VTIME_NEVER  UINT64_MAX
+#define VTIME_NEVER   UINT64_MAX
 #define NS_PER_SECOND UINT64_C(1000000000)
 
 struct clock;
@@ -24,10 +25,13 @@ struct deadline {
 	struct deadline *next;
 };
 
-/* How the machine tells the clock about the instructions that the running vCPU has retired since the last clock_advance_to(). */
+/*
+ * How the machine tells the clock about the instructions that the running vCPU has retired since the last
+ * clock_advance_to().
+ */
 struct clock_ops {
-	vtime_t (*elapsed)(void *ctx);  /* ns since the last clock_advance_to() */
-	void (*sooner)(void *ctx);      /* the earliest deadline moved nearer: shorten the current turn */
+	vtime_t (*elapsed)(void *ctx); /* ns since the last clock_advance_to() */
+	void (*sooner)(void *ctx);     /* the earliest deadline moved nearer: shorten the current turn */
 	void *ctx;
 };
 
@@ -52,7 +56,7 @@ void clock_cancel(struct clock *clock, struct deadline *deadline);
 void clock_deadline_state(struct clock *clock, struct deadline *deadline, struct state *state);
 
 /* For the machine. */
-vtime_t clock_next(const struct clock *clock);            /* earliest deadline or VTIME_NEVER */
-void clock_advance_to(struct clock *clock, vtime_t now);  /* the running turn is accounted up to here; never goes back */
-void clock_fire_due(struct clock *clock);                 /* call what is due, in time order; calls may arm again */
+vtime_t clock_next(const struct clock *clock);		 /* earliest deadline or VTIME_NEVER */
+void clock_advance_to(struct clock *clock, vtime_t now); /* the running turn is accounted up to here; never goes back */
+void clock_fire_due(struct clock *clock);		 /* call what is due, in time order; calls may arm again */
 void clock_state(struct clock *clock, struct state *state);

@@ -27,7 +27,7 @@ static void fire(void *owner)
 
 static void timer_init(struct timer *timer, struct clock *clock, char name, char *log)
 {
-	*timer = (struct timer){ .clock = clock, .period = VTIME_NEVER, .name = name, .log = log };
+	*timer = (struct timer){.clock = clock, .period = VTIME_NEVER, .name = name, .log = log};
 	deadline_init(&timer->deadline, fire, timer);
 }
 
@@ -99,13 +99,13 @@ static void sooner(void *ctx)
 static void running_turn(void **unused)
 {
 	struct clock *clock = clock_create();
-	vtime_t turn[2] = { 7, 0 };
+	vtime_t turn[2] = {7, 0};
 	char log[4] = "";
 	struct timer a, b;
 
 	timer_init(&a, clock, 'a', log);
 	timer_init(&b, clock, 'b', log);
-	clock_connect(clock, &(struct clock_ops){ elapsed, sooner, turn });
+	clock_connect(clock, &(struct clock_ops){elapsed, sooner, turn});
 	clock_advance_to(clock, 100);
 	assert_int_equal(clock_now(clock), 107);
 	clock_arm(clock, &a.deadline, 200);
@@ -172,11 +172,8 @@ static void restored_order(void **unused)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(order),
-		cmocka_unit_test(a_period_of_nothing_ends),
-		cmocka_unit_test(running_turn),
-		cmocka_unit_test(counters),
-		cmocka_unit_test(restored_order),
+		cmocka_unit_test(order),    cmocka_unit_test(a_period_of_nothing_ends), cmocka_unit_test(running_turn),
+		cmocka_unit_test(counters), cmocka_unit_test(restored_order),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,5 +1,6 @@
 /*
- * Requests of devices to memory: may the function ask, where does the address lead, and is it a message rather than memory.
+ * Requests of devices to memory: may the function ask, where does the address lead, and is it a message rather than
+ * memory.
  *
  * PCI Local Bus 3.0, "Device Control" (Bus Master); SDM vol. 3, "Message Address Register Format" (FEExxxxxH).
  */
@@ -12,7 +13,7 @@
 
 static bool send_message(struct pci_function *function, iova_t iova, const void *from, size_t size)
 {
-	struct msi msi = { .address = iova, .requester = pci_bdf(function) };
+	struct msi msi = {.address = iova, .requester = pci_bdf(function)};
 	const struct msi_sink *sink = function->root->sink;
 
 	if (size != 4 || !is_aligned(iova, 4) || !sink->send)
@@ -29,7 +30,10 @@ static bool aborted(void *to, size_t size)
 	return false;
 }
 
-/* One request that the path keeps together, a read (to) or a write (from). *size shrinks to what was done; false: a part was aborted. */
+/*
+ * One request that the path keeps together, a read (to) or a write (from). *size shrinks to what was done; false: a
+ * part was aborted.
+ */
 static bool request(struct pci_function *function, iova_t iova, void *to, const void *from, size_t *size)
 {
 	struct pci_root *root = function->root;

@@ -1,16 +1,16 @@
 /*
  * One PCI function: header, BARs, capabilities, INTx. MSI and MSI-X are in msi.c.
  *
- * PCI Local Bus 3.0, "Configuration Space Decoding", "Base Addresses", "Device Control", "Device Status"; PCI Express Base, "PCI Express Capability
- * Structure".
+ * PCI Local Bus 3.0, "Configuration Space Decoding", "Base Addresses", "Device Control", "Device Status"; PCI Express
+ * Base, "PCI Express Capability Structure".
  */
 #include "pci/root.h"
 #include "base/bits.h"
 
 #include <assert.h>
 
-void pci_identity(struct pci_function *function, uint16_t vendor, uint16_t device, uint32_t class_code, uint8_t revision,
-		  uint16_t subsystem_vendor, uint16_t subsystem)
+void pci_identity(struct pci_function *function, uint16_t vendor, uint16_t device, uint32_t class_code,
+		  uint8_t revision, uint16_t subsystem_vendor, uint16_t subsystem)
 {
 	store_le(function->config + PCI_VENDOR, 2, vendor);
 	store_le(function->config + PCI_DEVICE, 2, device);
@@ -18,8 +18,9 @@ void pci_identity(struct pci_function *function, uint16_t vendor, uint16_t devic
 	store_le(function->config + PCI_CLASS, 3, class_code);
 	store_le(function->config + PCI_SUBSYSTEM_VENDOR, 2, subsystem_vendor);
 	store_le(function->config + PCI_SUBSYSTEM, 2, subsystem);
-	store_le(function->writable + PCI_COMMAND, 2, PCI_COMMAND_IO | PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER | PCI_COMMAND_PARITY |
-		 PCI_COMMAND_SERR | PCI_COMMAND_INTX_DISABLE);
+	store_le(function->writable + PCI_COMMAND, 2,
+		 PCI_COMMAND_IO | PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER | PCI_COMMAND_PARITY | PCI_COMMAND_SERR |
+			 PCI_COMMAND_INTX_DISABLE);
 	store_le(function->w1c + PCI_STATUS, 2, PCI_STATUS_ERRORS);
 	function->writable[PCI_CACHE_LINE] = 0xff;
 	function->next_capability = PCI_HEADER_END;
@@ -57,7 +58,7 @@ static bool is_64bit(enum pci_bar_kind kind)
 
 static struct pci_bar *add_bar(struct pci_function *function, unsigned index, enum pci_bar_kind kind, uint64_t size)
 {
-	static const uint8_t type_bits[] = { [PCI_BAR_IO] = 1, [PCI_BAR_MEM64] = 4, [PCI_BAR_MEM64_PREFETCH] = 12 };
+	static const uint8_t type_bits[] = {[PCI_BAR_IO] = 1, [PCI_BAR_MEM64] = 4, [PCI_BAR_MEM64_PREFETCH] = 12};
 	struct pci_bar *bar = &function->bar[index];
 	unsigned offset = bar_offset(index);
 
@@ -74,8 +75,8 @@ static struct pci_bar *add_bar(struct pci_function *function, unsigned index, en
 	return bar;
 }
 
-void pci_add_bar(struct pci_function *function, unsigned index, enum pci_bar_kind kind, uint64_t size, const struct device_ops *ops,
-		 void *device)
+void pci_add_bar(struct pci_function *function, unsigned index, enum pci_bar_kind kind, uint64_t size,
+		 const struct device_ops *ops, void *device)
 {
 	struct pci_bar *bar = add_bar(function, index, kind, size);
 
@@ -83,7 +84,8 @@ void pci_add_bar(struct pci_function *function, unsigned index, enum pci_bar_kin
 	bar->device = device;
 }
 
-void pci_add_memory_bar(struct pci_function *function, unsigned index, enum pci_bar_kind kind, uint64_t size, uint8_t *bytes)
+void pci_add_memory_bar(struct pci_function *function, unsigned index, enum pci_bar_kind kind, uint64_t size,
+			uint8_t *bytes)
 {
 	add_bar(function, index, kind, size)->bytes = bytes;
 }
@@ -97,7 +99,7 @@ static void zero_write(void *device, uint64_t offset, unsigned size, uint64_t va
 {
 }
 
-static const struct device_ops zero_ops = { zero_read, zero_write, 0, 0 };
+static const struct device_ops zero_ops = {zero_read, zero_write, 0, 0};
 
 void pci_create_bars(struct pci_function *function)
 {
@@ -116,7 +118,8 @@ void pci_create_bars(struct pci_function *function)
 		else if (bar->bytes)
 			bar->region = bus_add_memory(bus, function->name, 0, bar->size, bar->bytes, PCI_BAR_PRIORITY);
 		else
-			bar->region = bus_add_device(bus, function->name, 0, bar->size, ops, bar->device, PCI_BAR_PRIORITY);
+			bar->region =
+				bus_add_device(bus, function->name, 0, bar->size, ops, bar->device, PCI_BAR_PRIORITY);
 		region_enable(bar->region, false);
 	}
 }
@@ -203,12 +206,15 @@ void pci_add_pcie(struct pci_function *function, unsigned port_type)
 	function->pcie = (uint16_t)at;
 	store_le(function->config + at + 2, 2, 2 | port_type << 4); /* capability version 2 */
 	store_le(function->config + at + 4, 4, BIT(15));	    /* Role-Based Error Reporting; 128-byte payloads */
-	/* Device Control: Relaxed Ordering and No Snoop on, Max Read Request 512 bytes; error reporting bits can be set. */
+	/*
+	 * Device Control: Relaxed Ordering and No Snoop on, Max Read Request 512 bytes; error reporting bits can be
+	 * set.
+	 */
 	store_le(function->config + at + 8, 2, 0x2810);
 	store_le(function->writable + at + 8, 2, 0x78ff);
 	store_le(function->w1c + at + 10, 2, 0xf);
 	if (port_type == 9)
-		return; /* a Root Complex Integrated Endpoint has no link */
+		return;					     /* a Root Complex Integrated Endpoint has no link */
 	store_le(function->config + at + 12, 4, 1 | 1 << 4); /* 2.5 GT/s, x1 */
 	store_le(function->writable + at + 16, 2, 0xc3);
 	store_le(function->config + at + 18, 2, 1 | 1 << 4);

@@ -1,8 +1,8 @@
 /*
  * Message-signalled interrupts: the MSI and MSI-X capabilities, masking and what is sent later because of it.
  *
- * PCI Local Bus 3.0, "MSI Capability Structure", "MSI-X Capability and Table Structures". A message is a DMA write of one dword, so Bus Master Enable
- * and remapping apply to it in dma.c.
+ * PCI Local Bus 3.0, "MSI Capability Structure", "MSI-X Capability and Table Structures". A message is a DMA write of
+ * one dword, so Bus Master Enable and remapping apply to it in dma.c.
  */
 #include "pci/root.h"
 #include "base/bits.h"
@@ -29,7 +29,7 @@ static struct msi_layout layout(const struct pci_function *function)
 {
 	unsigned data = function->msi + (msi_control(function) & MSI_64BIT ? 12u : 8u);
 
-	return (struct msi_layout){ data, data + 4, data + 8 };
+	return (struct msi_layout){data, data + 4, data + 8};
 }
 
 void pci_add_msi(struct pci_function *function, unsigned vectors_log2, bool is_64bit)
@@ -57,7 +57,8 @@ bool pci_msi_enabled(const struct pci_function *function)
 /* Multiple Message Enable, as far as Multiple Message Capable allows. */
 static unsigned msi_vectors_log2(const struct pci_function *function)
 {
-	return (unsigned)min_u64(5, min_u64(bits_get(msi_control(function), 6, 4), bits_get(msi_control(function), 3, 1)));
+	return (unsigned)min_u64(5,
+				 min_u64(bits_get(msi_control(function), 6, 4), bits_get(msi_control(function), 3, 1)));
 }
 
 static void send(struct pci_function *function, uint64_t address, uint32_t data)
@@ -66,8 +67,8 @@ static void send(struct pci_function *function, uint64_t address, uint32_t data)
 
 	store_le(bytes, 4, data);
 	if (!dma_write(function, address, bytes, 4) && log_on(function->root->log, LOG_GUEST_ERRORS))
-		log_line(function->root->log, LOG_GUEST_ERRORS, "%s: the interrupt message to %llx was lost", function->name,
-			 (unsigned long long)address);
+		log_line(function->root->log, LOG_GUEST_ERRORS, "%s: the interrupt message to %llx was lost",
+			 function->name, (unsigned long long)address);
 }
 
 void pci_send_msi(struct pci_function *function, unsigned vector)
@@ -101,7 +102,8 @@ void pci_replay_msi(struct pci_function *function)
 		pci_send_msi(function, (unsigned)__builtin_ctz(ready));
 }
 
-void pci_add_msix(struct pci_function *function, unsigned vectors, unsigned bar, uint32_t table_offset, uint32_t pba_offset)
+void pci_add_msix(struct pci_function *function, unsigned vectors, unsigned bar, uint32_t table_offset,
+		  uint32_t pba_offset)
 {
 	unsigned at = pci_add_capability(function, 0x11, 12), pba_size = (vectors + 63) / 64 * 8;
 
@@ -179,16 +181,17 @@ static void pba_write(void *device, uint64_t offset, unsigned size, uint64_t val
 {
 }
 
-static const struct device_ops table_ops = { table_read, table_write, 4, 4 };
-static const struct device_ops pba_ops = { pba_read, pba_write, 4, 4 };
+static const struct device_ops table_ops = {table_read, table_write, 4, 4};
+static const struct device_ops pba_ops = {pba_read, pba_write, 4, 4};
 
 void pci_create_msix(struct pci_function *function)
 {
 	struct bus *bus = function->root->bus;
 
-	function->msix_table_region = bus_add_device(bus, "msix-table", 0, 16 * function->msix_vectors, &table_ops, function, PCI_MSIX_PRIORITY);
-	function->msix_pba_region = bus_add_device(bus, "msix-pba", 0, (function->msix_vectors + 63) / 64 * 8, &pba_ops, function,
-						   PCI_MSIX_PRIORITY);
+	function->msix_table_region = bus_add_device(bus, "msix-table", 0, 16 * function->msix_vectors, &table_ops,
+						     function, PCI_MSIX_PRIORITY);
+	function->msix_pba_region = bus_add_device(bus, "msix-pba", 0, (function->msix_vectors + 63) / 64 * 8, &pba_ops,
+						   function, PCI_MSIX_PRIORITY);
 	region_enable(function->msix_table_region, false);
 	region_enable(function->msix_pba_region, false);
 	pci_reset_msix(function);

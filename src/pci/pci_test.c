@@ -69,8 +69,8 @@ static void cf9_write(void *device, uint64_t offset, unsigned size, uint64_t val
 		((struct fixture *)device)->cf9++;
 }
 
-static const struct device_ops device_ops = { device_read, device_write, 0, 0 };
-static const struct device_ops cf9_ops = { cf9_read, cf9_write, 0, 0 };
+static const struct device_ops device_ops = {device_read, device_write, 0, 0};
+static const struct device_ops cf9_ops = {cf9_read, cf9_write, 0, 0};
 
 #define BDF 0x0018 /* 00:03.0 */
 
@@ -82,9 +82,9 @@ static int setup(void **state)
 	f->bus = bus_create(&quiet);
 	assert_true(bus_create_ram(f->bus, 0x100000, &error));
 	bus_add_ram(f->bus, 0, 0x100000, 0, 0);
-	f->sink = (struct msi_sink){ sent, f };
+	f->sink = (struct msi_sink){sent, f};
 	f->root = pci_root_create(f->bus, &f->sink, &quiet);
-	pci_root_connect_intx(f->root, &(struct pci_intx_ops){ wire, f });
+	pci_root_connect_intx(f->root, &(struct pci_intx_ops){wire, f});
 	f->function.name = "thing";
 	pci_identity(&f->function, 0x1234, 0x11e8, 0x00ff00, 0x10, 0x1af4, 0x1100);
 	pci_add_bar(&f->function, 0, PCI_BAR_MEM32, 0x1000, &device_ops, f);
@@ -398,7 +398,7 @@ static void dma(void **state)
 	assert_true(dma_write(&f->function, 0x1ffe, "1234", 4));
 	assert_memory_equal(bus_ram(f->bus) + 0x1ffe, "1234", 4);
 	assert_int_equal(dma_read_le(&f->function, 0x1fff, 2), '2' | '3' << 8);
-	pci_root_connect_dma(f->root, &(struct dma_ops){ translate, NULL });
+	pci_root_connect_dma(f->root, &(struct dma_ops){translate, NULL});
 	assert_true(dma_write(&f->function, 0x1ffe, "abcd", 4));
 	assert_memory_equal(bus_ram(f->bus) + 0xffe, "ab", 2);
 	assert_memory_equal(bus_ram(f->bus) + 0x3000, "cd", 2);
@@ -427,7 +427,8 @@ static void pcie(void **state)
 	pci_identity(&f->second, 1, 2, 0x020000, 0, 0, 0);
 	pci_add_pcie(&f->second, 9);
 	assert_true(pci_add(f->root, &f->second, 1, 0, &error));
-	assert_int_equal(pci_config_access_read(f->root, 0x08, 0x100, 4), 0); /* no extended capabilities, but the space */
+	assert_int_equal(pci_config_access_read(f->root, 0x08, 0x100, 4),
+			 0); /* no extended capabilities, but the space */
 	at = pci_config_access_read(f->root, 0x08, 0x34, 1);
 	assert_int_equal(pci_config_access_read(f->root, 0x08, at, 1), 0x10);
 	assert_int_equal(pci_config_access_read(f->root, 0x08, at + 2, 2), 0x92);
@@ -465,9 +466,19 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
-		TEST(mechanism_1),    TEST(ecam), TEST(header), TEST(bar_sizes), TEST(bar_decoding),
-		TEST(capabilities),   TEST(intx), TEST(two_functions_share_a_pin),
-		TEST(msi),	      TEST(msix), TEST(dma),	TEST(pcie),	 TEST(saved_and_restored),
+		TEST(mechanism_1),
+		TEST(ecam),
+		TEST(header),
+		TEST(bar_sizes),
+		TEST(bar_decoding),
+		TEST(capabilities),
+		TEST(intx),
+		TEST(two_functions_share_a_pin),
+		TEST(msi),
+		TEST(msix),
+		TEST(dma),
+		TEST(pcie),
+		TEST(saved_and_restored),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,8 +1,9 @@
 /*
- * The host bridge's side of PCI: configuration accesses by ports and by the ECAM window, the functions on bus 0, their reset and state.
+ * The host bridge's side of PCI: configuration accesses by ports and by the ECAM window, the functions on bus 0, their
+ * reset and state.
  *
- * PCI Local Bus 3.0, "Configuration Mechanism #1"; PCI Express Base, "PCI Express Enhanced Configuration Access Mechanism (ECAM)". Not modelled:
- * buses behind bridges, which answer all ones.
+ * PCI Local Bus 3.0, "Configuration Mechanism #1"; PCI Express Base, "PCI Express Enhanced Configuration Access
+ * Mechanism (ECAM)". Not modelled: buses behind bridges, which answer all ones.
  */
 #include "pci/root.h"
 #include "base/bits.h"
@@ -46,7 +47,8 @@ void pci_config_access_write(struct pci_root *root, uint16_t bdf, unsigned offse
 	if (!function)
 		return;
 	for (unsigned i = 0; i < size; i++) {
-		uint8_t byte = (uint8_t)(value >> 8 * i), *at = function->config + offset + i, may = function->writable[offset + i];
+		uint8_t byte = (uint8_t)(value >> 8 * i), *at = function->config + offset + i,
+			may = function->writable[offset + i];
 
 		*at = (*at & ~may) | (byte & may);
 		*at &= ~(byte & function->w1c[offset + i]);
@@ -126,9 +128,9 @@ static void ecam_write(void *device, uint64_t offset, unsigned size, uint64_t va
 	pci_config_access_write(device, (uint16_t)(offset >> 12), offset & 0xfff, size, (uint32_t)value);
 }
 
-static const struct device_ops address_ops = { address_read, address_write, 0, 0 };
-static const struct device_ops data_ops = { data_read, data_write, 0, 0 };
-static const struct device_ops ecam_ops = { ecam_read, ecam_write, 0, 4 };
+static const struct device_ops address_ops = {address_read, address_write, 0, 0};
+static const struct device_ops data_ops = {data_read, data_write, 0, 0};
+static const struct device_ops ecam_ops = {ecam_read, ecam_write, 0, 4};
 
 struct pci_root *pci_root_create(struct bus *bus, struct msi_sink *sink, const struct log *log)
 {
@@ -207,7 +209,8 @@ bool pci_add(struct pci_root *root, struct pci_function *function, uint8_t slot,
 
 	assert(slot < PCI_SLOTS && number < PCI_FUNCTIONS);
 	if (root->function[slot][number])
-		return error_set(error, "PCI address %02x.%x is taken by %s", slot, number, root->function[slot][number]->name);
+		return error_set(error, "PCI address %02x.%x is taken by %s", slot, number,
+				 root->function[slot][number]->name);
 	root->function[slot][number] = function;
 	function->root = root;
 	function->slot = slot;
