@@ -67,7 +67,8 @@ enum pin { PIN_INTR, PIN_NMI, PIN_SMI, PIN_INIT, PIN_SIPI, PIN_COUNT };
 
 /* What a vCPU tells the machine. */
 enum cpu_event { CPU_SHUTDOWN, CPU_SMI_ENTERED, CPU_SMI_LEFT, CPU_INIT /* INIT was taken: reset the APIC likewise */,
-		 CPU_FERR /* x87 exception with CR0.NE = 0: FERR#, IRQ 13 */ };
+		 CPU_FERR, /* x87 exception with CR0.NE = 0: FERR#, IRQ 13 */
+		 CPU_TSC_MOVED /* by WRMSR: call apic_tsc_changed() */ };
 
 /*
  * What holds for the instruction at hand (low nibble) and, armed by it for the one after (high nibble): blocking by STI and MOV SS; RFLAGS.RF was loaded

@@ -67,6 +67,17 @@ static void features(const struct cpu_model *model, uint32_t leaf, uint32_t subl
 			out[feature_info[i].reg] |= 1u << feature_info[i].bit;
 }
 
+/* The highest subleaf of a leaf that shows a feature. */
+static uint32_t last_subleaf(const struct cpu_model *model, uint32_t leaf)
+{
+	uint32_t last = 0;
+
+	for (unsigned i = 0; i < FEATURE_COUNT; i++)
+		if (feature_info[i].leaf == leaf && feature_info[i].subleaf > last && model_has(model, (enum feature)i))
+			last = feature_info[i].subleaf;
+	return last;
+}
+
 static void set(uint32_t out[4], enum feature feature, bool value)
 {
 	uint32_t bit = 1u << feature_info[feature].bit;
@@ -178,8 +189,7 @@ static void basic(const struct cpu *cpu, uint32_t leaf, uint32_t subleaf, uint32
 	case 7:
 		if (subleaf == 0) {
 			set(out, FEATURE_OSPKE, cpu->cr4 & CR4_PKE);
-			out[CPUID_EAX] = model_has(model, FEATURE_AVX_VNNI) || model_has(model, FEATURE_AVX512_BF16) ||
-					 model_has(model, FEATURE_FZRM);
+			out[CPUID_EAX] = last_subleaf(model, 7);
 		}
 		break;
 	case 0xb:

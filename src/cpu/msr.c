@@ -126,13 +126,18 @@ static bool read_tsc(struct cpu *cpu, uint32_t index, uint64_t *value)
 }
 
 /* SDM vol. 3, "Time-Stamp Counter Adjustment": a write to either moves both. */
-static bool write_tsc(struct cpu *cpu, uint32_t index, uint64_t value)
+static bool move_tsc(struct cpu *cpu, uint64_t by)
 {
-	uint64_t by = value - cpu_tsc(cpu);
-
 	cpu->tsc_offset += by;
 	cpu->tsc_adjust += by;
+	if (cpu->event)
+		cpu->event(cpu, CPU_TSC_MOVED);
 	return true;
+}
+
+static bool write_tsc(struct cpu *cpu, uint32_t index, uint64_t value)
+{
+	return move_tsc(cpu, value - cpu_tsc(cpu));
 }
 
 static bool read_tsc_adjust(struct cpu *cpu, uint32_t index, uint64_t *value)
@@ -143,9 +148,7 @@ static bool read_tsc_adjust(struct cpu *cpu, uint32_t index, uint64_t *value)
 
 static bool write_tsc_adjust(struct cpu *cpu, uint32_t index, uint64_t value)
 {
-	cpu->tsc_offset += value - cpu->tsc_adjust;
-	cpu->tsc_adjust = value;
-	return true;
+	return move_tsc(cpu, value - cpu->tsc_adjust);
 }
 
 static bool read_tsc_aux(struct cpu *cpu, uint32_t index, uint64_t *value)
@@ -187,7 +190,8 @@ static bool read_spec_ctrl(struct cpu *cpu, uint32_t index, uint64_t *value)
 
 static bool write_spec_ctrl(struct cpu *cpu, uint32_t index, uint64_t value)
 {
-	uint64_t bits = BIT(0) | (offered(cpu, FEATURE_STIBP) ? BIT(1) : 0) | (offered(cpu, FEATURE_SSBD) ? BIT(2) : 0);
+	uint64_t bits = BIT(0) | (offered(cpu, FEATURE_STIBP) ? BIT(1) : 0) | (offered(cpu, FEATURE_SSBD) ? BIT(2) : 0) |
+			(offered(cpu, FEATURE_BHI_CTRL) ? BIT(10) : 0);
 
 	if (value & ~bits)
 		return false;

@@ -198,16 +198,17 @@ static void speculation_control(void **state)
 	struct cpu *cpu = cpu_create("max");
 	uint64_t value;
 
-	assert_true(msr_write(cpu, MSR_SPEC_CTRL, 7));
+	assert_true(msr_write(cpu, MSR_SPEC_CTRL, BIT(10) | 7));
 	assert_false(msr_write(cpu, MSR_SPEC_CTRL, 8));
 	assert_false(msr_read(cpu, MSR_PRED_CMD, &value));
 	assert_true(msr_write(cpu, MSR_PRED_CMD, 1));
 	assert_false(msr_write(cpu, MSR_PRED_CMD, 2));
 	cpu_destroy(cpu);
-	cpu = cpu_create("max,-ssbd,-stibp");
+	cpu = cpu_create("max,-ssbd,-stibp,-bhi-ctrl");
 	assert_true(msr_write(cpu, MSR_SPEC_CTRL, 1));
 	assert_false(msr_write(cpu, MSR_SPEC_CTRL, 2));
 	assert_false(msr_write(cpu, MSR_SPEC_CTRL, 4));
+	assert_false(msr_write(cpu, MSR_SPEC_CTRL, BIT(10)));
 	cpu_destroy(cpu);
 }
 
