@@ -1,5 +1,5 @@
 /*
- * LPC bridge: interrupt routing, PMBASE, RCBA, ports 61H, 80H, 92H, CF9H.
+ * LPC bridge: interrupt routing, PMBASE, RCBA, ports 61H, 80H, 92H, F0H, CF9H.
  *
  * ICH9 datasheet, "PIRQ[n]_ROUT", "ACPI_CNTL", "DnnIR", "NMI_SC", "PORT92", "RST_CNT". A PIRQ always drives its I/O
  * APIC pin 16 + n and, when routed, an ISA interrupt as well. The I/O APIC and the HPET are always decoded at their
@@ -138,6 +138,11 @@ void lpc_set_isa(void *owner, unsigned line, bool level)
 
 	lpc->isa = (uint16_t)bits_set(lpc->isa, line & 15, line & 15, level);
 	update(lpc);
+}
+
+void lpc_set_ferr(void *owner)
+{
+	lpc_set_isa(owner, 13, true);
 }
 
 void lpc_set_gsi(void *owner, unsigned gsi, bool level)
@@ -318,6 +323,16 @@ static void port80_write(void *device, uint64_t offset, unsigned size, uint64_t 
 	((struct lpc *)device)->port80 = (uint8_t)value;
 }
 
+static uint64_t port_f0_read(void *device, uint64_t offset, unsigned size)
+{
+	return 0xff; /* COPROC_ERR is write-only */
+}
+
+static void port_f0_write(void *device, uint64_t offset, unsigned size, uint64_t value)
+{
+	lpc_set_isa(device, 13, false);
+}
+
 static uint64_t port92_read(void *device, uint64_t offset, unsigned size)
 {
 	return ((struct lpc *)device)->port92;
@@ -357,6 +372,7 @@ static const struct device_ops rcrb_ops = {rcrb_read, rcrb_write, 1, 1};
 static const struct device_ops port61_ops = {port61_read, port61_write, 1, 1};
 static const struct device_ops port80_ops = {port80_read, port80_write, 1, 1};
 static const struct device_ops port92_ops = {port92_read, port92_write, 1, 1};
+static const struct device_ops port_f0_ops = {port_f0_read, port_f0_write, 1, 1};
 static const struct device_ops cf9_ops = {cf9_read, cf9_write, 1, 1};
 
 static void reset(struct pci_function *function)
@@ -370,6 +386,7 @@ static void reset(struct pci_function *function)
 	lpc->port80 = lpc->port92 = lpc->cf9 = 0;
 	lpc->keyboard_a20 = true;
 	update_a20(lpc);
+	lpc_set_isa(lpc, 13, false);
 }
 
 static void function_state(struct pci_function *function, struct state *state)
@@ -428,6 +445,7 @@ struct lpc *lpc_create(struct bus *bus, struct pci_root *root, struct clock *clo
 	region_enable(lpc->rcrb_region, false);
 	bus_add_ports(bus, "port-61", 0x61, 1, &port61_ops, lpc);
 	bus_add_ports(bus, "port-80", 0x80, 1, &port80_ops, lpc);
+	bus_add_ports(bus, "port-f0", 0xf0, 1, &port_f0_ops, lpc);
 	bus_add_ports(bus, "port-92", 0x92, 1, &port92_ops, lpc);
 
 	function->name = "ICH9-LPC";

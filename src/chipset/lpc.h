@@ -42,6 +42,8 @@ struct pci_function *lpc_function(struct lpc *lpc);
 
 /* For struct irq: ISA interrupts 0 to 15, to the 8259s and to the I/O APIC (0 at its pin 2). */
 void lpc_set_isa(void *lpc, unsigned line, bool level);
+/* FERR# was asserted: IRQ 13 until software writes port F0H. */
+void lpc_set_ferr(void *lpc);
 /* For test devices: any global system interrupt, 0 to 23. */
 void lpc_set_gsi(void *lpc, unsigned gsi, bool level);
 /* From the PM block, line 0: routed by ACPI_CNTL.SCI_IRQ_SEL. */

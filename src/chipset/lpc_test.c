@@ -352,6 +352,22 @@ static void hpet_replaces_timer_and_rtc(void **state)
 	assert_int_equal(f->last_data, 0x30 + 20);
 }
 
+static void coprocessor_error(void **state)
+{
+	struct fixture *f = *state;
+
+	lpc_set_ferr(f->lpc);
+	assert_true(f->intr);
+	assert_int_equal(pic_acknowledge(f->parts.pic), 0x2d);
+	bus_out(f->bus, 0xa0, 1, 0x20);
+	bus_out(f->bus, 0x20, 1, 0x20);
+	bus_out(f->bus, 0xf0, 1, 0);
+	lpc_set_ferr(f->lpc);
+	assert_true(f->intr);
+	bus_out(f->bus, 0xf0, 1, 0);
+	assert_false(f->intr);
+}
+
 static void global_interrupts(void **state)
 {
 	struct fixture *f = *state;
@@ -395,12 +411,19 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
-		TEST(identity),		 TEST(isa_interrupts),
-		TEST(pirq_routing),	 TEST(device_31_routes),
-		TEST(sci_routing),	 TEST(pm_base),
-		TEST(a20_gates),	 TEST(resets),
-		TEST(port_61),		 TEST(hpet_replaces_timer_and_rtc),
-		TEST(global_interrupts), TEST(saved_and_restored),
+		TEST(identity),
+		TEST(isa_interrupts),
+		TEST(pirq_routing),
+		TEST(device_31_routes),
+		TEST(sci_routing),
+		TEST(pm_base),
+		TEST(a20_gates),
+		TEST(resets),
+		TEST(port_61),
+		TEST(hpet_replaces_timer_and_rtc),
+		TEST(coprocessor_error),
+		TEST(global_interrupts),
+		TEST(saved_and_restored),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

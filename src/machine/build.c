@@ -184,11 +184,9 @@ static void keyboard_a20(void *ctx, bool enabled)
 	lpc_set_keyboard_a20(m->board->lpc, enabled);
 }
 
-/* IRQ 13. A pulse: port F0H, which ends FERR# on a real board, then has nothing left to do. */
 void board_ferr(struct machine *m)
 {
-	lpc_set_isa(m->board->lpc, 13, true);
-	lpc_set_isa(m->board->lpc, 13, false);
+	lpc_set_ferr(m->board->lpc);
 }
 
 struct irq board_irq(struct machine *m, unsigned line)

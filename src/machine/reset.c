@@ -72,6 +72,7 @@ void cpu_said(struct cpu *cpu, enum cpu_event event)
 		break;
 	case CPU_INIT: apic_reset(cpu->apic, true); break;
 	case CPU_FERR: board_ferr(m); break;
+	case CPU_TSC_MOVED: apic_tsc_changed(cpu->apic); break;
 	/* SMM changes this vCPU's view of memory alone, which mem/ sees by itself. */
 	case CPU_SMI_ENTERED:
 	case CPU_SMI_LEFT: break;
