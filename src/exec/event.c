@@ -43,12 +43,14 @@ static bool is_software(const struct event *event)
 
 /*
  * RFLAGS as pushed. RF is set for faults, but not for traps, interrupts and instruction breakpoints: SDM vol. 3, "Instruction-Breakpoint Exception
- * Condition". (exec_fault() sets RF itself for #DB of a debug-register access.)
+ * Condition". An instruction that calls the IDT has cleared it by then. (exec_fault() sets RF itself for #DB of a debug-register access.)
  */
 static uint64_t pushed_flags(const struct cpu *cpu, const struct event *event)
 {
 	uint64_t flags = cpu_rflags(cpu);
 
+	if (is_software(event) || event->type == EVENT_INT1)
+		flags &= ~RFLAGS_RF;
 	if (event->type == EVENT_EXCEPTION && event->vector != VECTOR_DB && event->vector != VECTOR_DF && event->vector != VECTOR_MC)
 		flags |= RFLAGS_RF;
 	return flags;
@@ -135,7 +137,7 @@ static enum step deliver_to_task(struct cpu *cpu, const struct event *event, uin
 		return raise_error(cpu, VECTOR_GP, (selector & 0xfffc) | ext);
 	if (!(descriptor_ar(&d) & AR_P))
 		return raise_error(cpu, VECTOR_NP, (selector & 0xfffc) | ext);
-	cpu->rflags |= pushed_flags(cpu, event) & RFLAGS_RF; /* saved in the old TSS */
+	cpu->rflags = (cpu->rflags & ~RFLAGS_RF) | (pushed_flags(cpu, event) & RFLAGS_RF); /* saved in the old TSS */
 	if ((step = task_switch(cpu, selector, TASK_GATE, ext)) == STEP_FAULT)
 		return step;
 	if (event->has_error) {

@@ -64,7 +64,7 @@ static enum step cmpxchg(struct cpu *cpu, const struct insn *insn)
 /* EDX:EAX or RDX:RAX with memory, ECX:EBX or RCX:RBX to memory. ZF alone changes. */
 static inline enum step cmpxchg_pair(struct cpu *cpu, const struct insn *insn, unsigned half)
 {
-	uint64_t low, high;
+	uint64_t low, high = 0, new_low, new_high;
 	struct mem_rmw first, second;
 	bool equal;
 	la_t la;
@@ -73,11 +73,19 @@ static inline enum step cmpxchg_pair(struct cpu *cpu, const struct insn *insn, u
 		return STEP_FAULT;
 	if (half == 8 && !is_aligned(la, 16))
 		return raise_gp0(cpu);
-	if (mem_rmw_begin(cpu, &first, la, half, &low) || mem_rmw_begin(cpu, &second, la + half, half, &high))
+	/* CMPXCHG8B is one access of 8 bytes, as alignment checks notice. */
+	if (mem_rmw_begin(cpu, &first, la, 8, &low) || (half == 8 && mem_rmw_begin(cpu, &second, la + 8, 8, &high)))
 		return STEP_FAULT;
+	if (half == 4) {
+		high = low >> 32;
+		low = (uint32_t)low;
+	}
 	equal = low == reg_get(cpu, RAX, half) && high == reg_get(cpu, RDX, half);
-	mem_rmw_end(cpu, &first, equal ? reg_get(cpu, RBX, half) : low);
-	mem_rmw_end(cpu, &second, equal ? reg_get(cpu, RCX, half) : high);
+	new_low = equal ? reg_get(cpu, RBX, half) : low;
+	new_high = equal ? reg_get(cpu, RCX, half) : high;
+	mem_rmw_end(cpu, &first, half == 4 ? new_low | new_high << 32 : new_low);
+	if (half == 8)
+		mem_rmw_end(cpu, &second, new_high);
 	set_some(cpu, RFLAGS_ZF, flag_if(equal, RFLAGS_ZF));
 	if (!equal) {
 		reg_set(cpu, RAX, half, low);

@@ -31,6 +31,8 @@ static enum step exec_syscall(struct cpu *cpu, const struct insn *insn)
 	cpu->r[R11] = flags & ~RFLAGS_RF;
 	cpu->rip = cpu->lstar;
 	cpu_set_rflags(cpu, flags & ~cpu->fmask & ~RFLAGS_RF);
+	if (!(cpu->rflags & RFLAGS_TF))
+		cpu->shadow &= ~SHADOW_STEP; /* masked, TF does not trap after this instruction either */
 	enter(cpu, 0, selector & 0xfffc, (selector & 0xfffc) + 8, true);
 	return STEP_LEAVE;
 }

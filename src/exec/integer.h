@@ -41,7 +41,7 @@ MUST_CHECK static inline bool offset_linear(struct cpu *cpu, enum segment_number
 		*la = segment == FS || segment == GS ? cpu->seg[segment].base + offset : offset;
 		return false;
 	}
-	if ((cpu->mode & MODE_FLAT) && segment < FS) {
+	if ((cpu->mode & MODE_FLAT) && segment < FS && segment != CS) { /* code is not writable however flat it is */
 		*la = offset;
 		return false;
 	}

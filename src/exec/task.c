@@ -175,6 +175,8 @@ enum step task_switch(struct cpu *cpu, uint16_t selector, enum task_switch how, 
 	if (!nested && descriptor_read(cpu, old_selector, false, &old) == DESCRIPTOR_OK &&
 	    (step = descriptor_set_busy(cpu, &old, false)))
 		return step;
+	if (how != TASK_GATE)
+		flags &= ~RFLAGS_RF; /* the instruction is done */
 	if ((step = save_state(cpu, how == TASK_IRET ? flags & ~RFLAGS_NT : flags)))
 		return step;
 	if (nested && mem_sys_write16(cpu, tr.base, old_selector))
