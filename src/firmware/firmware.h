@@ -48,7 +48,7 @@ void memory_layout(uint64_t ram, unsigned physical_bits, struct memory_layout *l
 struct boot {
 	struct bus *bus;
 	struct pci_root *pci;
-	struct cpu *cpu; /* bootstrap processor, after reset */
+	struct cpu *cpu; /* all processors, after reset; the first is the bootstrap processor */
 	const struct memory_layout *layout;
 	const struct acpi_tables *acpi;
 	const char *kernel; /* file: bzImage, or ELF with a Multiboot, Multiboot 2 or PVH header */
