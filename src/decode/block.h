@@ -11,13 +11,15 @@
 struct block {
 	const uint8_t *host;	/* of the first byte */
 	uint32_t mode;		/* MODE_DEAD once dropped */
-	uint16_t count;		/* instructions; insn[count] is the engine's end-of-block entry */
-	uint16_t bytes;		/* of guest code; they lie in one page unless `straddles` */
-	bool straddles;		/* a single instruction over a page boundary: never chained; its second part is at host2 */
-	const uint8_t *host2;
+	uint16_t count;		/* instructions; behind the last stands the engine's end-of-block entry */
+	uint16_t bytes;		/* of guest code at host */
+	bool apart;		/* not in the cache: part of a block, or code that may not be cached; never chained */
+	const uint8_t *host2;	/* a single instruction over a page boundary: its second part, or NULL */
+	uint16_t bytes2;
 	struct block *next[2];	/* chained successors in the same page: [0] taken or only, [1] fall-through */
 	struct block *hash_next;/* block cache */
-	struct block *page_next;/* blocks of one page */
+	struct block *page_next;/* blocks of the page of host */
+	struct block *page2_next;/* blocks of the page of host2 */
 	uint64_t runs;		/* for promotion and statistics */
 	const void *engine;	/* engine 2's code */
 	struct insn insn[];

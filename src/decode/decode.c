@@ -320,6 +320,9 @@ static void scale_displacement(const struct parse *s, const struct form *form, s
 	for (unsigned i = 0; i < form->operands; i++)
 		if (form->operand[i].kind == OPERAND_MEM)
 			n = form->operand[i].where == FIELD_VSIB ? (s->rex & 8 ? 8 : 4) : form->operand[i].bytes;
+	/* VPCOMPRESS and VPEXPAND count elements: bytes and words for opcodes 62H and 63H, else doublewords and quadwords. */
+	if (form->category == ZYDIS_CATEGORY_COMPRESS || form->category == ZYDIS_CATEGORY_EXPAND)
+		n = ((s->opcode | 1) == 0x63 ? 1u : 4u) << (s->rex >> 3);
 	insn->disp *= (int32_t)n;
 }
 

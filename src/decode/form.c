@@ -119,6 +119,8 @@ static enum form_class classify(const ZydisDecodedInstruction *z, const ZydisDec
 {
 	if (is_host_extension(z->meta.isa_ext))
 		return CLASS_HOST;
+	if (z->meta.category == ZYDIS_CATEGORY_CONVERT && (z->meta.isa_set == ZYDIS_ISA_SET_SSE || z->meta.isa_set == ZYDIS_ISA_SET_SSE2))
+		return CLASS_HOST; /* CVTSD2SI and its like from memory name no vector register */
 	for (unsigned i = 0; i < z->operand_count; i++)
 		if (operands[i].type == ZYDIS_OPERAND_TYPE_REGISTER && is_vector_class(ZydisRegisterGetClass(operands[i].reg.value)))
 			return CLASS_HOST;

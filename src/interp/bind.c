@@ -37,6 +37,31 @@ HANDLER(fall_out)
 	return op_leave_to(cpu, insn, rip);
 }
 
+/* Behind an instruction over a page boundary: both pages were checked before it ran. */
+HANDLER(fall_to_second_page)
+{
+	uint64_t rip = cpu->r[R_BLOCK] + insn->off;
+
+	if ((cpu->mode & MODE_CODE) != MODE_CODE64)
+		rip = (uint32_t)rip;
+	return op_jump(cpu, insn, rip);
+}
+
+/* Before it: is the second part of the instruction still where it was decoded from? imm: its offset. If not, look everything up again. */
+HANDLER(second_page_guard)
+{
+	la_t la = cpu->r[R_BLOCK] + insn->imm;
+	const struct tlb_entry *entry;
+
+	if ((cpu->mode & MODE_CODE) != MODE_CODE64)
+		la = (uint32_t)la;
+	entry = tlb_slot(cpu->bank, la);
+	if (likely(entry->exec == la && (const uint8_t *)HOST(entry, la) == cpu->block->host2))
+		NEXT(cpu, insn);
+	cpu->budget += cpu->block->count;
+	return op_leave_to(cpu, insn, cpu->r[R_BLOCK]);
+}
+
 static insn_fn *choose(struct cpu *cpu, struct block *block, struct insn *insn, const struct insn *previous)
 {
 	insn_fn *fn;
@@ -88,8 +113,16 @@ void interp_terminate(struct block *block)
 		return;
 	*end = (struct insn){.off = (uint16_t)(last->off + last->len), .index_in_block = (uint8_t)block->count, .size = 8};
 	end->fn = fall_out;
-	if (!block->straddles && (block->mode & MODE_FLAT)) {
+	if (!block->apart && (block->mode & MODE_FLAT)) {
 		end->fn = fall_through;
 		end->imm2 = page + end->off < PAGE_SIZE ? CHAIN_NEXT : 0;
 	}
+}
+
+void interp_guard_second_page(struct block *block)
+{
+	block->insn[2] = block->insn[1];
+	block->insn[2].fn = fall_to_second_page;
+	block->insn[1] = block->insn[0];
+	block->insn[0] = (struct insn){.fn = second_page_guard, .imm = block->bytes, .size = 8};
 }

@@ -33,6 +33,7 @@ void cache_set_ram(struct interp *interp, uint8_t *ram, uint64_t size)
 	interp->ram_pages = size / PAGE_SIZE;
 	interp->code_pages = xcalloc(interp->ram_pages + 1, 1);
 	interp->page_blocks = xcalloc(interp->ram_pages + 1, sizeof(struct block *));
+	interp->page2_blocks = xcalloc(interp->ram_pages + 1, sizeof(struct block *));
 	interp->granules = xcalloc(interp->ram_pages + 1, sizeof(uint64_t));
 }
 
@@ -43,6 +44,7 @@ void cache_destroy(struct interp *interp)
 	free(interp->scratch);
 	free(interp->code_pages);
 	free(interp->page_blocks);
+	free(interp->page2_blocks);
 	free(interp->granules);
 }
 
@@ -53,7 +55,7 @@ void cache_empty(struct interp *interp)
 	for (uint64_t page = 0; page < interp->ram_pages; page++)
 		if (interp->code_pages[page]) {
 			interp->code_pages[page] = 0;
-			interp->page_blocks[page] = NULL;
+			interp->page_blocks[page] = interp->page2_blocks[page] = NULL;
 			interp->granules[page] = 0;
 		}
 	for (unsigned i = 0; i < interp->cpus; i++)
@@ -86,14 +88,10 @@ static uint64_t granule_mask(const uint8_t *host, size_t size)
 	return BITS(last < 63 ? last : 63, first);
 }
 
-/* Register a block with the page of its first byte. */
-static void link_page(struct interp *interp, struct block *block)
+/* A RAM page holds code from now on, at these bytes. */
+static void flag_page(struct interp *interp, uint64_t page, const uint8_t *host, size_t size)
 {
-	uint64_t page = page_of(interp, block->host);
-
-	block->page_next = interp->page_blocks[page];
-	interp->page_blocks[page] = block;
-	interp->granules[page] |= granule_mask(block->host, block->bytes);
+	interp->granules[page] |= granule_mask(host, size);
 	if (interp->code_pages[page])
 		return;
 	interp->code_pages[page] = 1;
@@ -101,40 +99,77 @@ static void link_page(struct interp *interp, struct block *block)
 		mem_code_page_flagged(interp->cpu[i], interp->ram + page * PAGE_SIZE);
 }
 
-static void unlink_hash(struct interp *interp, struct block *block, uint32_t mode)
+/* Register a block with its pages, as far as they are RAM. */
+static void link_pages(struct interp *interp, struct block *block)
 {
-	for (struct block **at = bucket(interp, block->host, mode); *at; at = &(*at)->hash_next)
+	if (in_ram(interp, block->host)) {
+		uint64_t page = page_of(interp, block->host);
+
+		block->page_next = interp->page_blocks[page];
+		interp->page_blocks[page] = block;
+		flag_page(interp, page, block->host, block->bytes);
+	}
+	if (block->host2 && in_ram(interp, block->host2)) {
+		uint64_t page = page_of(interp, block->host2);
+
+		block->page2_next = interp->page2_blocks[page];
+		interp->page2_blocks[page] = block;
+		flag_page(interp, page, block->host2, block->bytes2);
+	}
+}
+
+/* Take a block out of use; the page lists drop dead blocks when they meet them. */
+static void kill(struct interp *interp, struct block *block)
+{
+	for (struct block **at = bucket(interp, block->host, block->mode); *at; at = &(*at)->hash_next)
 		if (*at == block) {
 			*at = block->hash_next;
-			return;
+			break;
 		}
+	block->mode = MODE_DEAD;
+	interp->stats.blocks_dropped++;
+}
+
+static bool overlap(const uint8_t *a, size_t a_size, const uint8_t *b, size_t b_size)
+{
+	return a < b + b_size && b < a + a_size;
 }
 
 void cache_written(void *ctx, struct cpu *writer, const uint8_t *host, size_t size)
 {
 	struct interp *interp = ctx;
-	uint64_t page = page_of(interp, host);
+	uint64_t page = page_of(interp, host), granules = 0;
 
-	if (writer && writer->block && writer->block->host && host < writer->block->host + writer->block->bytes && host + size > writer->block->host)
+	if (writer && writer->block && writer->block->host && overlap(host, size, writer->block->host, writer->block->bytes))
 		cpu_attend(writer, ATTEND_CODE);
 	if (!(interp->granules[page] & granule_mask(host, size)))
 		return;
 	for (struct block **at = &interp->page_blocks[page]; *at;) {
 		struct block *block = *at;
 
-		if (host + size <= block->host || host >= block->host + block->bytes) {
-			at = &block->page_next;
+		if (block->mode != MODE_DEAD && overlap(host, size, block->host, block->bytes))
+			kill(interp, block);
+		if (block->mode == MODE_DEAD) {
+			*at = block->page_next;
 			continue;
 		}
-		unlink_hash(interp, block, block->mode);
-		block->mode = MODE_DEAD;
-		*at = block->page_next;
-		interp->stats.blocks_dropped++;
+		granules |= granule_mask(block->host, block->bytes);
+		at = &block->page_next;
 	}
-	interp->granules[page] = 0;
-	for (struct block *block = interp->page_blocks[page]; block; block = block->page_next)
-		interp->granules[page] |= granule_mask(block->host, block->bytes);
-	interp->code_pages[page] = interp->page_blocks[page] != NULL;
+	for (struct block **at = &interp->page2_blocks[page]; *at;) {
+		struct block *block = *at;
+
+		if (block->mode != MODE_DEAD && overlap(host, size, block->host2, block->bytes2))
+			kill(interp, block);
+		if (block->mode == MODE_DEAD) {
+			*at = block->page2_next;
+			continue;
+		}
+		granules |= granule_mask(block->host2, block->bytes2);
+		at = &block->page2_next;
+	}
+	interp->granules[page] = granules;
+	interp->code_pages[page] = granules != 0;
 }
 
 static void log_block(struct interp *interp, const struct block *block, uint64_t rip, const uint8_t *bytes)
@@ -198,66 +233,137 @@ static void block_clear(struct block *block, const uint8_t *host)
 	block->host = host;
 }
 
-/* An instruction over a page boundary or near the segment limit, or outside cacheable memory: decoded each time from a copy. */
-static struct block *build_apart(struct interp *interp, struct cpu *cpu, uint64_t rip, const uint8_t *bytes, size_t left)
+/*
+ * The bytes of one instruction that one page does not hold whole, or that may not be cached. *host2: where the second page's part is, when both are cacheable.
+ * Returns how many bytes there are; 0 for a fault.
+ */
+static size_t gather(struct interp *interp, struct cpu *cpu, uint64_t rip, const uint8_t *bytes, size_t left, uint8_t copy[32],
+		     const uint8_t **host2)
 {
 	uint64_t limit = limit_left(cpu, rip);
-	uint8_t copy[32] = {0};
 	size_t have = min_u64(min_u64(left, 15), limit);
-	struct block *block = interp->scratch;
 	struct insn probe;
 
+	*host2 = NULL;
 	memcpy(copy, bytes, have);
 	while (have < 15 && decode(interp->decoder, copy, have, cpu->mode, 0, &probe) == DECODE_SHORT) {
-		size_t more;
 		bool cacheable;
+		size_t more;
 
 		if (have >= limit) {
 			limit_fault(cpu);
-			return NULL;
+			return 0;
 		}
 		if (mem_fetch(cpu, code_linear(cpu, rip + have), &bytes, &more, &cacheable))
-			return NULL;
+			return 0;
+		if (cacheable && have == left)
+			*host2 = bytes;
 		more = min_u64(min_u64(more, 15 - have), limit - have);
 		memcpy(copy + have, bytes, more);
 		have += more;
 	}
-	block_clear(block, NULL);
-	block->straddles = true;
 	/* Exactly one instruction: what follows may lie elsewhere. */
 	if (decode(interp->decoder, copy, have, cpu->mode, 0, &probe) == DECODE_OK)
 		have = probe.len;
-	fill(interp, cpu, block, copy, have);
+	return have;
+}
+
+/* Decoded each time, from a copy. */
+static struct block *build_apart(struct interp *interp, struct cpu *cpu, uint64_t rip, const uint8_t *bytes, size_t left)
+{
+	struct block *block = interp->scratch;
+	uint8_t copy[32] = {0};
+	const uint8_t *host2;
+	size_t size = gather(interp, cpu, rip, bytes, left, copy, &host2);
+
+	if (!size)
+		return NULL;
+	block_clear(block, NULL);
+	block->apart = true;
+	fill(interp, cpu, block, copy, size);
 	return block;
 }
 
-static struct block *build(struct interp *interp, struct cpu *cpu, const uint8_t *host, size_t left)
+static struct block *arena_block(struct interp *interp, const uint8_t *host)
 {
-	struct block **head = bucket(interp, host, cpu->mode);
 	struct block *block;
 
 	if (interp->arena_used + block_size(BLOCK_INSNS) > interp->arena_size)
 		cache_empty(interp);
 	block = (struct block *)(interp->arena + interp->arena_used);
 	block_clear(block, host);
-	if (fill(interp, cpu, block, host, left) != DECODE_OK)
-		return NULL;
-	interp->arena_used += block_size(block->count);
+	return block;
+}
+
+/* Keep the block that arena_block() gave. */
+static void keep(struct interp *interp, struct block *block, unsigned insns)
+{
+	struct block **head = bucket(interp, block->host, block->mode);
+
+	interp->arena_used += block_size(insns);
 	block->hash_next = *head;
 	*head = block;
-	if (in_ram(interp, host))
-		link_page(interp, block);
+	link_pages(interp, block);
 	interp->stats.blocks_decoded++;
+}
+
+/* One instruction over a page boundary, with `left` bytes in the first page. NULL: a fault, or not cacheable (*apart). */
+static struct block *build_straddler(struct interp *interp, struct cpu *cpu, uint64_t rip, const uint8_t *host, size_t left, bool *apart)
+{
+	struct block *block = arena_block(interp, host);
+	uint8_t copy[32] = {0};
+	const uint8_t *host2;
+	size_t size = gather(interp, cpu, rip, host, left, copy, &host2);
+
+	*apart = size && (!host2 || size <= left);
+	if (!size || *apart)
+		return NULL;
+	block->host2 = host2;
+	fill(interp, cpu, block, copy, size);
+	block->bytes = (uint16_t)left;
+	block->bytes2 = (uint16_t)(size - left);
+	interp_guard_second_page(block);
+	keep(interp, block, 2);
 	return block;
+}
+
+static struct block *build(struct interp *interp, struct cpu *cpu, const uint8_t *host, size_t left)
+{
+	struct block *block = arena_block(interp, host);
+
+	if (fill(interp, cpu, block, host, left) != DECODE_OK)
+		return NULL;
+	keep(interp, block, block->count);
+	return block;
+}
+
+/* The cached block at these bytes. A straddler counts when its second page is still where it was; *faulted: that page may not be fetched. */
+static struct block *look_up(struct interp *interp, struct cpu *cpu, uint64_t rip, const uint8_t *host, bool *faulted)
+{
+	struct block *block = *bucket(interp, host, cpu->mode);
+	const uint8_t *host2;
+	bool cacheable;
+	size_t left;
+
+	while (block && (block->host != host || block->mode != cpu->mode))
+		block = block->hash_next;
+	if (likely(!block || !block->host2))
+		return block;
+	*faulted = mem_fetch(cpu, code_linear(cpu, rip + block->bytes), &host2, &left, &cacheable);
+	if (!*faulted && cacheable && host2 == block->host2)
+		return block;
+	if (!*faulted)
+		kill(interp, block);
+	return NULL;
 }
 
 struct block *cache_find(struct interp *interp, struct cpu *cpu, uint64_t rip, bool *cached)
 {
 	la_t la = code_linear(cpu, rip);
 	uint64_t limit = limit_left(cpu, rip);
+	bool cacheable, faulted = false, apart;
 	struct block *block;
 	const uint8_t *host;
-	bool cacheable;
 	size_t left;
 
 	*cached = false;
@@ -269,11 +375,17 @@ struct block *cache_find(struct interp *interp, struct cpu *cpu, uint64_t rip, b
 		return NULL;
 	if (unlikely(!cacheable))
 		return build_apart(interp, cpu, rip, host, left);
-	for (block = *bucket(interp, host, cpu->mode); block; block = block->hash_next)
-		if (block->host == host && block->mode == cpu->mode)
-			break;
-	if (!block) {
+	block = look_up(interp, cpu, rip, host, &faulted);
+	if (unlikely(!block)) {
+		if (faulted)
+			return NULL;
 		block = build(interp, cpu, host, left);
+		apart = limit != UINT64_MAX;
+		if (!block && !apart) {
+			block = build_straddler(interp, cpu, rip, host, left, &apart);
+			if (!block && !apart)
+				return NULL;
+		}
 		if (block && log_on(interp->log, LOG_IN_ASM))
 			log_block(interp, block, rip, host);
 	}
@@ -298,7 +410,7 @@ struct block *cache_part(struct interp *interp, const struct block *block, unsig
 		part->next[0] = part->next[1] = NULL;
 	}
 	part->count = (uint16_t)count;
-	part->straddles = true;
+	part->apart = true;
 	interp_unfuse(&part->insn[count - 1]);
 	interp_terminate(part);
 	return part;

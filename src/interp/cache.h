@@ -25,7 +25,8 @@ struct interp {
 	uint8_t *ram;
 	uint64_t ram_pages;
 	uint8_t *code_pages;	    /* flag per RAM page: has blocks. mem/ reads it */
-	struct block **page_blocks; /* blocks per RAM page */
+	struct block **page_blocks; /* blocks per RAM page, by the page they begin in */
+	struct block **page2_blocks;/* and those that end in it */
 	uint64_t *granules;	    /* per RAM page: which 64-byte pieces blocks were built from; never less than that */
 	struct block *scratch;	    /* part of a block, straddlers and code that may not be cached */
 	struct interp_stats stats;
@@ -58,6 +59,8 @@ void interp_bind(struct cpu *cpu, struct block *block, struct insn *insn, const 
 void interp_unfuse(struct insn *insn);
 /* bind.c: the entry behind the last instruction. */
 void interp_terminate(struct block *block);
+/* bind.c: let a block of one instruction check its second page before it runs: the instruction moves to insn[1]. */
+void interp_guard_second_page(struct block *block);
 
 /* Linear address of code. */
 static inline la_t code_linear(const struct cpu *cpu, uint64_t rip)

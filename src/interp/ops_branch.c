@@ -234,7 +234,7 @@ HANDLER(loop)
 static const struct insn *branch_any(struct cpu *cpu, const struct insn *insn)
 {
 	uint64_t target = (cpu->r[R_BLOCK] + insn->imm) & bytes_mask(insn->size);
-	uint64_t back = cpu->r[R_BLOCK] + insn->off + insn->len, rsp = cpu->r[RSP];
+	uint64_t back = cpu->r[R_BLOCK] + insn->off + insn->len;
 	bool is_loop = insn->form->operation != ZYDIS_MNEMONIC_JMP && insn->form->operation != ZYDIS_MNEMONIC_CALL;
 
 	op_sync(cpu, insn);
@@ -250,12 +250,11 @@ static const struct insn *branch_any(struct cpu *cpu, const struct insn *insn)
 	}
 	if (insn->form->operand[0].kind != OPERAND_REL && operand_read(cpu, insn, insn->size, &target))
 		return op_fault(cpu, insn);
+	/* The target is checked before the return address is written: SDM vol. 2, "CALL". */
+	if (branch_to(cpu, target) == STEP_FAULT)
+		return op_fault(cpu, insn);
 	if (insn->form->operation == ZYDIS_MNEMONIC_CALL && stack_push(cpu, insn->size, back))
 		return op_fault(cpu, insn);
-	if (branch_to(cpu, target) == STEP_FAULT) {
-		cpu->r[RSP] = rsp;
-		return op_fault(cpu, insn);
-	}
 	return op_leave_to(cpu, insn, cpu->rip);
 }
 
@@ -309,7 +308,7 @@ insn_fn *branch_handler(struct block *block, struct insn *insn, const struct ins
 
 		insn->imm += insn->off + insn->len;
 		insn->imm2 = (page + insn->imm < PAGE_SIZE ? CHAIN_TAKEN : 0) | (page + insn->off + insn->len < PAGE_SIZE ? CHAIN_NEXT : 0);
-		if (block->straddles || !quick)
+		if (block->host2 || block->apart || !quick)
 			insn->imm2 = 0;
 	}
 	wide = insn->size == 8;

@@ -152,7 +152,7 @@ static void run_block(struct interp *interp, struct cpu *cpu)
 		exec_fault(cpu);
 		return;
 	}
-	if (link && cached && interp->stats.cache_emptied == emptied && previous->mode == cpu->mode && !previous->straddles &&
+	if (link && cached && interp->stats.cache_emptied == emptied && previous->mode == cpu->mode && !previous->apart &&
 	    ((uintptr_t)previous->host ^ (uintptr_t)block->host) < PAGE_SIZE)
 		previous->next[link - 1] = block;
 	count = single ? 1 : block->count;
