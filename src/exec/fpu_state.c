@@ -8,8 +8,27 @@
 #define FCW_RESET 0x37f
 #define FCW_MASKS 0x3f
 
+static unsigned top_of(const struct fpu *fpu)
+{
+	return (unsigned)bits_get(x87_get(fpu, X87_FSW), 13, 11);
+}
+
+void x87_set_top(struct fpu *fpu, unsigned top)
+{
+	unsigned turn = top - top_of(fpu);
+	uint8_t old[8][16];
+
+	x87_set(fpu, X87_FSW, (uint16_t)bits_set(x87_get(fpu, X87_FSW), 13, 11, top));
+	if (!(turn & 7))
+		return;
+	memcpy(old, fpu->x87 + X87_ST, sizeof(old));
+	for (unsigned i = 0; i < 8; i++)
+		memcpy(fpu->x87 + X87_ST + 16 * i, old[(i + turn) & 7], 16);
+}
+
 void x87_init(struct fpu *fpu)
 {
+	x87_set_top(fpu, 0);
 	memset(fpu->x87, 0, X87_FDS + 4);
 	x87_set(fpu, X87_FCW, FCW_RESET);
 }
@@ -41,7 +60,7 @@ static enum tag tag_of(const uint8_t *st)
 
 uint16_t x87_full_tag(const struct fpu *fpu)
 {
-	unsigned top = (unsigned)bits_get(x87_get(fpu, X87_FSW), 13, 11);
+	unsigned top = top_of(fpu);
 	uint16_t full = 0;
 
 	for (unsigned physical = 0; physical < 8; physical++) {

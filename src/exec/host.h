@@ -30,7 +30,6 @@ enum { X87_FCW = 0, X87_FSW = 2, X87_FTW = 4, X87_FOP = 6, X87_FIP = 8, X87_FCS 
 
 #define FSW_ES	BIT(7)
 #define FSW_B	BIT(15)
-#define FSW_TOP BITS(13, 11)
 
 #define MXCSR_VALID 0xffff /* MXCSR_MASK: writing other bits is #GP(0) */
 
@@ -44,6 +43,8 @@ static inline void x87_set(struct fpu *fpu, unsigned at, uint16_t value)
 	store_le(fpu->x87 + at, 2, value);
 }
 
+/* Move the top of the stack. The image counts registers from there, so they turn while the physical ones stay. */
+void x87_set_top(struct fpu *fpu, unsigned top);
 /* FNINIT's state: FCW 37FH, all registers empty. Register contents stay. */
 void x87_init(struct fpu *fpu);
 /* ES and B follow from the exception flags and masks, whatever was loaded. */

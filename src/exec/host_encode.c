@@ -183,6 +183,15 @@ static bool must_align(const ZydisDecodedInstruction *i, const ZydisDecodedOpera
 /* Moves and shuffles of floating-point elements do not look at MXCSR. */
 static bool obeys_mxcsr(const ZydisDecodedInstruction *i, const ZydisDecodedOperand *o)
 {
+	switch (i->meta.exception_class) { /* the types with SIMD floating-point exceptions */
+	case ZYDIS_EXCEPTION_CLASS_SSE2:
+	case ZYDIS_EXCEPTION_CLASS_SSE3:
+	case ZYDIS_EXCEPTION_CLASS_AVX2:
+	case ZYDIS_EXCEPTION_CLASS_AVX3:
+	case ZYDIS_EXCEPTION_CLASS_E2:
+	case ZYDIS_EXCEPTION_CLASS_E3: return true;
+	default: break;
+	}
 	switch (i->meta.category) {
 	case ZYDIS_CATEGORY_DATAXFER:
 	case ZYDIS_CATEGORY_LOGICAL_FP:
@@ -285,7 +294,9 @@ static void describe_memory(struct host_form *h, const struct insn *insn, const 
 		h->elements = (uint8_t)o[n].element_count;
 	}
 	h->broadcast = i->avx.broadcast.mode != ZYDIS_BROADCAST_MODE_INVALID;
-	h->suppress = (insn->evex & 7) && suppresses_faults(i->meta.exception_class);
+	/* GF2P8AFFINEQB's memory elements are quadwords under a byte mask: type E4NF, whatever Zydis says. */
+	h->suppress = (insn->evex & 7) && suppresses_faults(i->meta.exception_class) &&
+		      i->mnemonic != ZYDIS_MNEMONIC_VGF2P8AFFINEQB && i->mnemonic != ZYDIS_MNEMONIC_VGF2P8AFFINEINVQB;
 	h->packed = i->meta.category == ZYDIS_CATEGORY_COMPRESS || i->meta.category == ZYDIS_CATEGORY_EXPAND;
 	h->mask_bits = (uint8_t)o[0].element_count;
 	if (h->reg == HOST_MASK)

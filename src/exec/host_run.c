@@ -36,20 +36,10 @@ enum step host_gate(struct cpu *cpu, enum host_gate gate)
 	return unlikely(cpu->cr0 & CR0_TS) ? raise(cpu, VECTOR_NM) : STEP_NEXT;
 }
 
-/*
- * The FXSAVE image orders registers from the top of the stack, MMX registers are the physical ones. With TOP = 0 the two are the same.
- */
+/* MMX registers are the physical ones: with TOP = 0 the same as the image's. */
 void host_enter_mmx(struct fpu *fpu)
 {
-	unsigned top = (unsigned)bits_get(x87_get(fpu, X87_FSW), 13, 11);
-	uint8_t old[8][16];
-
-	if (top) {
-		memcpy(old, fpu->x87 + X87_ST, sizeof(old));
-		for (unsigned i = 0; i < 8; i++)
-			memcpy(fpu->x87 + X87_ST + 16 * ((i + top) & 7), old[i], 16);
-		x87_set(fpu, X87_FSW, (uint16_t)(x87_get(fpu, X87_FSW) & ~FSW_TOP));
-	}
+	x87_set_top(fpu, 0);
 	fpu->x87[X87_FTW] = 0xff;
 }
 
@@ -123,7 +113,7 @@ static enum step execute(struct cpu *cpu, const struct insn *insn, struct host_f
 	if (h->gate == GATE_AVX512)
 		mask = &cpu->fpu.k[insn->evex & 7];
 	else if (h->fourth)
-		mask = &cpu->fpu.v[insn->imm >> 4 & (insn->form->encoding == ZYDIS_INSTRUCTION_ENCODING_VEX ? 15 : 31)];
+		mask = &cpu->fpu.v[insn->imm >> 4 & (cpu_64bit(cpu) ? 15 : 7)]; /* outside 64-bit mode bit 7 is ignored */
 	result = h->floating ? run_floating(cpu, thunk, reg, vvvv, mask, rm) : thunk(reg, vvvv, mask, 0, rm, cpu);
 	if (unlikely(result & THUNK_FAULT))
 		return simd_exception(cpu);

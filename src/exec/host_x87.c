@@ -264,20 +264,14 @@ static enum step fnstenv(struct cpu *cpu, const struct insn *insn)
 static enum step fldenv(struct cpu *cpu, const struct insn *insn)
 {
 	unsigned size = environment_size(insn);
-	uint8_t buffer[28], old[8][16];
-	unsigned old_top, top;
+	uint8_t buffer[28];
 	la_t la;
 
 	if (begin(cpu, true) != STEP_NEXT || operand_linear(cpu, insn, size, ACCESS_READ, &la) ||
 	    mem_read_bytes(cpu, la, buffer, size, ACCESS_READ))
 		return STEP_FAULT;
-	/* Physical registers stay where they are while the image counts from the top. */
-	old_top = (unsigned)bits_get(get(cpu, X87_FSW), 13, 11);
+	x87_set_top(&cpu->fpu, buffer[insn->size == 2 ? 3 : 5] >> 3 & 7);
 	get_environment(cpu, insn->size, buffer);
-	top = (unsigned)bits_get(get(cpu, X87_FSW), 13, 11);
-	memcpy(old, cpu->fpu.x87 + X87_ST, sizeof(old));
-	for (unsigned i = 0; i < 8; i++)
-		memcpy(cpu->fpu.x87 + X87_ST + 16 * i, old[(i + top - old_top) & 7], 16);
 	return STEP_NEXT;
 }
 

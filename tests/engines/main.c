@@ -123,8 +123,27 @@ static bool differs(const ZydisDecodedInstruction *z, bool code64)
 {
 	bool opsize = z->attributes & ZYDIS_ATTRIB_HAS_OPERANDSIZE;
 
-	if (z->mnemonic == ZYDIS_MNEMONIC_BSWAP && z->operand_width == 16)
-		return true;
+	switch (z->mnemonic) {
+	case ZYDIS_MNEMONIC_BSWAP:
+		if (z->operand_width == 16)
+			return true;
+		break;
+	case ZYDIS_MNEMONIC_LOOPE: /* AMD lets REP and REPNE choose the condition */
+	case ZYDIS_MNEMONIC_LOOPNE:
+		if (z->attributes & (ZYDIS_ATTRIB_HAS_REPE | ZYDIS_ATTRIB_HAS_REPNE | ZYDIS_ATTRIB_HAS_REP))
+			return true;
+		for (unsigned i = 0; i < z->raw.prefix_count; i++)
+			if (z->raw.prefixes[i].value >= 0xf2)
+				return true;
+		break;
+	case ZYDIS_MNEMONIC_PAUSE: return z->raw.rex.B; /* PAUSE to Zydis, XCHG to AMD */
+	case ZYDIS_MNEMONIC_VPEXTRD: /* VEX.W in 32-bit code: ignored by Intel, #UD on AMD */
+	case ZYDIS_MNEMONIC_VPINSRD:
+		if (!code64 && (z->encoding == ZYDIS_INSTRUCTION_ENCODING_VEX ? z->raw.vex.W : z->raw.evex.W))
+			return true;
+		break;
+	default: break;
+	}
 	return code64 && opsize && z->meta.branch_type != ZYDIS_BRANCH_TYPE_NONE; /* AMD cuts RIP to 16 bits, Intel ignores the prefix */
 }
 
@@ -323,6 +342,8 @@ static void aim(struct test *t, const struct sample *s, const ZydisDecodedOperan
 
 	if (o->mem.segment == ZYDIS_REGISTER_GS && s->form->code64)
 		address -= DATA;
+	if (s->z.meta.isa_set == ZYDIS_ISA_SET_SHA) /* AMD does not ask for alignment there */
+		address &= ~UINT64_C(15);
 	if (base && base_class < ZYDIS_REGCLASS_GPR16)
 		return;
 	if (base_class == ZYDIS_REGCLASS_IP)
@@ -415,6 +436,11 @@ static void prepare_special(struct test *t, const struct sample *s)
 	case ZYDIS_MNEMONIC_MASKMOVDQU:
 	case ZYDIS_MNEMONIC_VMASKMOVDQU:
 	case ZYDIS_MNEMONIC_MASKMOVQ: reg[RDI] = pick_address(t, 16, s->form->code64); break;
+	case ZYDIS_MNEMONIC_SHLD: /* more than 16 of 16 bits: undefined */
+	case ZYDIS_MNEMONIC_SHRD:
+		if (s->z.operand_width == 16)
+			reg[RCX] &= ~UINT64_C(16);
+		break;
 	case ZYDIS_MNEMONIC_XLAT: reg[RBX] = DATA + 128 + random_below(r, 4096); break;
 	default: break;
 	}
@@ -465,7 +491,18 @@ static void prepare(struct test *t, struct sample *s)
 	if (!s->form->code64)
 		for (unsigned i = 0; i < 16; i++)
 			t->state.r[i] = i < 8 ? (uint32_t)t->state.r[i] : t->state.r[i];
-	t->state.rflags = (random_next(r) & 0xcd5) | 0x202 | (random_below(r, 64) == 0 ? RFLAGS_AC : 0);
+	t->state.rflags = (random_next(r) & 0xcd5) | 0x202;
+	if (!s->vectors && random_below(r, 64) == 0) /* AMD does not check the alignment of all vector accesses */
+		t->state.rflags |= RFLAGS_AC;
+}
+
+/* Masked accesses: which byte of the page is reported is not architectural. */
+static bool any_element(const struct sample *s)
+{
+	return s->z.avx.mask.mode > ZYDIS_MASK_MODE_DISABLED || s->z.mnemonic == ZYDIS_MNEMONIC_MASKMOVDQU ||
+	       s->z.mnemonic == ZYDIS_MNEMONIC_VMASKMOVDQU || s->z.mnemonic == ZYDIS_MNEMONIC_MASKMOVQ ||
+	       s->z.mnemonic == ZYDIS_MNEMONIC_VMASKMOVPS || s->z.mnemonic == ZYDIS_MNEMONIC_VMASKMOVPD ||
+	       s->z.mnemonic == ZYDIS_MNEMONIC_VPMASKMOVD || s->z.mnemonic == ZYDIS_MNEMONIC_VPMASKMOVQ;
 }
 
 /* Returns what differs, or NULL. */
@@ -479,9 +516,10 @@ static const char *compare(const struct test *t, const struct sample *s, const s
 		return "exception";
 	if (n->rip != e->rip)
 		return "RIP";
-	if (n->vector == VECTOR_PF && n->address != e->address)
+	if (n->vector == VECTOR_PF && n->address != e->address && !(any_element(s) && (n->address ^ e->address) < 4096))
 		return "CR2";
-	if (n->vector >= 0 && n->vector != VECTOR_BP && n->vector != VECTOR_OF && n->error != e->error)
+	/* A fetch from the kernel's half may meet a present page natively. */
+	if (n->vector >= 0 && n->vector != VECTOR_BP && n->vector != VECTOR_OF && n->error != e->error && !(n->rip >> 63))
 		return "error code";
 	if (flags && n->vector < 0)
 		mask &= ~(uint64_t)flags->undefined;
@@ -655,6 +693,9 @@ static void run_one(struct test *t, const struct template *form)
 		t->at = CODE + random_below(&t->random, SLOT);
 	if (!make_sample(t, form, &s))
 		return;
+	if ((s.z.mnemonic == ZYDIS_MNEMONIC_SHLD || s.z.mnemonic == ZYDIS_MNEMONIC_SHRD) && s.z.operand_width == 16 && (s.bytes[s.size - 1] & 16) &&
+	    s.o[2].type == ZYDIS_OPERAND_TYPE_IMMEDIATE)
+		return;
 	prepare(t, &s);
 	aim_branch(t, &s);
 	memcpy(code, s.bytes, s.size);
@@ -679,6 +720,10 @@ static void run_one(struct test *t, const struct template *form)
 	t->tried[s.z.mnemonic]++;
 	t->faulted[s.z.mnemonic] += native_outcome.vector >= 0;
 	t->faults += native_outcome.vector >= 0;
+	if (native_outcome.vector == NATIVE_ENDLESS) { /* a branch to itself, say */
+		memcpy(engine_data(t->engine), (void *)DATA, DATA_SIZE);
+		return;
+	}
 	what = compare(t, &s, &t->state, &native_outcome, &engine, &engine_outcome);
 	if (what) {
 		t->failed++;

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
+#include <sys/time.h>
 #include <asm/prctl.h>
 #include <ucontext.h>
 #include <unistd.h>
@@ -25,6 +26,7 @@ static struct {
 } at;
 
 static volatile bool running;
+static volatile uint64_t runs, runs_at_alarm;
 static volatile struct outcome caught;
 static struct sigaction previous_sigfpe; /* host_simd_create() came first */
 
@@ -39,6 +41,8 @@ static void on_signal(int signal, siginfo_t *info, void *raw)
 	greg_t *g = uc->uc_mcontext.gregs;
 
 	__builtin_ia32_writeeflags_u64(__builtin_ia32_readeflags_u64() & ~RFLAGS_AC);
+	if (!running && signal == SIGALRM)
+		return;
 	if (!running) { /* the engine's own SIGFPE, or a mistake */
 		if (signal == SIGFPE)
 			previous_sigfpe.sa_sigaction(signal, info, raw);
@@ -46,8 +50,12 @@ static void on_signal(int signal, siginfo_t *info, void *raw)
 			sigaction(signal, &(struct sigaction){.sa_handler = SIG_DFL}, NULL);
 		return;
 	}
+	if (signal == SIGALRM && runs != runs_at_alarm) { /* this one is young */
+		runs_at_alarm = runs;
+		return;
+	}
 	running = false;
-	caught.vector = (int)g[REG_TRAPNO];
+	caught.vector = signal == SIGALRM ? NATIVE_ENDLESS : (int)g[REG_TRAPNO];
 	caught.error = (uint32_t)g[REG_ERR];
 	caught.address = (uint64_t)g[REG_CR2];
 	caught.rip = (uint64_t)g[REG_RIP];
@@ -73,7 +81,8 @@ static unsigned component_offset(unsigned component)
 
 bool native_create(struct error *error)
 {
-	static const int signals[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGTRAP};
+	static const int signals[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGTRAP, SIGALRM};
+	struct itimerval often = {{0, 100000}, {0, 100000}};
 	static const uint8_t land64[] = {0xff, 0x24, 0x25, RETURN & 0xff, RETURN >> 8 & 0xff, RETURN >> 16 & 0xff, RETURN >> 24};
 	struct sigaction action = {.sa_sigaction = on_signal, .sa_flags = SA_SIGINFO | SA_ONSTACK};
 	uint64_t back = STUB + (uint64_t)(stub_return - stub_begin);
@@ -104,6 +113,7 @@ bool native_create(struct error *error)
 	__asm__ volatile("mov %0, %%ds; mov %0, %%es" : : "r"(USER_DS));
 	for (unsigned i = 0; i < ARRAY_SIZE(signals); i++)
 		sigaction(signals[i], &action, signals[i] == SIGFPE ? &previous_sigfpe : NULL);
+	setitimer(ITIMER_REAL, &often, NULL);
 	return true;
 }
 
@@ -158,6 +168,7 @@ void native_run(bool code64, bool vectors, uint64_t rip, struct state *state, st
 	if (vectors)
 		put_vectors(state);
 	caught.vector = -1;
+	runs++;
 	running = true;
 	((void (*)(void))(STUB + (enter - stub_begin)))();
 	running = false;

@@ -22,6 +22,8 @@ struct outcome {
 	uint64_t rip;
 };
 
+#define NATIVE_ENDLESS -2 /* outcome.vector: had to be stopped */
+
 /* Native execution. The sandbox is one per process. */
 bool native_create(struct error *error);
 /* Of CODE and DATA as the native instruction sees them: the linear addresses themselves. */
