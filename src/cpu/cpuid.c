@@ -1,15 +1,20 @@
 /*
- * What CPUID says: SDM vol. 2, "CPUID". Constants that describe no feature (caches, topology, frequencies) are here; features come from the model.
+ * What CPUID says: SDM vol. 2, "CPUID". Constants that describe no feature (caches, topology, frequencies) are here;
+ * features come from the model.
  *
- * One package, one thread per core. The time stamp counter and the local APIC's timer run at 1 GHz. Performance monitoring, PT, RDT and SGX leaves are
- * 0: absent. There is no hypervisor leaf.
+ * One package, one thread per core. The time stamp counter and the local APIC's timer run at 1 GHz. Performance
+ * monitoring, PT, RDT and SGX leaves are 0: absent. There is no hypervisor leaf.
  */
 #include "cpu/cpuid.h"
 #include "cpu/msr.h"
 
 const struct feature_info feature_info[FEATURE_COUNT] = {
-#define FEATURE(id, text, leaf_number, subleaf_number, register, bit_number, by)                                       \
-	[FEATURE_##id] = {.name = text, .leaf = leaf_number, .subleaf = subleaf_number, .reg = CPUID_##register, .bit = bit_number},
+#define FEATURE(id, text, leaf_number, subleaf_number, register, bit_number, by) \
+	[FEATURE_##id] = {.name = text,                                          \
+			  .leaf = leaf_number,                                   \
+			  .subleaf = subleaf_number,                             \
+			  .reg = CPUID_##register,                               \
+			  .bit = bit_number},
 #include "cpuid_features.def"
 #undef FEATURE
 };
@@ -57,13 +62,15 @@ uint32_t cpu_signature(const struct cpu_model *model)
 {
 	unsigned family = model->family < 15 ? model->family : 15;
 
-	return (model->family - family) << 20 | (model->model >> 4) << 16 | family << 8 | (model->model & 15) << 4 | model->stepping;
+	return (model->family - family) << 20 | (model->model >> 4) << 16 | family << 8 | (model->model & 15) << 4 |
+	       model->stepping;
 }
 
 static void features(const struct cpu_model *model, uint32_t leaf, uint32_t subleaf, uint32_t out[4])
 {
 	for (unsigned i = 0; i < FEATURE_COUNT; i++)
-		if (feature_info[i].leaf == leaf && feature_info[i].subleaf == subleaf && model_has(model, (enum feature)i))
+		if (feature_info[i].leaf == leaf && feature_info[i].subleaf == subleaf &&
+		    model_has(model, (enum feature)i))
 			out[feature_info[i].reg] |= 1u << feature_info[i].bit;
 }
 
@@ -82,7 +89,8 @@ static void set(uint32_t out[4], enum feature feature, bool value)
 {
 	uint32_t bit = 1u << feature_info[feature].bit;
 
-	out[feature_info[feature].reg] = value ? out[feature_info[feature].reg] | bit : out[feature_info[feature].reg] & ~bit;
+	out[feature_info[feature].reg] =
+		value ? out[feature_info[feature].reg] | bit : out[feature_info[feature].reg] & ~bit;
 }
 
 static unsigned log2_up(unsigned n)
@@ -95,7 +103,8 @@ static void leaf_1(const struct cpu *cpu, uint32_t out[4])
 	const struct cpu_model *model = cpu->model;
 
 	out[CPUID_EAX] = cpu_signature(model);
-	out[CPUID_EBX] = (cpu->number & 0xff) << 24 | (cpu->cpus > 1 ? (uint32_t)min_u64(cpu->cpus, 255) << 16 : 0) | 64 / 8 << 8;
+	out[CPUID_EBX] = (cpu->number & 0xff) << 24 | (cpu->cpus > 1 ? (uint32_t)min_u64(cpu->cpus, 255) << 16 : 0) |
+			 64 / 8 << 8;
 	if (!(cpu->apic_base & BIT(11)))
 		set(out, FEATURE_APIC, false);
 	if (!(cpu->misc_enable & MISC_ENABLE_MONITOR))
@@ -121,7 +130,8 @@ static void leaf_4(const struct cpu *cpu, uint32_t subleaf, uint32_t out[4])
 	if (subleaf >= ARRAY_SIZE(cache))
 		return;
 	out[CPUID_EAX] = cache[subleaf].type | cache[subleaf].level << 5 | 1 << 8 /* self-initializing */ |
-			 (cache[subleaf].level == 3 ? (uint32_t)min_u64(ids, 0xfff) << 14 : 0) | (uint32_t)min_u64(ids, 63) << 26;
+			 (cache[subleaf].level == 3 ? (uint32_t)min_u64(ids, 0xfff) << 14 : 0) |
+			 (uint32_t)min_u64(ids, 63) << 26;
 	out[CPUID_EBX] = (cache[subleaf].ways - 1u) << 22 | (64 - 1);
 	out[CPUID_ECX] = cache[subleaf].sets - 1u;
 }
@@ -219,9 +229,7 @@ static void extended(const struct cpu *cpu, uint32_t leaf, uint32_t out[4])
 	case EXTENDED + 2:
 	case EXTENDED + 3:
 	case EXTENDED + 4: memcpy(out, model->brand + 16 * (leaf - EXTENDED - 2), 16); break;
-	case EXTENDED + 6: /* L2: KiB, 16 ways, 64-byte lines */
-		out[CPUID_ECX] = 1024 << 16 | 8 << 12 | 64;
-		break;
+	case EXTENDED + 6: /* L2: KiB, 16 ways, 64-byte lines */ out[CPUID_ECX] = 1024 << 16 | 8 << 12 | 64; break;
 	case EXTENDED + 8: out[CPUID_EAX] = model->linear_bits << 8 | model->physical_bits; break;
 	}
 }

@@ -1,8 +1,8 @@
 /*
  * Named CPU models and the -cpu option: which features a machine's processors have.
  *
- * A feature is offered when the model or the user asks for it, the engine or the host has it, and all that it needs is offered too. SDM vol. 1,
- * sections on detection say what needs what.
+ * A feature is offered when the model or the user asks for it, the engine or the host has it, and all that it needs is
+ * offered too. SDM vol. 1, sections on detection say what needs what.
  */
 #include "cpu/cpuid.h"
 #include "base/bits.h"
@@ -28,7 +28,7 @@ struct row {
 };
 
 static const struct row rows[] = {
-#define MODEL(name, parent, family, model, stepping, max_leaf, physical_bits, features)                                \
+#define MODEL(name, parent, family, model, stepping, max_leaf, physical_bits, features) \
 	{name, parent, family, model, stepping, max_leaf, physical_bits, features},
 #include "cpu_models.def"
 #undef MODEL
@@ -38,6 +38,7 @@ static const struct row rows[] = {
 static const struct {
 	uint16_t feature, needs;
 } needs[] = {
+/* clang-format off */
 #define N(feature, needed) {FEATURE_##feature, FEATURE_##needed}
 	N(FXSR, FPU), N(MMX, FPU), N(SSE, FXSR), N(SSE2, SSE), N(SSE3, SSE2), N(SSSE3, SSE2), N(SSE41, SSE2), N(SSE42, SSE2),
 	N(AES, SSE2), N(PCLMULQDQ, SSE2), N(SHA, SSE2), N(GFNI, SSE2), N(XSAVE, FXSR), N(XSAVEOPT, XSAVE), N(XSAVEC, XSAVE),
@@ -52,17 +53,39 @@ static const struct {
 	N(PCID, PGE), N(LA57, LM), N(FSGSBASE, LM), N(CX16, LM), N(CX16, CX8), N(LAHF_LM, LM), N(PDPE1GB, LM), N(WAITPKG, TSC),
 	N(MONITOR, MSR), N(CLFLUSHOPT, CLFSH), N(CLWB, CLFSH), N(FSRM, ERMS), N(SSBD, SPEC_CTRL), N(STIBP, SPEC_CTRL), N(BHI_CTRL, SPEC_CTRL),
 	N(ARCH_CAPABILITIES, MSR), N(SPEC_CTRL, MSR),
+/* clang-format on */
 #undef N
 };
 
 static const char *const aliases[][2] = {
-	{"sse3", "pni"}, {"xd", "nx"}, {"i64", "lm"}, {"lzcnt", "abm"}, {"pclmuldq", "pclmulqdq"}, {"prefetchw", "3dnowprefetch"},
+	{"sse3", "pni"},
+	{"xd", "nx"},
+	{"i64", "lm"},
+	{"lzcnt", "abm"},
+	{"pclmuldq", "pclmulqdq"},
+	{"prefetchw", "3dnowprefetch"},
 };
 
 /* Properties of QEMU's that say nothing to us: about migration, KVM, or how CPUID is presented. */
 static const char *const tolerated[] = {
-	"check", "migratable", "pmu", "l3-cache", "legacy-cache", "host-cache-info", "host-phys-bits", "host-phys-bits-limit", "tcg-cpuid",
-	"fill-mtrr-mask", "full-cpuid-auto-level", "lmce", "level", "xlevel", "min-level", "min-xlevel", "cpuid-0xb", "start-powered-off",
+	"check",
+	"migratable",
+	"pmu",
+	"l3-cache",
+	"legacy-cache",
+	"host-cache-info",
+	"host-phys-bits",
+	"host-phys-bits-limit",
+	"tcg-cpuid",
+	"fill-mtrr-mask",
+	"full-cpuid-auto-level",
+	"lmce",
+	"level",
+	"xlevel",
+	"min-level",
+	"min-xlevel",
+	"cpuid-0xb",
+	"start-powered-off",
 };
 
 static void put(struct cpu_model *model, unsigned feature, bool on)
@@ -164,7 +187,8 @@ static bool unknown_feature(const char *name, struct error *error)
 	return error_set(error, "unknown CPU feature '%s'; the nearest known one is '%s'", name, nearest.name);
 }
 
-/* Length of the model's name without QEMU's suffixes for variants that do not differ here; *ibrs: "-IBRS" asks for spec-ctrl. */
+/* Length of the model's name without QEMU's suffixes for variants that do not differ here; *ibrs: "-IBRS" asks for
+ * spec-ctrl. */
 static size_t base_length(const char *name, bool *ibrs)
 {
 	size_t length = strlen(name), end = length;
@@ -232,13 +256,15 @@ static void warn(struct error *warning, const char *format, ...)
 	va_end(arguments);
 }
 
-static bool parse_number(const char *name, const char *value, unsigned least, unsigned most, unsigned *to, struct error *error)
+static bool parse_number(const char *name, const char *value, unsigned least, unsigned most, unsigned *to,
+			 struct error *error)
 {
 	char *end;
 	unsigned long number = strtoul(value, &end, 0);
 
 	if (!*value || *end || number < least || number > most)
-		return error_set(error, "CPU property '%s' wants a number from %u to %u, not '%s'", name, least, most, value);
+		return error_set(error, "CPU property '%s' wants a number from %u to %u, not '%s'", name, least, most,
+				 value);
 	*to = (unsigned)number;
 	return true;
 }
@@ -340,7 +366,8 @@ static bool withdraw(struct parse *p, unsigned feature, const char *why, const c
 {
 	put(p->model, feature, false);
 	if (p->enforce)
-		return error_set(p->error, "CPU feature '%s' %s%s, and 'enforce' was given", feature_info[feature].name, why, what);
+		return error_set(p->error, "CPU feature '%s' %s%s, and 'enforce' was given", feature_info[feature].name,
+				 why, what);
 	if (p->asked[feature])
 		warn(p->warning, "CPU feature '%s' %s%s", feature_info[feature].name, why, what);
 	return true;
@@ -355,7 +382,8 @@ static bool withdraw_missing(struct parse *p, bool (*host_has)(enum feature))
 			put(p->model, i, false); /* cpuid_get() shows it when it is so */
 		else if (feature_source[i] == BY_ABSENT && !withdraw(p, i, "is not modelled", ""))
 			return false;
-		else if (feature_source[i] == BY_HOST && !host_has((enum feature)i) && !withdraw(p, i, "is not in the host's CPU", ""))
+		else if (feature_source[i] == BY_HOST && !host_has((enum feature)i) &&
+			 !withdraw(p, i, "is not in the host's CPU", ""))
 			return false;
 	}
 	return true;
@@ -368,7 +396,8 @@ static bool withdraw_dependent(struct parse *p)
 	while (again) {
 		again = false;
 		for (unsigned i = 0; i < ARRAY_SIZE(needs); i++) {
-			if (!model_has(p->model, (enum feature)needs[i].feature) || model_has(p->model, (enum feature)needs[i].needs))
+			if (!model_has(p->model, (enum feature)needs[i].feature) ||
+			    model_has(p->model, (enum feature)needs[i].needs))
 				continue;
 			if (!withdraw(p, needs[i].feature, "needs ", feature_info[needs[i].needs].name))
 				return false;
@@ -431,7 +460,8 @@ static bool parse_spec(struct parse *p, char *spec, bool (*host_has)(enum featur
 	return true;
 }
 
-bool cpu_model_parse(const char *spec, bool (*host_has)(enum feature), struct cpu_model *model, struct error *warning, struct error *error)
+bool cpu_model_parse(const char *spec, bool (*host_has)(enum feature), struct cpu_model *model, struct error *warning,
+		     struct error *error)
 {
 	struct parse parse = {.model = model, .warning = warning, .error = error};
 	char *copy = xstrdup(spec);

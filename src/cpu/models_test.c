@@ -1,5 +1,6 @@
 /*
- * -cpu and CPUID: what models promise, what options change, and that nothing is offered which the engine or the host lacks.
+ * -cpu and CPUID: what models promise, what options change, and that nothing is offered which the engine or the host
+ * lacks.
  */
 #include "cpu/cpuid.h"
 #include "cpu/msr.h"
@@ -49,7 +50,12 @@ static void every_model_parses(void **state)
 #define MODEL(name, parent, family, model, stepping, max_leaf, physical_bits, features) name,
 #include "cpu_models.def"
 #undef MODEL
-		"host", "Haswell-noTSX", "Haswell-noTSX-IBRS", "Skylake-Server-v4", "Icelake-Server-noTSX", "Cascadelake-Server-v5",
+		"host",
+		"Haswell-noTSX",
+		"Haswell-noTSX-IBRS",
+		"Skylake-Server-v4",
+		"Icelake-Server-noTSX",
+		"Cascadelake-Server-v5",
 	};
 
 	for (unsigned i = 0; i < ARRAY_SIZE(names); i++) {
@@ -62,8 +68,9 @@ static void every_model_parses(void **state)
 static void haswell_is_x86_64_v3(void **state)
 {
 	static const enum feature needed[] = {
-		FEATURE_CX16, FEATURE_LAHF_LM, FEATURE_POPCNT, FEATURE_SSE3, FEATURE_SSE41, FEATURE_SSE42, FEATURE_SSSE3, FEATURE_AVX, FEATURE_AVX2,
-		FEATURE_BMI1, FEATURE_BMI2, FEATURE_F16C, FEATURE_FMA, FEATURE_LZCNT, FEATURE_MOVBE, FEATURE_XSAVE,
+		FEATURE_CX16,  FEATURE_LAHF_LM, FEATURE_POPCNT, FEATURE_SSE3,  FEATURE_SSE41, FEATURE_SSE42,
+		FEATURE_SSSE3, FEATURE_AVX,	FEATURE_AVX2,	FEATURE_BMI1,  FEATURE_BMI2,  FEATURE_F16C,
+		FEATURE_FMA,   FEATURE_LZCNT,	FEATURE_MOVBE,	FEATURE_XSAVE,
 	};
 	struct cpu_model haswell = parsed("Haswell"), max = parsed("max");
 
@@ -137,7 +144,8 @@ static void features_show_at_their_places(void **state)
 	cpu->seg[CS].ar |= AR_L;
 	for (unsigned i = 0; i < FEATURE_COUNT; i++) {
 		cpuid_get(cpu, feature_info[i].leaf, feature_info[i].subleaf, out);
-		if (((out[feature_info[i].reg] >> feature_info[i].bit & 1) != 0) != model_has(&f.model, (enum feature)i))
+		if (((out[feature_info[i].reg] >> feature_info[i].bit & 1) != 0) !=
+		    model_has(&f.model, (enum feature)i))
 			fail_msg("%s", feature_info[i].name);
 	}
 }

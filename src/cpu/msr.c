@@ -60,12 +60,12 @@ bool msr_write(struct cpu *cpu, uint32_t index, uint64_t value)
 #define MTRR_VARIABLE (ARRAY_SIZE(((struct cpu *)0)->mtrr_base))
 
 /*
- * Nothing is speculated, so nothing leaks: RDCL_NO, IBRS_ALL, SKIP_L1DFL_VMENTRY, SSB_NO, MDS_NO, PSCHANGE_MC_NO, TAA_NO, SBDR_SSDP_NO, FBSDP_NO, PSDP_NO,
- * BHI_NO, PBRSB_NO, GDS_NO, RFDS_NO, ITS_NO.
+ * Nothing is speculated, so nothing leaks: RDCL_NO, IBRS_ALL, SKIP_L1DFL_VMENTRY, SSB_NO, MDS_NO, PSCHANGE_MC_NO,
+ * TAA_NO, SBDR_SSDP_NO, FBSDP_NO, PSDP_NO, BHI_NO, PBRSB_NO, GDS_NO, RFDS_NO, ITS_NO.
  */
-#define ARCH_CAPABILITIES                                                                                              \
-	(BIT(0) | BIT(1) | BIT(3) | BIT(4) | BIT(5) | BIT(6) | BIT(8) | BIT(13) | BIT(14) | BIT(15) | BIT(20) | BIT(24) | \
-	 BIT(26) | BIT(27) | BIT(62))
+#define ARCH_CAPABILITIES                                                                                       \
+	(BIT(0) | BIT(1) | BIT(3) | BIT(4) | BIT(5) | BIT(6) | BIT(8) | BIT(13) | BIT(14) | BIT(15) | BIT(20) | \
+	 BIT(24) | BIT(26) | BIT(27) | BIT(62))
 
 /* A revision of microcode that is newer than any for which a kernel knows an erratum. */
 #define MICROCODE_REVISION UINT64_C(0x7fff0000)
@@ -190,8 +190,8 @@ static bool read_spec_ctrl(struct cpu *cpu, uint32_t index, uint64_t *value)
 
 static bool write_spec_ctrl(struct cpu *cpu, uint32_t index, uint64_t value)
 {
-	uint64_t bits = BIT(0) | (offered(cpu, FEATURE_STIBP) ? BIT(1) : 0) | (offered(cpu, FEATURE_SSBD) ? BIT(2) : 0) |
-			(offered(cpu, FEATURE_BHI_CTRL) ? BIT(10) : 0);
+	uint64_t bits = BIT(0) | (offered(cpu, FEATURE_STIBP) ? BIT(1) : 0) |
+			(offered(cpu, FEATURE_SSBD) ? BIT(2) : 0) | (offered(cpu, FEATURE_BHI_CTRL) ? BIT(10) : 0);
 
 	if (value & ~bits)
 		return false;
@@ -243,7 +243,8 @@ static bool read_misc_enable(struct cpu *cpu, uint32_t index, uint64_t *value)
 static bool write_misc_enable(struct cpu *cpu, uint32_t index, uint64_t value)
 {
 	uint64_t fixed = MISC_ENABLE_BTS_ABSENT | MISC_ENABLE_PEBS_ABSENT | BIT(7);
-	uint64_t bits = MISC_ENABLE_FAST_STRINGS | MISC_ENABLE_LIMIT_CPUID | (offered(cpu, FEATURE_MONITOR) ? MISC_ENABLE_MONITOR : 0);
+	uint64_t bits = MISC_ENABLE_FAST_STRINGS | MISC_ENABLE_LIMIT_CPUID |
+			(offered(cpu, FEATURE_MONITOR) ? MISC_ENABLE_MONITOR : 0);
 
 	if (value & ~(bits | fixed))
 		return false;
@@ -299,16 +300,16 @@ static bool write_efer(struct cpu *cpu, uint32_t index, uint64_t value)
 static bool own_read(struct cpu *cpu, uint32_t index, uint64_t *value)
 {
 	switch (index) {
-#define STORED(number, name, feature, member, bits, check)                                                             \
-	case number:                                                                                                   \
-		*value = cpu->member;                                                                                  \
+#define STORED(number, name, feature, member, bits, check) \
+	case number:                                       \
+		*value = cpu->member;                      \
 		return offered(cpu, FEATURE_##feature);
-#define FIXED(number, name, feature, constant)                                                                         \
-	case number:                                                                                                   \
-		*value = constant;                                                                                     \
+#define FIXED(number, name, feature, constant) \
+	case number:                           \
+		*value = constant;             \
 		return offered(cpu, FEATURE_##feature);
-#define ACTIVE(first, last, name, feature, accessor)                                                                   \
-	case first ... last:                                                                                           \
+#define ACTIVE(first, last, name, feature, accessor) \
+	case first ... last:                         \
 		return offered(cpu, FEATURE_##feature) && read_##accessor(cpu, index, value);
 #define OTHER(number, name)
 #include "msrs.def"
@@ -319,15 +320,15 @@ static bool own_read(struct cpu *cpu, uint32_t index, uint64_t *value)
 static bool own_write(struct cpu *cpu, uint32_t index, uint64_t value)
 {
 	switch (index) {
-#define STORED(number, name, feature, member, bits, check)                                                             \
-	case number:                                                                                                   \
-		if (!offered(cpu, FEATURE_##feature) || (value & ~(uint64_t)(bits)) || !check_##check(cpu, value))     \
-			return false;                                                                                  \
-		cpu->member = value;                                                                                   \
+#define STORED(number, name, feature, member, bits, check)                                                         \
+	case number:                                                                                               \
+		if (!offered(cpu, FEATURE_##feature) || (value & ~(uint64_t)(bits)) || !check_##check(cpu, value)) \
+			return false;                                                                              \
+		cpu->member = value;                                                                               \
 		return true;
 #define FIXED(number, name, feature, constant)
-#define ACTIVE(first, last, name, feature, accessor)                                                                   \
-	case first ... last:                                                                                           \
+#define ACTIVE(first, last, name, feature, accessor) \
+	case first ... last:                         \
 		return offered(cpu, FEATURE_##feature) && write_##accessor(cpu, index, value);
 #define OTHER(number, name)
 #include "msrs.def"

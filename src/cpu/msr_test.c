@@ -95,8 +95,8 @@ static void stored_rows_refuse_reserved_bits(void **state)
 	uint64_t value;
 
 #define STORED(index, name, feature, member, bits, check) stored_row(cpu, index, bits, #check);
-#define FIXED(index, name, feature, constant)                                                                          \
-	assert_true(msr_read(cpu, index, &value));                                                                     \
+#define FIXED(index, name, feature, constant)      \
+	assert_true(msr_read(cpu, index, &value)); \
 	assert_false(msr_write(cpu, index, value));
 #define ACTIVE(first, last, name, feature, accessor)
 #define OTHER(index, name)
@@ -229,14 +229,10 @@ static void misc_enable(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(later_claims_win),
-		cmocka_unit_test(stored_rows_refuse_reserved_bits),
-		cmocka_unit_test(features_gate),
-		cmocka_unit_test(memory_types),
-		cmocka_unit_test(tsc_and_its_adjustment),
-		cmocka_unit_test(efer),
-		cmocka_unit_test(speculation_control),
-		cmocka_unit_test(misc_enable),
+		cmocka_unit_test(later_claims_win),	  cmocka_unit_test(stored_rows_refuse_reserved_bits),
+		cmocka_unit_test(features_gate),	  cmocka_unit_test(memory_types),
+		cmocka_unit_test(tsc_and_its_adjustment), cmocka_unit_test(efer),
+		cmocka_unit_test(speculation_control),	  cmocka_unit_test(misc_enable),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,5 +1,6 @@
 /*
- * Addition, subtraction, comparison, logic, and conversion of width: SDM vol. 2, "ADD" to "XOR", one function per operation, any form and width.
+ * Addition, subtraction, comparison, logic, and conversion of width: SDM vol. 2, "ADD" to "XOR", one function per
+ * operation, any form and width.
  *
  * The engines have their own handlers for the usual forms; these serve the others. CMPXCHG and XADD are in exchange.c.
  */
@@ -16,8 +17,8 @@ static inline enum step alu(struct cpu *cpu, const struct insn *insn, enum alu o
 
 	if (value_read(cpu, insn, 1, size, &b))
 		return STEP_FAULT;
-	if (operation == ALU_CMP || operation == ALU_TEST ? value_read(cpu, insn, 0, size, &a) :
-							    target_begin(cpu, insn, size, &target, &a))
+	if (operation == ALU_CMP || operation == ALU_TEST ? value_read(cpu, insn, 0, size, &a)
+							  : target_begin(cpu, insn, size, &target, &a))
 		return STEP_FAULT;
 
 	switch (operation) {
@@ -49,10 +50,10 @@ static inline enum step alu(struct cpu *cpu, const struct insn *insn, enum alu o
 	return STEP_NEXT;
 }
 
-#define ALU(name, operation)                                                                                           \
-	static enum step name(struct cpu *cpu, const struct insn *insn)                                                \
-	{                                                                                                              \
-		return alu(cpu, insn, operation);                                                                      \
+#define ALU(name, operation)                                            \
+	static enum step name(struct cpu *cpu, const struct insn *insn) \
+	{                                                               \
+		return alu(cpu, insn, operation);                       \
 	}
 ALU(add, ALU_ADD)
 ALU(or, ALU_OR)
@@ -86,8 +87,7 @@ static inline enum step unary(struct cpu *cpu, const struct insn *insn, enum una
 		result = -a;
 		set_lazy(cpu, CC_SUB, size, result, a);
 		break;
-	default:
-		result = ~a;
+	default: result = ~a;
 	}
 	target_end(cpu, size, &target, result);
 	return STEP_NEXT;
@@ -108,10 +108,7 @@ static enum step neg(struct cpu *cpu, const struct insn *insn)
 	return unary(cpu, insn, UNARY_NEG);
 }
 
-static enum step not(struct cpu *cpu, const struct insn *insn)
-{
-	return unary(cpu, insn, UNARY_NOT);
-}
+static enum step not(struct cpu * cpu, const struct insn *insn) { return unary(cpu, insn, UNARY_NOT); }
 
 /* ADCX and ADOX: an addition whose carry comes from and goes to one flag alone. */
 static inline enum step add_through(struct cpu *cpu, const struct insn *insn, uint64_t flag)
@@ -153,12 +150,15 @@ static enum step cwd(struct cpu *cpu, const struct insn *insn)
 }
 
 const struct exec_entry exec_arith_entries[] = {
-	ENTRY(ADD, add),   ENTRY(OR, or),     ENTRY(ADC, adc),
-	ENTRY(SBB, sbb),   ENTRY(AND, and),   ENTRY(SUB, sub),
-	ENTRY(XOR, xor),   ENTRY(CMP, cmp),   ENTRY(TEST, test),
-	ENTRY(INC, inc),   ENTRY(DEC, dec),   ENTRY(NEG, neg),
-	ENTRY(NOT, not),   ENTRY(ADCX, adcx), ENTRY(ADOX, adox),
-	ENTRY(CBW, cbw),   ENTRY(CWDE, cbw),  ENTRY(CDQE, cbw),
-	ENTRY(CWD, cwd),   ENTRY(CDQ, cwd),   ENTRY(CQO, cwd),
-	{ 0 },
+	ENTRY(ADD, add),   ENTRY(OR, or),
+	ENTRY(ADC, adc),   ENTRY(SBB, sbb),
+	ENTRY(AND, and),   ENTRY(SUB, sub),
+	ENTRY(XOR, xor),   ENTRY(CMP, cmp),
+	ENTRY(TEST, test), ENTRY(INC, inc),
+	ENTRY(DEC, dec),   ENTRY(NEG, neg),
+	ENTRY(NOT, not ),  ENTRY(ADCX, adcx),
+	ENTRY(ADOX, adox), ENTRY(CBW, cbw),
+	ENTRY(CWDE, cbw),  ENTRY(CDQE, cbw),
+	ENTRY(CWD, cwd),   ENTRY(CDQ, cwd),
+	ENTRY(CQO, cwd),   {0},
 };

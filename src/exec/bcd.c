@@ -86,6 +86,5 @@ static enum step das(struct cpu *cpu, const struct insn *insn)
 }
 
 const struct exec_entry exec_bcd_entries[] = {
-	ENTRY(AAA, aaa), ENTRY(AAS, aas), ENTRY(AAD, aad), ENTRY(AAM, aam),
-	ENTRY(DAA, daa), ENTRY(DAS, das), { 0 },
+	ENTRY(AAA, aaa), ENTRY(AAS, aas), ENTRY(AAD, aad), ENTRY(AAM, aam), ENTRY(DAA, daa), ENTRY(DAS, das), {0},
 };

@@ -1,14 +1,16 @@
 /*
- * Single bits, bit scans and counts, BMI1 and BMI2's bit fields, CRC32: SDM vol. 2. MULX and the VEX shifts are in multiply.c and shift.c.
+ * Single bits, bit scans and counts, BMI1 and BMI2's bit fields, CRC32: SDM vol. 2. MULX and the VEX shifts are in
+ * multiply.c and shift.c.
  *
- * What the manual leaves undefined: BT and its kin keep all flags but CF; a scan that finds nothing keeps its destination; the BMI instructions
- * clear AF and set PF and SF by the result.
+ * What the manual leaves undefined: BT and its kin keep all flags but CF; a scan that finds nothing keeps its
+ * destination; the BMI instructions clear AF and set PF and SF by the result.
  */
 #include "exec/integer.h"
 
 enum bit_operation { BIT_TEST, BIT_SET, BIT_RESET, BIT_COMPLEMENT };
 
-/* A bit number in a register moves the memory operand by whole operands, signed: "Bit(BitBase, BitOffset)". An immediate does not. */
+/* A bit number in a register moves the memory operand by whole operands, signed: "Bit(BitBase, BitOffset)". An
+ * immediate does not. */
 static inline enum step bit(struct cpu *cpu, const struct insn *insn, enum bit_operation operation)
 {
 	unsigned size = insn->size, width = 8 * size;
@@ -22,7 +24,8 @@ static inline enum step bit(struct cpu *cpu, const struct insn *insn, enum bit_o
 	if (!in_memory)
 		value = reg_get(cpu, insn->rm, size);
 	else if (operand_linear_at(cpu, insn, away, size, access, &la) ||
-		 (operation == BIT_TEST ? mem_read_size(cpu, la, size, &value) : mem_rmw_begin(cpu, &rmw, la, size, &value)))
+		 (operation == BIT_TEST ? mem_read_size(cpu, la, size, &value)
+					: mem_rmw_begin(cpu, &rmw, la, size, &value)))
 		return STEP_FAULT;
 
 	set_some(cpu, RFLAGS_CF, flag_if(value & mask, RFLAGS_CF));
@@ -157,7 +160,8 @@ static enum step bzhi(struct cpu *cpu, const struct insn *insn)
 
 	if (operand_read(cpu, insn, insn->size, &source))
 		return STEP_FAULT;
-	return field_result(cpu, insn->reg, insn->size, from < 64 ? source & (BIT(from) - 1) : source, from > 8 * insn->size - 1u);
+	return field_result(cpu, insn->reg, insn->size, from < 64 ? source & (BIT(from) - 1) : source,
+			    from > 8 * insn->size - 1u);
 }
 
 static enum step blsi(struct cpu *cpu, const struct insn *insn)
@@ -238,11 +242,23 @@ static enum step crc32(struct cpu *cpu, const struct insn *insn)
 }
 
 const struct exec_entry exec_bits_entries[] = {
-	ENTRY(BT, bt),	   ENTRY(BTS, bts),	      ENTRY(BTR, btr),
-	ENTRY(BTC, btc),	   ENTRY(BSF, bsf),	      ENTRY(BSR, bsr),
-	ENTRY(TZCNT, tzcnt),   ENTRY(LZCNT, lzcnt),   ENTRY(POPCNT, popcnt),
-	ENTRY(ANDN, andn),	   ENTRY(BEXTR, bextr),   ENTRY(BZHI, bzhi),
-	ENTRY(BLSI, blsi),	   ENTRY(BLSMSK, blsmsk), ENTRY(BLSR, blsr),
-	ENTRY(PDEP, pdep),	   ENTRY(PEXT, pext),     ENTRY(CRC32, crc32),
-	{ 0 },
+	ENTRY(BT, bt),
+	ENTRY(BTS, bts),
+	ENTRY(BTR, btr),
+	ENTRY(BTC, btc),
+	ENTRY(BSF, bsf),
+	ENTRY(BSR, bsr),
+	ENTRY(TZCNT, tzcnt),
+	ENTRY(LZCNT, lzcnt),
+	ENTRY(POPCNT, popcnt),
+	ENTRY(ANDN, andn),
+	ENTRY(BEXTR, bextr),
+	ENTRY(BZHI, bzhi),
+	ENTRY(BLSI, blsi),
+	ENTRY(BLSMSK, blsmsk),
+	ENTRY(BLSR, blsr),
+	ENTRY(PDEP, pdep),
+	ENTRY(PEXT, pext),
+	ENTRY(CRC32, crc32),
+	{0},
 };

@@ -1,6 +1,6 @@
 /*
- * Exchanges: XCHG, XADD, CMPXCHG, CMPXCHG8B, CMPXCHG16B: SDM vol. 2. All write their memory operand whatever the comparison says, so a page that
- * is not writable always faults.
+ * Exchanges: XCHG, XADD, CMPXCHG, CMPXCHG8B, CMPXCHG16B: SDM vol. 2. All write their memory operand whatever the
+ * comparison says, so a page that is not writable always faults.
  */
 #include "exec/integer.h"
 
@@ -53,7 +53,8 @@ static enum step cmpxchg(struct cpu *cpu, const struct insn *insn)
 		return STEP_FAULT;
 	equal = value == accumulator;
 	set_lazy(cpu, CC_SUB, size, accumulator - value, value);
-	/* Memory is written in any case. A register is not, so the upper half of a 32-bit one stays when the comparison fails. */
+	/* Memory is written in any case. A register is not, so the upper half of a 32-bit one stays when the comparison
+	 * fails. */
 	if (equal || insn->ea != EA_NONE)
 		operand_rmw_end(cpu, insn, size, &rmw, equal ? reg_get(cpu, insn->reg, size) : value);
 	if (!equal)
@@ -110,5 +111,5 @@ const struct exec_entry exec_exchange_entries[] = {
 	ENTRY(CMPXCHG, cmpxchg),
 	ENTRY(CMPXCHG8B, cmpxchg8b),
 	ENTRY(CMPXCHG16B, cmpxchg16b),
-	{ 0 },
+	{0},
 };

@@ -1,5 +1,6 @@
 /*
- * Instructions on single flags: CLC, STC, CMC, CLD, STD, LAHF, SAHF, SALC: SDM vol. 2. IF, AC and whole RFLAGS are elsewhere.
+ * Instructions on single flags: CLC, STC, CMC, CLD, STD, LAHF, SAHF, SALC: SDM vol. 2. IF, AC and whole RFLAGS are
+ * elsewhere.
  */
 #include "exec/integer.h"
 
@@ -64,7 +65,7 @@ static enum step salc(struct cpu *cpu, const struct insn *insn)
 }
 
 const struct exec_entry exec_flagop_entries[] = {
-	ENTRY(CLC, clc),   ENTRY(STC, stc),   ENTRY(CMC, cmc),   ENTRY(CLD, cld),
-	ENTRY(STD, std),   ENTRY(LAHF, lahf), ENTRY(SAHF, sahf), ENTRY(SALC, salc),
-	{ 0 },
+	ENTRY(CLC, clc),   ENTRY(STC, stc),   ENTRY(CMC, cmc),
+	ENTRY(CLD, cld),   ENTRY(STD, std),   ENTRY(LAHF, lahf),
+	ENTRY(SAHF, sahf), ENTRY(SALC, salc), {0},
 };

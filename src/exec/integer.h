@@ -1,8 +1,9 @@
 /*
- * What the integer instructions share: explicit operands by their place in the form, read-modify-write of the first one, and flags.
+ * What the integer instructions share: explicit operands by their place in the form, read-modify-write of the first
+ * one, and flags.
  *
- * operand.h reaches ModRM operands; here an operand is whatever the form says: register, memory, immediate, an implied register, or the offset
- * that MOV's A0H-A3H carry.
+ * operand.h reaches ModRM operands; here an operand is whatever the form says: register, memory, immediate, an implied
+ * register, or the offset that MOV's A0H-A3H carry.
  */
 #pragma once
 
@@ -35,7 +36,8 @@ static inline unsigned operand_register(const struct insn *insn, unsigned number
 }
 
 /* An offset in a segment -> linear, for operands that no ModRM names: strings, XLAT, MOV's offsets. */
-MUST_CHECK static inline bool offset_linear(struct cpu *cpu, enum segment_number segment, uint64_t offset, unsigned size, unsigned access, la_t *la)
+MUST_CHECK static inline bool offset_linear(struct cpu *cpu, enum segment_number segment, uint64_t offset,
+					    unsigned size, unsigned access, la_t *la)
 {
 	if ((cpu->mode & MODE_CODE) == MODE_CODE64) {
 		*la = segment == FS || segment == GS ? cpu->seg[segment].base + offset : offset;
@@ -54,7 +56,8 @@ static inline bool is_moffs(const struct insn *insn)
 	return !insn->form->has_modrm && insn->opcode >= 0xa0 && insn->opcode <= 0xa3;
 }
 
-MUST_CHECK static inline bool memory_linear(struct cpu *cpu, const struct insn *insn, unsigned size, unsigned access, la_t *la)
+MUST_CHECK static inline bool memory_linear(struct cpu *cpu, const struct insn *insn, unsigned size, unsigned access,
+					    la_t *la)
 {
 	if (unlikely(is_moffs(insn)))
 		return offset_linear(cpu, insn->seg, insn->imm & bytes_mask(insn->addr_size), size, access, la);
@@ -62,23 +65,21 @@ MUST_CHECK static inline bool memory_linear(struct cpu *cpu, const struct insn *
 }
 
 /* Explicit operand `number`, size bytes. */
-MUST_CHECK static inline bool value_read(struct cpu *cpu, const struct insn *insn, unsigned number, unsigned size, uint64_t *value)
+MUST_CHECK static inline bool value_read(struct cpu *cpu, const struct insn *insn, unsigned number, unsigned size,
+					 uint64_t *value)
 {
 	la_t la;
 
 	switch (insn->form->operand[number].kind) {
 	case OPERAND_MEM:
 		return memory_linear(cpu, insn, size, ACCESS_READ, &la) || mem_read_size(cpu, la, size, value);
-	case OPERAND_IMM:
-		*value = insn->imm;
-		return false;
-	default:
-		*value = reg_get(cpu, operand_register(insn, number), size);
-		return false;
+	case OPERAND_IMM: *value = insn->imm; return false;
+	default: *value = reg_get(cpu, operand_register(insn, number), size); return false;
 	}
 }
 
-MUST_CHECK static inline bool value_write(struct cpu *cpu, const struct insn *insn, unsigned number, unsigned size, uint64_t value)
+MUST_CHECK static inline bool value_write(struct cpu *cpu, const struct insn *insn, unsigned number, unsigned size,
+					  uint64_t value)
 {
 	la_t la;
 
@@ -95,7 +96,8 @@ struct target {
 	unsigned number;
 };
 
-MUST_CHECK static inline bool target_begin(struct cpu *cpu, const struct insn *insn, unsigned size, struct target *target, uint64_t *value)
+MUST_CHECK static inline bool target_begin(struct cpu *cpu, const struct insn *insn, unsigned size,
+					   struct target *target, uint64_t *value)
 {
 	la_t la;
 
@@ -105,7 +107,8 @@ MUST_CHECK static inline bool target_begin(struct cpu *cpu, const struct insn *i
 		*value = reg_get(cpu, target->number, size);
 		return false;
 	}
-	return operand_linear(cpu, insn, size, ACCESS_READ | ACCESS_WRITE, &la) || mem_rmw_begin(cpu, &target->mem, la, size, value);
+	return operand_linear(cpu, insn, size, ACCESS_READ | ACCESS_WRITE, &la) ||
+	       mem_rmw_begin(cpu, &target->mem, la, size, value);
 }
 
 static inline void target_end(struct cpu *cpu, unsigned size, const struct target *target, uint64_t value)

@@ -1,7 +1,7 @@
 /*
- * The integer instructions against the host's CPU: random and edge operands, every form in 64-bit mode, registers, defined flags, memory and faults compared.
- * Guest and host memory have the same addresses, with a hole below. What 64-bit mode does not have (decimal arithmetic) is compared with the manual's
- * own words.
+ * The integer instructions against the host's CPU: random and edge operands, every form in 64-bit mode, registers,
+ * defined flags, memory and faults compared. Guest and host memory have the same addresses, with a hole below. What
+ * 64-bit mode does not have (decimal arithmetic) is compared with the manual's own words.
  */
 #define raise raise_signal /* exec.h has another one */
 #include <signal.h>
@@ -23,9 +23,9 @@ struct context {
 };
 
 enum option {
-	BYTE = 1,     /* byte operands: a 66H prefix changes nothing */
-	REG = 2,      /* ModRM names a register only */
-	MEM = 4,      /* ... memory only */
+	BYTE = 1, /* byte operands: a 66H prefix changes nothing */
+	REG = 2,  /* ModRM names a register only */
+	MEM = 4,  /* ... memory only */
 	LOCKABLE = 8,
 	BITS_IN = 16, /* the register operand is a bit number: keep memory near */
 	DIVIDE = 32,  /* make the dividend small enough for some quotients to fit */
@@ -42,6 +42,7 @@ struct pattern {
 	unsigned options;
 };
 
+/* clang-format off */
 static const struct pattern patterns[] = {
 	{"00/r", BYTE | LOCKABLE}, {"01/r", LOCKABLE}, {"02/r", BYTE}, {"03/r", 0}, {"04ib", BYTE}, {"05iz", 0},
 	{"08/r", BYTE | LOCKABLE}, {"09/r", LOCKABLE}, {"0a/r", BYTE}, {"0b/r", 0}, {"0cib", BYTE}, {"0diz", 0},
@@ -80,6 +81,7 @@ static const struct pattern patterns[] = {
 	{"0f9e/0", BYTE}, {"0f9f/0", BYTE},
 	{"f5", 0}, {"f8", 0}, {"f9", 0}, {"fc", 0}, {"9e", 0}, {"9f", 0}, {"0f1f/0", 0}, {"0fae/7", MEM | NO16}, {"0f0d/1", MEM},
 };
+/* clang-format on */
 
 /* VEX forms on general registers: map, pp, opcode, ModRM.reg or -1. */
 static const struct {
@@ -87,19 +89,19 @@ static const struct {
 	int8_t reg;
 	bool vvvv, immediate;
 } vex_patterns[] = {
-	{2, 0, 0xf2, -1, true, false},	/* ANDN */
-	{2, 0, 0xf3, 1, true, false},	/* BLSR */
-	{2, 0, 0xf3, 2, true, false},	/* BLSMSK */
-	{2, 0, 0xf3, 3, true, false},	/* BLSI */
-	{2, 0, 0xf5, -1, true, false},	/* BZHI */
-	{2, 2, 0xf5, -1, true, false},	/* PEXT */
-	{2, 3, 0xf5, -1, true, false},	/* PDEP */
-	{2, 3, 0xf6, -1, true, false},	/* MULX */
-	{2, 0, 0xf7, -1, true, false},	/* BEXTR */
-	{2, 1, 0xf7, -1, true, false},	/* SHLX */
-	{2, 2, 0xf7, -1, true, false},	/* SARX */
-	{2, 3, 0xf7, -1, true, false},	/* SHRX */
-	{3, 3, 0xf0, -1, false, true},	/* RORX */
+	{2, 0, 0xf2, -1, true, false}, /* ANDN */
+	{2, 0, 0xf3, 1, true, false},  /* BLSR */
+	{2, 0, 0xf3, 2, true, false},  /* BLSMSK */
+	{2, 0, 0xf3, 3, true, false},  /* BLSI */
+	{2, 0, 0xf5, -1, true, false}, /* BZHI */
+	{2, 2, 0xf5, -1, true, false}, /* PEXT */
+	{2, 3, 0xf5, -1, true, false}, /* PDEP */
+	{2, 3, 0xf6, -1, true, false}, /* MULX */
+	{2, 0, 0xf7, -1, true, false}, /* BEXTR */
+	{2, 1, 0xf7, -1, true, false}, /* SHLX */
+	{2, 2, 0xf7, -1, true, false}, /* SARX */
+	{2, 3, 0xf7, -1, true, false}, /* SHRX */
+	{3, 3, 0xf0, -1, false, true}, /* RORX */
 };
 
 static uint64_t seed = 1;
@@ -120,8 +122,25 @@ static unsigned below(unsigned n)
 
 static uint64_t operand(void)
 {
-	static const uint64_t edge[] = {0, 1, 2, 0x7f, 0x80, 0xff, 0x100, 0x7fff, 0x8000, 0xffff, 0x10000, 0x7fffffff, 0x80000000, 0xffffffff,
-					UINT64_C(0x100000000), INT64_MAX, UINT64_C(1) << 63, UINT64_MAX, UINT64_MAX - 1};
+	static const uint64_t edge[] = {0,
+					1,
+					2,
+					0x7f,
+					0x80,
+					0xff,
+					0x100,
+					0x7fff,
+					0x8000,
+					0xffff,
+					0x10000,
+					0x7fffffff,
+					0x80000000,
+					0xffffffff,
+					UINT64_C(0x100000000),
+					INT64_MAX,
+					UINT64_C(1) << 63,
+					UINT64_MAX,
+					UINT64_MAX - 1};
 
 	switch (below(4)) {
 	case 0: return edge[below(ARRAY_SIZE(edge))];
@@ -179,7 +198,8 @@ static uint8_t *emit_move(uint8_t *p, unsigned number, bool load)
 /* Run on the host; the signal, or 0. */
 static int run_host(const uint8_t *code, size_t size)
 {
-	uint8_t *p = emit(thunk, "535541544155415641574889""2425");
+	uint8_t *p = emit(thunk, "535541544155415641574889"
+				 "2425");
 	int number;
 
 	p = emit_address(p, &host->host_rsp);
@@ -218,7 +238,8 @@ static int start_host(void **state)
 	thunk = mmap(NULL, 4096, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS | MAP_32BIT, -1, 0);
 	host = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_32BIT, -1, 0);
 	if (thunk == MAP_FAILED || host == MAP_FAILED ||
-	    mmap((void *)RIG_DATA, DATA_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0) == MAP_FAILED)
+	    mmap((void *)RIG_DATA, DATA_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE,
+		 -1, 0) == MAP_FAILED)
 		return -1;
 	*state = rig_create("max");
 	((struct rig *)*state)->cpu.cr4 |= CR4_OSFXSR;
@@ -285,13 +306,15 @@ static void compare_run(struct rig *rig, const uint8_t *code, size_t size, int64
 		fail_msg("%s: signal %d, step %d vector %d", code_text(code, size), number, step, cpu->fault.vector);
 	for (unsigned i = 0; i < 16; i++)
 		if (cpu->r[i] != host->r[i])
-			fail_msg("%s: register %u is %#llx, host has %#llx; rax %#llx rcx %#llx rdx %#llx, flags %#llx", code_text(code, size), i,
-				 (unsigned long long)cpu->r[i], (unsigned long long)host->r[i], (unsigned long long)before.r[RAX],
-				 (unsigned long long)before.r[RCX], (unsigned long long)before.r[RDX], (unsigned long long)before.flags);
+			fail_msg("%s: register %u is %#llx, host has %#llx; rax %#llx rcx %#llx rdx %#llx, flags %#llx",
+				 code_text(code, size), i, (unsigned long long)cpu->r[i],
+				 (unsigned long long)host->r[i], (unsigned long long)before.r[RAX],
+				 (unsigned long long)before.r[RCX], (unsigned long long)before.r[RDX],
+				 (unsigned long long)before.flags);
 	if ((flags ^ host->flags) & defined && !number)
-		fail_msg("%s: flags %#llx, host has %#llx, before %#llx; rax %#llx rcx %#llx", code_text(code, size), (unsigned long long)flags,
-			 (unsigned long long)host->flags, (unsigned long long)before.flags, (unsigned long long)before.r[RAX],
-			 (unsigned long long)before.r[RCX]);
+		fail_msg("%s: flags %#llx, host has %#llx, before %#llx; rax %#llx rcx %#llx", code_text(code, size),
+			 (unsigned long long)flags, (unsigned long long)host->flags, (unsigned long long)before.flags,
+			 (unsigned long long)before.r[RAX], (unsigned long long)before.r[RCX]);
 	if (memcmp(rig->ram + RIG_DATA, (void *)RIG_DATA, DATA_SIZE) != 0)
 		fail_msg("%s: memory differs", code_text(code, size));
 }
@@ -497,7 +520,8 @@ static void vex_forms_agree_with_the_host(void **state)
 	}
 }
 
-/* Strings: any size, direction, distance of source and destination, with and without REP, across pages and into the hole below the data. */
+/* Strings: any size, direction, distance of source and destination, with and without REP, across pages and into the
+ * hole below the data. */
 static void strings_agree_with_the_host(void **state)
 {
 	static const uint8_t opcodes[] = {0xa4, 0xa5, 0xa6, 0xa7, 0xaa, 0xab, 0xac, 0xad, 0xae, 0xaf};
@@ -510,7 +534,8 @@ static void strings_agree_with_the_host(void **state)
 
 		random_state();
 		host->r[RSI] = RIG_DATA + (below(4) ? 0x1000 : 0) + below(0x1000);
-		host->r[RDI] = below(2) ? host->r[RSI] + below(40) - 20 : RIG_DATA + (below(4) ? 0x1000 : 0) + below(0x1000);
+		host->r[RDI] =
+			below(2) ? host->r[RSI] + below(40) - 20 : RIG_DATA + (below(4) ? 0x1000 : 0) + below(0x1000);
 		host->r[RCX] = below(below(2) ? 600 : 4);
 		host->flags |= below(3) ? 0 : RFLAGS_DF;
 		if (kind == 1)
@@ -575,7 +600,8 @@ static void unpacked_decimal(void **state)
 			RIG_RUN(rig, 0x00, 0xd8);
 			RIG_RUN(rig, 0x37);
 			assert_int_equal(cpu->r[RAX], (a + b > 9 ? 0x400 : 0x300) | (a + b) % 10);
-			assert_int_equal(cc_flags(&cpu->cc) & (RFLAGS_CF | RFLAGS_AF), a + b > 9 ? RFLAGS_CF | RFLAGS_AF : 0);
+			assert_int_equal(cc_flags(&cpu->cc) & (RFLAGS_CF | RFLAGS_AF),
+					 a + b > 9 ? RFLAGS_CF | RFLAGS_AF : 0);
 			cpu->r[RAX] = 0x300 | a;
 			RIG_RUN(rig, 0x28, 0xd8);
 			RIG_RUN(rig, 0x3f);

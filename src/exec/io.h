@@ -5,7 +5,8 @@
 
 #include "exec/exec.h"
 
-/* SDM vol. 1, "Protected-Mode I/O": IOPL, else the I/O permission bit map of the TSS. True: a fault is in cpu->fault. size 1, 2 or 4. */
+/* SDM vol. 1, "Protected-Mode I/O": IOPL, else the I/O permission bit map of the TSS. True: a fault is in cpu->fault.
+ * size 1, 2 or 4. */
 MUST_CHECK bool io_check(struct cpu *cpu, uint16_t port, unsigned size);
 
 uint32_t io_in(struct cpu *cpu, uint16_t port, unsigned size);

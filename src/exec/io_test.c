@@ -133,8 +133,8 @@ static void string_io(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(bit_map),	cmocka_unit_test(no_bit_map), cmocka_unit_test(bit_map_in_a_hole),
-		cmocka_unit_test(in_and_out),	cmocka_unit_test(string_io),
+		cmocka_unit_test(bit_map),    cmocka_unit_test(no_bit_map), cmocka_unit_test(bit_map_in_a_hole),
+		cmocka_unit_test(in_and_out), cmocka_unit_test(string_io),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,8 +1,9 @@
 /*
  * From a form to the function that means it, and whether a CPU model has the form at all.
  *
- * SDM vol. 2, "CPUID": an instruction whose feature bit is clear raises #UD, except those that older processors take for another: TZCNT and LZCNT test
- * their bit themselves, PREFETCHW is a NOP everywhere, and ENDBR64, CLDEMOTE and the like are decoded as the NOPs that they are here.
+ * SDM vol. 2, "CPUID": an instruction whose feature bit is clear raises #UD, except those that older processors take
+ * for another: TZCNT and LZCNT test their bit themselves, PREFETCHW is a NOP everywhere, and ENDBR64, CLDEMOTE and the
+ * like are decoded as the NOPs that they are here.
  */
 #include "exec/entries.h"
 #include "exec/host.h"
@@ -47,7 +48,8 @@ static const uint16_t isa_feature[ZYDIS_ISA_SET_MAX_VALUE + 1] = {
 	SET(I386, ALWAYS),
 	SET(I486, ALWAYS),
 	SET(I486REAL, ALWAYS),
-	SET(PENTIUMREAL, ALWAYS), /* CMPXCHG8B, CPUID, RDMSR, RDTSC: their functions test CX8, MSR and TSC where a model could lack them */
+	SET(PENTIUMREAL, ALWAYS), /* CMPXCHG8B, CPUID, RDMSR, RDTSC: their functions test CX8, MSR and TSC where a model
+				     could lack them */
 	SET(PENTIUMMMX, FEATURE_MMX),
 	SET(PPRO, ALWAYS), /* UD2, SYSENTER: tests SEP itself */
 	SET(FAT_NOP, ALWAYS),
@@ -178,43 +180,44 @@ static const uint16_t isa_feature[ZYDIS_ISA_SET_MAX_VALUE + 1] = {
 static const struct {
 	uint16_t operation, feature;
 } operation_feature[] = {
-	{ ZYDIS_MNEMONIC_TZCNT, ALWAYS }, /* BSF */
-	{ ZYDIS_MNEMONIC_CMPXCHG8B, FEATURE_CX8 },
-	{ ZYDIS_MNEMONIC_RDTSC, FEATURE_TSC },
-	{ ZYDIS_MNEMONIC_RDMSR, FEATURE_MSR },
-	{ ZYDIS_MNEMONIC_WRMSR, FEATURE_MSR },
-	{ ZYDIS_MNEMONIC_SYSCALL, FEATURE_SYSCALL }, /* in AMD's set */
-	{ ZYDIS_MNEMONIC_SYSRET, FEATURE_SYSCALL },
-	{ ZYDIS_MNEMONIC_SYSENTER, FEATURE_SEP },
-	{ ZYDIS_MNEMONIC_SYSEXIT, FEATURE_SEP },
-	{ ZYDIS_MNEMONIC_MOVDIR64B, FEATURE_MOVDIR64B },
+	{ZYDIS_MNEMONIC_TZCNT, ALWAYS}, /* BSF */
+	{ZYDIS_MNEMONIC_CMPXCHG8B, FEATURE_CX8},
+	{ZYDIS_MNEMONIC_RDTSC, FEATURE_TSC},
+	{ZYDIS_MNEMONIC_RDMSR, FEATURE_MSR},
+	{ZYDIS_MNEMONIC_WRMSR, FEATURE_MSR},
+	{ZYDIS_MNEMONIC_SYSCALL, FEATURE_SYSCALL}, /* in AMD's set */
+	{ZYDIS_MNEMONIC_SYSRET, FEATURE_SYSCALL},
+	{ZYDIS_MNEMONIC_SYSENTER, FEATURE_SEP},
+	{ZYDIS_MNEMONIC_SYSEXIT, FEATURE_SEP},
+	{ZYDIS_MNEMONIC_MOVDIR64B, FEATURE_MOVDIR64B},
 };
 
 /* Forms of 128 and 256 bits with an EVEX prefix need AVX512VL too; scalar ones and opmask instructions do not. */
 static bool needs_vl(uint16_t isa)
 {
 	switch (isa) {
-#define WIDTHS(set) case ZYDIS_ISA_SET_##set##_128: case ZYDIS_ISA_SET_##set##_256:
-	WIDTHS(AVX512F)
-	WIDTHS(AVX512BW)
-	WIDTHS(AVX512CD)
-	WIDTHS(AVX512DQ)
-	WIDTHS(AVX512_BF16)
-	WIDTHS(AVX512_BITALG)
-	WIDTHS(AVX512_FP16)
-	WIDTHS(AVX512_GFNI)
-	WIDTHS(AVX512_IFMA)
-	WIDTHS(AVX512_VAES)
-	WIDTHS(AVX512_VBMI)
-	WIDTHS(AVX512_VBMI2)
-	WIDTHS(AVX512_VNNI)
-	WIDTHS(AVX512_VP2INTERSECT)
-	WIDTHS(AVX512_VPCLMULQDQ)
-	WIDTHS(AVX512_VPOPCNTDQ)
+#define WIDTHS(set)                     \
+	case ZYDIS_ISA_SET_##set##_128: \
+	case ZYDIS_ISA_SET_##set##_256:
+		WIDTHS(AVX512F)
+		WIDTHS(AVX512BW)
+		WIDTHS(AVX512CD)
+		WIDTHS(AVX512DQ)
+		WIDTHS(AVX512_BF16)
+		WIDTHS(AVX512_BITALG)
+		WIDTHS(AVX512_FP16)
+		WIDTHS(AVX512_GFNI)
+		WIDTHS(AVX512_IFMA)
+		WIDTHS(AVX512_VAES)
+		WIDTHS(AVX512_VBMI)
+		WIDTHS(AVX512_VBMI2)
+		WIDTHS(AVX512_VNNI)
+		WIDTHS(AVX512_VP2INTERSECT)
+		WIDTHS(AVX512_VPCLMULQDQ)
+		WIDTHS(AVX512_VPOPCNTDQ)
 #undef WIDTHS
 		return true;
-	default:
-		return false;
+	default: return false;
 	}
 }
 

@@ -1,5 +1,6 @@
 /*
- * Moves that change no flags: MOV, LEA, MOVZX, MOVSX, MOVSXD, CMOVcc, SETcc, MOVBE, BSWAP, MOVNTI, MOVDIRI, MOVDIR64B, XLAT: SDM vol. 2.
+ * Moves that change no flags: MOV, LEA, MOVZX, MOVSX, MOVSXD, CMOVcc, SETcc, MOVBE, BSWAP, MOVNTI, MOVDIRI, MOVDIR64B,
+ * XLAT: SDM vol. 2.
  *
  * MOV to and from segment, control and debug registers is elsewhere.
  */
@@ -71,7 +72,8 @@ static enum step movbe(struct cpu *cpu, const struct insn *insn)
 	uint64_t value;
 
 	if (insn->form->operand[0].kind == OPERAND_MEM)
-		return operand_write(cpu, insn, size, swapped(reg_get(cpu, insn->reg, size), size)) ? STEP_FAULT : STEP_NEXT;
+		return operand_write(cpu, insn, size, swapped(reg_get(cpu, insn->reg, size), size)) ? STEP_FAULT
+												    : STEP_NEXT;
 	if (operand_read(cpu, insn, size, &value))
 		return STEP_FAULT;
 	reg_set(cpu, insn->reg, size, swapped(value, size));
@@ -120,8 +122,7 @@ static enum step xlat(struct cpu *cpu, const struct insn *insn)
 	return STEP_NEXT;
 }
 
-#define EACH_CONDITION(X)                                                                                              \
-	X(O) X(NO) X(B) X(NB) X(Z) X(NZ) X(BE) X(NBE) X(S) X(NS) X(P) X(NP) X(L) X(NL) X(LE) X(NLE)
+#define EACH_CONDITION(X) X(O) X(NO) X(B) X(NB) X(Z) X(NZ) X(BE) X(NBE) X(S) X(NS) X(P) X(NP) X(L) X(NL) X(LE) X(NLE)
 
 const struct exec_entry exec_move_entries[] = {
 	ENTRY(MOV, mov),
@@ -138,5 +139,5 @@ const struct exec_entry exec_move_entries[] = {
 #define X(cc) ENTRY(CMOV##cc, cmovcc), ENTRY(SET##cc, setcc),
 	EACH_CONDITION(X)
 #undef X
-	{ 0 },
+		{0},
 };

@@ -1,7 +1,8 @@
 /*
  * MUL, IMUL, DIV, IDIV, MULX: SDM vol. 2. A quotient that does not fit is #DE and changes nothing.
  *
- * Flags that the manual leaves undefined after a multiplication: SF and PF follow the low half, ZF and AF are 0. A division leaves all flags.
+ * Flags that the manual leaves undefined after a multiplication: SF and PF follow the low half, ZF and AF are 0. A
+ * division leaves all flags.
  */
 #include "exec/integer.h"
 
@@ -139,6 +140,5 @@ static enum step mulx(struct cpu *cpu, const struct insn *insn)
 }
 
 const struct exec_entry exec_multiply_entries[] = {
-	ENTRY(MUL, mul),   ENTRY(IMUL, imul), ENTRY(DIV, divide),
-	ENTRY(IDIV, divide_signed), ENTRY(MULX, mulx), { 0 },
+	ENTRY(MUL, mul), ENTRY(IMUL, imul), ENTRY(DIV, divide), ENTRY(IDIV, divide_signed), ENTRY(MULX, mulx), {0},
 };

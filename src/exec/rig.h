@@ -1,6 +1,6 @@
 /*
- * For the unit tests of exec/: a vCPU in flat 64-bit mode at CPL 0 on 4 MiB of RAM with 4-KiB pages, linear = physical, of which page RIG_HOLE is not
- * present; and one instruction at a time through the decoder and exec_lookup().
+ * For the unit tests of exec/: a vCPU in flat 64-bit mode at CPL 0 on 4 MiB of RAM with 4-KiB pages, linear = physical,
+ * of which page RIG_HOLE is not present; and one instruction at a time through the decoder and exec_lookup().
  */
 #pragma once
 

@@ -1,15 +1,18 @@
 /*
- * Shifts and rotates: SDM vol. 2, "SAL/SAR/SHL/SHR", "RCL/RCR/ROL/ROR", "SHLD", "SHRD", and the VEX forms that leave the flags alone.
+ * Shifts and rotates: SDM vol. 2, "SAL/SAR/SHL/SHR", "RCL/RCR/ROL/ROR", "SHLD", "SHRD", and the VEX forms that leave
+ * the flags alone.
  *
- * What the manual leaves undefined: AF is 0 after a shift; OF follows the last bit moved, whatever the count; SHLD and SHRD of 16 bits with a
- * count over 16 go on into the source operand again.
+ * What the manual leaves undefined: AF is 0 after a shift; OF follows the last bit moved, whatever the count; SHLD and
+ * SHRD of 16 bits with a count over 16 go on into the source operand again.
  */
 #include "exec/integer.h"
 
 /* D0H and D1H: by 1. D2H and D3H: by CL. C0H and C1H: by an immediate. */
 static unsigned shift_count(const struct cpu *cpu, const struct insn *insn)
 {
-	unsigned count = (insn->opcode & 0xfe) == 0xd0 ? 1 : (insn->opcode & 0xfe) == 0xd2 ? (uint8_t)cpu->r[RCX] : (uint8_t)insn->imm;
+	unsigned count = (insn->opcode & 0xfe) == 0xd0	 ? 1
+			 : (insn->opcode & 0xfe) == 0xd2 ? (uint8_t)cpu->r[RCX]
+							 : (uint8_t)insn->imm;
 
 	return count & (insn->size == 8 ? 63 : 31);
 }
@@ -205,7 +208,9 @@ static inline enum step shift_vex(struct cpu *cpu, const struct insn *insn, enum
 	if (operand_read(cpu, insn, size, &a))
 		return STEP_FAULT;
 	reg_set(cpu, insn->reg, size,
-		kind == SHIFT_LEFT ? a << count : kind == SHIFT_RIGHT ? a >> count : (uint64_t)(sign_extend(a, 8 * size) >> count));
+		kind == SHIFT_LEFT    ? a << count
+		: kind == SHIFT_RIGHT ? a >> count
+				      : (uint64_t)(sign_extend(a, 8 * size) >> count));
 	return STEP_NEXT;
 }
 
@@ -236,9 +241,11 @@ static enum step rorx(struct cpu *cpu, const struct insn *insn)
 }
 
 const struct exec_entry exec_shift_entries[] = {
-	ENTRY(SHL, shl),   ENTRY(SHR, shr),   ENTRY(SAR, sar),
-	ENTRY(ROL, rol),   ENTRY(ROR, ror),   ENTRY(RCL, rcl),
-	ENTRY(RCR, rcr),   ENTRY(SHLD, shld), ENTRY(SHRD, shrd),
-	ENTRY(SHLX, shlx), ENTRY(SHRX, shrx), ENTRY(SARX, sarx),
-	ENTRY(RORX, rorx), { 0 },
+	ENTRY(SHL, shl),   ENTRY(SHR, shr),
+	ENTRY(SAR, sar),   ENTRY(ROL, rol),
+	ENTRY(ROR, ror),   ENTRY(RCL, rcl),
+	ENTRY(RCR, rcr),   ENTRY(SHLD, shld),
+	ENTRY(SHRD, shrd), ENTRY(SHLX, shlx),
+	ENTRY(SHRX, shrx), ENTRY(SARX, sarx),
+	ENTRY(RORX, rorx), {0},
 };

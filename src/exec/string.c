@@ -1,9 +1,10 @@
 /*
- * String instructions and their repetition: SDM vol. 2, "MOVS", "CMPS", "STOS", "LODS", "SCAS", "INS", "OUTS", "REP/REPE/REPZ/REPNE/REPNZ".
+ * String instructions and their repetition: SDM vol. 2, "MOVS", "CMPS", "STOS", "LODS", "SCAS", "INS", "OUTS",
+ * "REP/REPE/REPZ/REPNE/REPNZ".
  *
- * Going up, whole stretches within a page are done at once where that gives what element after element would. A fault or an event in the middle
- * leaves RCX, RSI and RDI as of the last whole element, and the instruction starts again from there. A comparison that faults leaves the flags as
- * they were before the instruction.
+ * Going up, whole stretches within a page are done at once where that gives what element after element would. A fault
+ * or an event in the middle leaves RCX, RSI and RDI as of the last whole element, and the instruction starts again from
+ * there. A comparison that faults leaves the flags as they were before the instruction.
  *
  * Sixteen elements of a stretch cost one tick; elements done singly one each.
  */
@@ -20,15 +21,16 @@ static void advance(struct cpu *cpu, const struct insn *insn, unsigned pointer, 
 {
 	uint64_t bytes = elements * size;
 
-	reg_set(cpu, pointer, insn->addr_size, cpu->rflags & RFLAGS_DF ? cpu->r[pointer] - bytes : cpu->r[pointer] + bytes);
+	reg_set(cpu, pointer, insn->addr_size,
+		cpu->rflags & RFLAGS_DF ? cpu->r[pointer] - bytes : cpu->r[pointer] + bytes);
 }
 
 /*
- * Where the element at a pointer is, and how many (at most *count, at least 1) from it upwards lie in one page, in the segment, and below the wrap of
- * the address size. True: the first one faults.
+ * Where the element at a pointer is, and how many (at most *count, at least 1) from it upwards lie in one page, in the
+ * segment, and below the wrap of the address size. True: the first one faults.
  */
-MUST_CHECK static bool stretch(struct cpu *cpu, const struct insn *insn, enum segment_number segment, unsigned pointer, unsigned size,
-			       unsigned access, uint64_t *count, la_t *la)
+MUST_CHECK static bool stretch(struct cpu *cpu, const struct insn *insn, enum segment_number segment, unsigned pointer,
+			       unsigned size, unsigned access, uint64_t *count, la_t *la)
 {
 	uint64_t offset = reg_get(cpu, pointer, insn->addr_size), bytes;
 	la_t again;
@@ -79,9 +81,10 @@ static void copy(uint8_t *to, const uint8_t *from, uint64_t count, unsigned size
 
 static void fill(uint8_t *to, uint64_t count, unsigned size, uint64_t value)
 {
-	uint64_t repeated = size == 1 ? value * UINT64_C(0x0101010101010101) :
-			    size == 2 ? value * UINT64_C(0x0001000100010001) :
-			    size == 4 ? value * UINT64_C(0x0000000100000001) : value;
+	uint64_t repeated = size == 1	? value * UINT64_C(0x0101010101010101)
+			    : size == 2 ? value * UINT64_C(0x0001000100010001)
+			    : size == 4 ? value * UINT64_C(0x0000000100000001)
+					: value;
 
 	if (repeated == (uint8_t)repeated * UINT64_C(0x0101010101010101))
 		memset(to, (uint8_t)repeated, count * size);
@@ -152,11 +155,11 @@ static uint64_t lods(struct cpu *cpu, const struct insn *insn)
 }
 
 /*
- * Compare until one pair decides or all are done. a NULL: every first operand is `value` (SCAS). Returns how many pairs were compared; flags are of the
- * last one.
+ * Compare until one pair decides or all are done. a NULL: every first operand is `value` (SCAS). Returns how many pairs
+ * were compared; flags are of the last one.
  */
-static inline uint64_t compare(struct cpu *cpu, const uint8_t *a, const uint8_t *b, uint64_t value, uint64_t count, unsigned size,
-			       bool while_equal)
+static inline uint64_t compare(struct cpu *cpu, const uint8_t *a, const uint8_t *b, uint64_t value, uint64_t count,
+			       unsigned size, bool while_equal)
 {
 	uint64_t first = value, second = 0, i = 0;
 
@@ -169,8 +172,8 @@ static inline uint64_t compare(struct cpu *cpu, const uint8_t *a, const uint8_t 
 	return i;
 }
 
-static uint64_t compare_size(struct cpu *cpu, const uint8_t *a, const uint8_t *b, uint64_t value, uint64_t count, unsigned size,
-			     bool while_equal)
+static uint64_t compare_size(struct cpu *cpu, const uint8_t *a, const uint8_t *b, uint64_t value, uint64_t count,
+			     unsigned size, bool while_equal)
 {
 	switch (size) {
 	case 1: return compare(cpu, a, b, value, count, 1, while_equal);
@@ -245,7 +248,8 @@ static uint64_t ins(struct cpu *cpu, const struct insn *insn)
 	la_t destination;
 
 	if (io_check(cpu, port, size) || stretch(cpu, insn, ES, RDI, size, ACCESS_WRITE, &count, &destination) ||
-	    mem_probe(cpu, destination, size, ACCESS_WRITE) || mem_write_size(cpu, destination, size, io_in(cpu, port, size)))
+	    mem_probe(cpu, destination, size, ACCESS_WRITE) ||
+	    mem_write_size(cpu, destination, size, io_in(cpu, port, size)))
 		return 0;
 	advance(cpu, insn, RDI, size, 1);
 	return 1;
@@ -282,7 +286,8 @@ static inline uint64_t elements(struct cpu *cpu, const struct insn *insn, enum s
 /* Must somebody look up after this element? RF, which suspended() arms, is no reason. */
 static bool interrupted(const struct cpu *cpu)
 {
-	return (cpu->attention & ~ATTEND_SHADOW) || (cpu->shadow & (SHADOW_STI | SHADOW_MOV_SS | SHADOW_STEP)) || run_left(cpu) <= 0;
+	return (cpu->attention & ~ATTEND_SHADOW) || (cpu->shadow & (SHADOW_STI | SHADOW_MOV_SS | SHADOW_STEP)) ||
+	       run_left(cpu) <= 0;
 }
 
 /* How many elements may be done at once. */
@@ -294,8 +299,8 @@ static uint64_t limit(const struct cpu *cpu, uint64_t count)
 }
 
 /*
- * Not finished: come back to the same instruction. The engine has counted it already; this time it was an idle tick. What is delivered now saves RF as 1:
- * SDM vol. 3, "Instruction-Breakpoint Exception Condition".
+ * Not finished: come back to the same instruction. The engine has counted it already; this time it was an idle tick.
+ * What is delivered now saves RF as 1: SDM vol. 3, "Instruction-Breakpoint Exception Condition".
  */
 static enum step suspended(struct cpu *cpu)
 {
@@ -337,10 +342,10 @@ static inline enum step string(struct cpu *cpu, const struct insn *insn, enum st
 	return elements(cpu, insn, operation, 1) ? STEP_NEXT : STEP_FAULT;
 }
 
-#define STRING(name, operation)                                                                                        \
-	static enum step string_##name(struct cpu *cpu, const struct insn *insn)                                       \
-	{                                                                                                              \
-		return string(cpu, insn, operation);                                                                   \
+#define STRING(name, operation)                                                  \
+	static enum step string_##name(struct cpu *cpu, const struct insn *insn) \
+	{                                                                        \
+		return string(cpu, insn, operation);                             \
 	}
 STRING(movs, STRING_MOVS)
 STRING(cmps, STRING_CMPS)
@@ -383,5 +388,5 @@ const struct exec_entry exec_string_entries[] = {
 	ENTRY(OUTSB, string_outs),
 	ENTRY(OUTSW, string_outs),
 	ENTRY(OUTSD, string_outs),
-	{ 0 },
+	{0},
 };

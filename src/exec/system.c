@@ -1,9 +1,9 @@
 /*
- * Instructions on the processor itself that need no more than a privilege check: CPUID, MSRs, time stamps, random numbers, FS and GS bases, caches, TLB
- * invalidation, fences and hints: SDM vol. 2.
+ * Instructions on the processor itself that need no more than a privilege check: CPUID, MSRs, time stamps, random
+ * numbers, FS and GS bases, caches, TLB invalidation, fences and hints: SDM vol. 2.
  *
- * Caches are not modelled, so what writes them back or invalidates them only checks what the manual checks. Control and debug registers, HLT and
- * descriptor tables are elsewhere.
+ * Caches are not modelled, so what writes them back or invalidates them only checks what the manual checks. Control and
+ * debug registers, HLT and descriptor tables are elsewhere.
  */
 #include "cpu/msr.h"
 #include "exec/integer.h"
@@ -81,8 +81,8 @@ static enum step wrmsr(struct cpu *cpu, const struct insn *insn)
 		return raise_gp0(cpu);
 	written = exec_write_msr(cpu, index, value);
 	if (log_on(cpu->log, LOG_MSR))
-		log_line(cpu->log, LOG_MSR, "cpu %u: wrmsr %#x = %#llx%s", cpu->number, index, (unsigned long long)value,
-			 written ? "" : ": #GP");
+		log_line(cpu->log, LOG_MSR, "cpu %u: wrmsr %#x = %#llx%s", cpu->number, index,
+			 (unsigned long long)value, written ? "" : ": #GP");
 	return written ? STEP_LEAVE : raise_gp0(cpu);
 }
 
@@ -192,7 +192,8 @@ static enum step cache_line(struct cpu *cpu, const struct insn *insn)
 	return STEP_NEXT;
 }
 
-/* The operand is an address that is not accessed: no limit, no canonical check (a non-canonical one has no translation). */
+/* The operand is an address that is not accessed: no limit, no canonical check (a non-canonical one has no
+ * translation). */
 static enum step invlpg(struct cpu *cpu, const struct insn *insn)
 {
 	la_t la = operand_offset(cpu, insn);
@@ -268,5 +269,5 @@ const struct exec_entry exec_system_entries[] = {
 	ENTRY(PREFETCHT0, nop),
 	ENTRY(PREFETCHT1, nop),
 	ENTRY(PREFETCHT2, nop),
-	{ 0 },
+	{0},
 };

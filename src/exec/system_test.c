@@ -36,11 +36,12 @@ static bool is_absent(unsigned operation)
 	static const uint16_t list[] = {
 #define N(name) ZYDIS_MNEMONIC_##name,
 		N(CLRSSBSY) N(CLUI) N(ENCLS) N(ENCLU) N(ENCLV) N(ENQCMD) N(ENQCMDS) N(GETSEC) N(HRESET) N(INCSSPD)
-		N(INCSSPQ) N(INVEPT) N(INVVPID) N(PCONFIG) N(PTWRITE) N(RSTORSSP) N(SAVEPREVSSP) N(SEAMCALL)
-		N(SEAMOPS) N(SEAMRET) N(SENDUIPI) N(SETSSBSY) N(STUI) N(TDCALL) N(TESTUI) N(UIRET) N(VMCALL)
-		N(VMCLEAR) N(VMFUNC) N(VMLAUNCH) N(VMPTRLD) N(VMPTRST) N(VMREAD) N(VMRESUME) N(VMWRITE) N(VMXOFF)
-		N(VMXON) N(WRSSD) N(WRSSQ) N(WRUSSD) N(WRUSSQ) N(XABORT) N(XBEGIN) N(XEND) N(XRESLDTRK) N(XSUSLDTRK)
-		N(XTEST)
+			N(INCSSPQ) N(INVEPT) N(INVVPID) N(PCONFIG) N(PTWRITE) N(RSTORSSP) N(SAVEPREVSSP) N(SEAMCALL)
+				N(SEAMOPS) N(SEAMRET) N(SENDUIPI) N(SETSSBSY) N(STUI) N(TDCALL) N(TESTUI) N(UIRET)
+					N(VMCALL) N(VMCLEAR) N(VMFUNC) N(VMLAUNCH) N(VMPTRLD) N(VMPTRST) N(VMREAD)
+						N(VMRESUME) N(VMWRITE) N(VMXOFF) N(VMXON) N(WRSSD) N(WRSSQ) N(WRUSSD)
+							N(WRUSSQ) N(XABORT) N(XBEGIN) N(XEND) N(XRESLDTRK) N(XSUSLDTRK)
+								N(XTEST)
 #undef N
 	};
 
@@ -56,7 +57,8 @@ static void every_offered_form_is_bound(void **state)
 
 	for (unsigned n = 0; n < BIT(20); n++) {
 		bool code64 = n & 1;
-		unsigned prefix = n >> 1 & 3, map = n >> 3 & 3, opcode = n >> 5 & 255, reg = n >> 13 & 7, rm = n >> 16 & 7, mod = n >> 19 & 1;
+		unsigned prefix = n >> 1 & 3, map = n >> 3 & 3, opcode = n >> 5 & 255, reg = n >> 13 & 7,
+			 rm = n >> 16 & 7, mod = n >> 19 & 1;
 		uint8_t code[32] = {0}, *p = code;
 		struct insn insn;
 
@@ -71,7 +73,8 @@ static void every_offered_form_is_bound(void **state)
 		rig_mode(rig, code64 ? 64 : 32);
 		if (decode(rig->decoder, code, sizeof(code), rig->cpu.mode, 0, &insn) != DECODE_OK)
 			continue;
-		if (insn.form->class == CLASS_BRANCH || insn.form->class == CLASS_HOST || means_undefined(insn.form->operation))
+		if (insn.form->class == CLASS_BRANCH || insn.form->class == CLASS_HOST ||
+		    means_undefined(insn.form->operation))
 			continue;
 		if (exec_offered(&rig->model, insn.form) == is_absent(insn.form->operation)) {
 			decode_text(code, sizeof(code), rig->cpu.mode, 0, text, sizeof(text));
@@ -81,7 +84,8 @@ static void every_offered_form_is_bound(void **state)
 			continue;
 		if (insn.form->exec == exec_undefined) {
 			decode_text(code, sizeof(code), rig->cpu.mode, 0, text, sizeof(text));
-			fail_msg("%u-bit %s (%02x %02x %02x %02x): no function", code64 ? 64 : 32, text, code[0], code[1], code[2], code[3]);
+			fail_msg("%u-bit %s (%02x %02x %02x %02x): no function", code64 ? 64 : 32, text, code[0],
+				 code[1], code[2], code[3]);
 		}
 	}
 	rig_destroy(rig);
@@ -97,14 +101,14 @@ static void older_models_lack_instructions(void **state)
 	assert_int_equal(cpu->r[RAX], 8);
 	assert_int_equal(RIG_RUN(rig, 0xf3, 0x0f, 0xbd, 0xc1), STEP_NEXT); /* LZCNT is BSR */
 	assert_int_equal(cpu->r[RAX], 8);
-	expect_fault(rig, RIG_RUN(rig, 0xf3, 0x0f, 0xb8, 0xc1), VECTOR_UD);	     /* POPCNT */
-	expect_fault(rig, RIG_RUN(rig, 0xc4, 0xe2, 0x70, 0xf2, 0xc1), VECTOR_UD);    /* ANDN */
-	expect_fault(rig, RIG_RUN(rig, 0x0f, 0x38, 0xf0, 0x06), VECTOR_UD);	     /* MOVBE */
-	expect_fault(rig, RIG_RUN(rig, 0x0f, 0x01, 0xf9), VECTOR_UD);		     /* RDTSCP */
-	expect_fault(rig, RIG_RUN(rig, 0x0f, 0xc7, 0xf0), VECTOR_UD);		     /* RDRAND */
-	assert_int_equal(RIG_RUN(rig, 0xf3, 0x0f, 0x1e, 0xfa), STEP_NEXT);	     /* ENDBR64 is a NOP */
-	assert_int_equal(RIG_RUN(rig, 0xf3, 0x48, 0x0f, 0x1e, 0xc8), STEP_NEXT);     /* so is RDSSPQ */
-	assert_int_equal(RIG_RUN(rig, 0x0f, 0x0d, 0x0e), STEP_NEXT);		     /* and PREFETCHW */
+	expect_fault(rig, RIG_RUN(rig, 0xf3, 0x0f, 0xb8, 0xc1), VECTOR_UD);	  /* POPCNT */
+	expect_fault(rig, RIG_RUN(rig, 0xc4, 0xe2, 0x70, 0xf2, 0xc1), VECTOR_UD); /* ANDN */
+	expect_fault(rig, RIG_RUN(rig, 0x0f, 0x38, 0xf0, 0x06), VECTOR_UD);	  /* MOVBE */
+	expect_fault(rig, RIG_RUN(rig, 0x0f, 0x01, 0xf9), VECTOR_UD);		  /* RDTSCP */
+	expect_fault(rig, RIG_RUN(rig, 0x0f, 0xc7, 0xf0), VECTOR_UD);		  /* RDRAND */
+	assert_int_equal(RIG_RUN(rig, 0xf3, 0x0f, 0x1e, 0xfa), STEP_NEXT);	  /* ENDBR64 is a NOP */
+	assert_int_equal(RIG_RUN(rig, 0xf3, 0x48, 0x0f, 0x1e, 0xc8), STEP_NEXT);  /* so is RDSSPQ */
+	assert_int_equal(RIG_RUN(rig, 0x0f, 0x0d, 0x0e), STEP_NEXT);		  /* and PREFETCHW */
 	assert_int_equal(cpu->r[RAX], 8);
 	rig_destroy(rig);
 	rig = rig_create("max");
@@ -347,7 +351,8 @@ static void pause_yields_among_several(void **state)
 	rig_destroy(rig);
 }
 
-/* A long string gives up when the turn ends: it is not counted, time passes, and RF is saved by what is delivered meanwhile. */
+/* A long string gives up when the turn ends: it is not counted, time passes, and RF is saved by what is delivered
+ * meanwhile. */
 static void strings_are_suspended(void **state)
 {
 	static const uint8_t stosb[] = {0xf3, 0xaa};

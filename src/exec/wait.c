@@ -1,9 +1,10 @@
 /*
  * Waiting: PAUSE, MONITOR and MWAIT, UMONITOR, UMWAIT and TPAUSE: SDM vol. 2; SDM vol. 3, "MONITOR/MWAIT Instruction".
  *
- * A monitored line is remembered with its contents: a write is what changed them. So a write of the same bytes does not wake, which software cannot
- * rely on, because it looks at the contents. MWAIT has no extensions and one power state (CPUID.05H). UMWAIT and TPAUSE wait inside the
- * current turn at most, and then return as for an event that the manual leaves to the implementation.
+ * A monitored line is remembered with its contents: a write is what changed them. So a write of the same bytes does not
+ * wake, which software cannot rely on, because it looks at the contents. MWAIT has no extensions and one power state
+ * (CPUID.05H). UMWAIT and TPAUSE wait inside the current turn at most, and then return as for an event that the manual
+ * leaves to the implementation.
  */
 #include "bus/bus.h"
 #include "cpu/msr.h"
@@ -138,6 +139,11 @@ static enum step umwait(struct cpu *cpu, const struct insn *insn)
 }
 
 const struct exec_entry exec_wait_entries[] = {
-	ENTRY(PAUSE, pause_insn), ENTRY(MONITOR, monitor), ENTRY(MWAIT, mwait), ENTRY(UMONITOR, umonitor),
-	ENTRY(UMWAIT, umwait),	  ENTRY(TPAUSE, tpause),   { 0 },
+	ENTRY(PAUSE, pause_insn),
+	ENTRY(MONITOR, monitor),
+	ENTRY(MWAIT, mwait),
+	ENTRY(UMONITOR, umonitor),
+	ENTRY(UMWAIT, umwait),
+	ENTRY(TPAUSE, tpause),
+	{0},
 };
