@@ -137,6 +137,8 @@ struct cpu {
 	uint64_t monitor;	/* physical address of the 64-byte line armed by MONITOR */
 	uint8_t monitor_line[64]; /* what was in it then */
 	bool monitor_armed;
+	uint32_t io_misc;	/* smm/: the IN or OUT that raised the SMI that is pending, as the save map tells it; 0: none */
+	uint64_t io_rip;
 	uint64_t mcg_status;
 	uint64_t random;	/* state of RDRAND and RDSEED */
 	struct fpu fpu;

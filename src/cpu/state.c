@@ -104,7 +104,9 @@ void cpu_reset(struct cpu *cpu, bool init)
 	cpu->pending_debug = 0;
 	cpu->debugctl = 0;
 	cpu->monitor_armed = false;
-	cpu->pins &= BIT(PIN_INTR); /* a level; the latched ones are forgotten */
+	cpu->io_misc = 0;
+	/* INTR is a level. A SIPI that follows an INIT may be there before the INIT is taken. The other latched ones are forgotten. */
+	cpu->pins &= BIT(PIN_INTR) | (init ? BIT(PIN_SIPI) : 0);
 	if (!init)
 		reset_kept_by_init(cpu);
 	cpu->activity = cpu->apic_base & APIC_BASE_BSP ? ACTIVITY_ACTIVE : ACTIVITY_WAIT_SIPI;
@@ -180,6 +182,8 @@ void cpu_state(struct cpu *cpu, struct state *state)
 	state_var(state, cpu->monitor);
 	state_var(state, cpu->monitor_line);
 	state_var(state, cpu->monitor_armed);
+	state_var(state, cpu->io_misc);
+	state_var(state, cpu->io_rip);
 	state_var(state, cpu->mcg_status);
 	state_var(state, cpu->random);
 	state_bytes(state, cpu->fpu.x87, 160);

@@ -527,6 +527,7 @@ void exec_attend(struct cpu *cpu)
 		cpu_attend(cpu, ATTEND_SHADOW);
 	if ((cpu->shadow & SHADOW_STEP) || cpu->pending_debug || debug_has_code_breakpoints(cpu))
 		cpu_attend(cpu, ATTEND_TRAP);
+	cpu->attention &= ~(unsigned)ATTEND_PINS; /* what a delivery set for masked pins */
 	if (open_pins(cpu))
 		cpu_attend(cpu, ATTEND_PINS);
 }

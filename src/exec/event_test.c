@@ -375,6 +375,7 @@ static void init_and_sipi(void **state)
 	exec_attend(cpu);
 	assert_int_equal(f->events[CPU_INIT], 1);
 	assert_int_equal(cpu->activity, ACTIVITY_WAIT_SIPI);
+	assert_int_equal(cpu->attention, 0);
 	assert_int_equal(cpu->cr0 & CR0_PE, 0);
 	cpu_set_pin(cpu, PIN_NMI, true);
 	exec_attend(cpu);
@@ -387,6 +388,29 @@ static void init_and_sipi(void **state)
 	assert_int_equal(cpu->seg[CS].selector, 0x9a00);
 	assert_int_equal(cpu->seg[CS].base, 0x9a000);
 	assert_int_equal(cpu->rip, 0);
+
+	/* Both sent before the vCPU could look: first the one, then the other. */
+	cpu_set_pin(cpu, PIN_INIT, true);
+	cpu_set_pin(cpu, PIN_SIPI, true);
+	exec_attend(cpu);
+	assert_int_equal(cpu->activity, ACTIVITY_WAIT_SIPI);
+	assert_true(cpu->attention & ATTEND_PINS);
+	exec_attend(cpu);
+	assert_int_equal(cpu->activity, ACTIVITY_ACTIVE);
+	assert_int_equal(cpu->seg[CS].base, 0x9a000);
+}
+
+/* RF is gone when an instruction that calls the IDT saves RFLAGS; a fault of the same instruction has it. */
+static void software_interrupts_push_rf_clear(void **state)
+{
+	struct fixture *f = *state;
+
+	fixture_protected(f, 0);
+	gate32(f, 0x40, 0x15000, TYPE_INTERRUPT, 0);
+	f->cpu->rflags |= RFLAGS_RF;
+	RUN_AT(f, 0xcd, 0x40);
+	assert_int_equal(fixture_step(f), STEP_LEAVE);
+	assert_int_equal(peek(f, STACK0_TOP - 4, 4), 2);
 }
 
 static void enter_v86(struct fixture *f, unsigned iopl)
@@ -527,6 +551,64 @@ static void smi_and_rsm(void **state)
 	assert_fault(f, VECTOR_UD, 0);
 }
 
+static uint64_t no_read(void *device, uint64_t offset, unsigned size)
+{
+	return 0;
+}
+
+static void raise_smi(void *device, uint64_t offset, unsigned size, uint64_t value)
+{
+	cpu_set_pin(device, PIN_SMI, true);
+}
+
+static void io_restart(void **state)
+{
+	struct fixture *f = *state;
+	struct cpu *cpu = f->cpu;
+	static const struct device_ops ops = {.read = no_read, .write = raise_smi};
+
+	bus_add_ports(f->bus, "apm", 0xb2, 1, &ops, cpu);
+	fixture_protected(f, 0);
+	RUN_AT(f, 0xe6, 0xb2); /* OUT B2H, AL */
+	fixture_run(f);
+	assert_true(cpu->in_smm);
+	assert_int_equal(peek(f, 0x3ffa4, 4), 0xb20083); /* port B2H, immediate OUT, one byte, valid */
+	assert_int_equal(peek(f, 0x3fde8, 8), CODE_AT);
+	assert_int_equal(peek(f, 0x3ffd8, 8), CODE_AT + 2);
+	assert_int_equal(peek(f, 0x3fefc, 4), 0x30101);
+	CODE_BYTES(f, 0x38000, 0x0f, 0xaa);
+	poke(f, 0x3ff00, 2, 0xff);
+	fixture_run(f);
+	assert_int_equal(cpu->rip, CODE_AT);
+	fixture_run(f); /* and without: after it */
+	fixture_run(f);
+	assert_int_equal(cpu->rip, CODE_AT + 2);
+	cpu_set_pin(cpu, PIN_SMI, true); /* from elsewhere */
+	exec_attend(cpu);
+	assert_int_equal(peek(f, 0x3ffa4, 4), 0);
+}
+
+static void smi_wakes_and_halts_again(void **state)
+{
+	struct fixture *f = *state;
+	struct cpu *cpu = f->cpu;
+
+	fixture_protected(f, 0);
+	CODE_BYTES(f, 0x38000, 0x0f, 0xaa);
+	for (unsigned again = 0; again < 2; again++) {
+		RUN_AT(f, 0xf4);
+		fixture_run(f);
+		cpu_set_pin(cpu, PIN_SMI, true);
+		exec_attend(cpu);
+		assert_int_equal(cpu->activity, ACTIVITY_ACTIVE);
+		assert_int_equal(peek(f, 0x3ff02, 2), 1);
+		poke(f, 0x3ff02, 2, again);
+		fixture_run(f);
+		assert_int_equal(cpu->activity, again ? ACTIVITY_HLT : ACTIVITY_ACTIVE);
+		assert_int_equal(cpu->rip, CODE_AT + 1);
+	}
+}
+
 static void rsm_refuses_bad_state(void **state)
 {
 	struct fixture *f = *state;
@@ -561,10 +643,13 @@ int main(void)
 		FIXTURE_TEST(general_detect),
 		FIXTURE_TEST(hlt_wakes),
 		FIXTURE_TEST(init_and_sipi),
+		FIXTURE_TEST(software_interrupts_push_rf_clear),
 		FIXTURE_TEST(v86_to_ring_0),
 		FIXTURE_TEST(v86_int_needs_iopl),
 		FIXTURE_TEST(vme_redirects_with_virtual_if),
 		FIXTURE_TEST(smi_and_rsm),
+		FIXTURE_TEST(io_restart),
+		FIXTURE_TEST(smi_wakes_and_halts_again),
 		FIXTURE_TEST(rsm_refuses_bad_state),
 	};
 

@@ -5,8 +5,10 @@
 #include "bus/bus.h"
 #include "exec/integer.h"
 #include "exec/run.h"
+#include "smm/smm.h"
 
-#define IO_TICKS 100 /* what a port access costs besides its instruction: drivers poll ports and count accesses as delays */
+#define IO_TICKS \
+	100 /* what a port access costs besides its instruction: drivers poll ports and count accesses as delays */
 
 /* The bit map's offset is at 66H of a 32- or 64-bit TSS; two bytes are read, as the manual says, whatever the port. */
 static bool denied_by_bitmap(struct cpu *cpu, uint16_t port, unsigned size, bool *faulted)
@@ -45,6 +47,7 @@ uint32_t io_in(struct cpu *cpu, uint16_t port, unsigned size)
 {
 	uint32_t value = bus_in(cpu->bus, port, size);
 
+	smm_note_io(cpu, true, port, size);
 	debug_io(cpu, port, size);
 	run_idle(cpu, IO_TICKS);
 	return value;
@@ -53,11 +56,13 @@ uint32_t io_in(struct cpu *cpu, uint16_t port, unsigned size)
 void io_out(struct cpu *cpu, uint16_t port, unsigned size, uint32_t value)
 {
 	bus_out(cpu->bus, port, size, value);
+	smm_note_io(cpu, false, port, size);
 	debug_io(cpu, port, size);
 	run_idle(cpu, IO_TICKS);
 }
 
-/* E4H to E7H name the port, ECH to EFH take it from DX. The low opcode bit says a byte or the operand size, of 32 bits at most. */
+/* E4H to E7H name the port, ECH to EFH take it from DX. The low opcode bit says a byte or the operand size, of 32 bits
+ * at most. */
 static uint16_t port_of(const struct cpu *cpu, const struct insn *insn)
 {
 	return insn->opcode & 8 ? (uint16_t)cpu->r[RDX] : (uint8_t)insn->imm;
@@ -93,5 +98,5 @@ static enum step out(struct cpu *cpu, const struct insn *insn)
 const struct exec_entry exec_io_entries[] = {
 	ENTRY(IN, in),
 	ENTRY(OUT, out),
-	{ 0 },
+	{0},
 };

@@ -3,19 +3,20 @@
  *
  * SDM vol. 3, "System Management Mode": "SMRAM State Save Map" for processors with Intel 64, "SMM Revision Identifier", "Auto HALT Restart", "SMBASE
  * Relocation", "Returning from SMM". The save map's reserved bytes hold what the manual says is saved but not readable: descriptor caches, limits,
- * pending traps. Not modelled: the dual-monitor treatment; I/O instruction restart, whose revision bit is clear.
+ * pending traps. Not modelled: the dual-monitor treatment; an SMI raised by INS or OUTS is told of as asynchronous and cannot be restarted.
  */
 #include "smm/smm.h"
 #include "bus/bus.h"
 #include "cpu/control.h"
 #include "cpu/flags.h"
+#include "decode/insn.h"
 
 /* Offsets from SMBASE + 8000H. */
 enum {
 	MAP_BEGIN = 0x7c00, /* the map is 7C00H to 7FFFH */
 	MAP_SIZE = 0x400,
 	GDT_BASE_HIGH = 0x7dd0, LDT_BASE_HIGH = 0x7dd4, IDT_BASE_HIGH = 0x7dd8,
-	CR4 = 0x7e40,
+	IO_RIP = 0x7de8, CR4 = 0x7e40,
 	GDT_BASE_LOW = 0x7e8c, IDT_BASE_LOW = 0x7e94, LDT_BASE_LOW = 0x7e9c,
 	SMBASE = 0x7ef8, REVISION = 0x7efc, IO_RESTART = 0x7f00, HALT_RESTART = 0x7f02,
 	R15_SLOT = 0x7f1c, /* R15 down to R8, then RAX RCX RDX RBX RSP RBP RSI RDI upwards, 8 bytes each */
@@ -30,7 +31,8 @@ enum {
 	HIDDEN_CPL = 0x7c90, HIDDEN_NMI = 0x7c91,
 };
 
-#define REVISION_ID (0x0101 | BIT(17)) /* Intel 64 map, SMBASE relocation */
+#define REVISION_ID (0x0101 | BIT(16) | BIT(17)) /* Intel 64 map, I/O instruction restart, SMBASE relocation */
+#define IO_SMI	    BIT(0)			 /* of IO_MISC: the fields are valid */
 #define ENTRY_IP    0x8000
 
 static void put(uint8_t *map, unsigned offset, unsigned size, uint64_t value)
@@ -76,7 +78,8 @@ static void save(const struct cpu *cpu, uint8_t *map)
 	put(map, HIDDEN_DEBUG, 8, cpu->pending_debug);
 	put(map, HIDDEN_CPL, 1, cpu->cpl);
 	put(map, HIDDEN_NMI, 1, cpu->nmi_blocked);
-	put(map, IO_MISC, 4, 0); /* no I/O instruction is reported: the SMI counts as asynchronous */
+	put(map, IO_MISC, 4, cpu->io_misc);
+	put(map, IO_RIP, 8, cpu->io_rip);
 	put(map, SMBASE, 4, cpu->smbase);
 	put(map, REVISION, 4, REVISION_ID);
 	put(map, IO_RESTART, 2, 0);
@@ -108,6 +111,7 @@ bool smm_enter(struct cpu *cpu)
 
 	/* SDM vol. 3, "SMI Handler Execution Environment". */
 	cpu->in_smm = true;
+	cpu->io_misc = 0;
 	cpu->nmi_blocked = true;
 	cpu->pending_debug = 0;
 	cpu->shadow = 0;
@@ -127,6 +131,17 @@ bool smm_enter(struct cpu *cpu)
 	mem_context_changed(cpu);
 	/* As the CPU in SMM writes, without paging: so cached code in SMRAM is dropped, and nothing can fault. */
 	return !mem_write_bytes(cpu, (uint32_t)(cpu->smbase + 0x8000 + MAP_BEGIN), image, MAP_SIZE, ACCESS_WRITE | ACCESS_SYSTEM);
+}
+
+/* SDM vol. 3, "I/O State Implementation": the encoding of IO_MISC. */
+void smm_io_raised(struct cpu *cpu, bool in, uint16_t port, unsigned size)
+{
+	const struct insn *insn = cpu->insn;
+
+	if (cpu->in_smm || !insn || insn->form->class == CLASS_STRING)
+		return;
+	cpu->io_misc = (uint32_t)(IO_SMI | size << 1 | (uint32_t)(in | (insn->opcode & 8 ? 0 : 8)) << 4 | (uint32_t)port << 16);
+	cpu->io_rip = cpu->insn_rip;
 }
 
 /* SDM vol. 3, "Exiting From SMM": what makes the processor shut down. */
@@ -176,7 +191,7 @@ bool smm_leave(struct cpu *cpu)
 	cpu->efer = get(map, EFER, 8);
 	rflags = get(map, RFLAGS, 8) & BITS(21, 0) & ~(BIT(3) | BIT(5) | BIT(15));
 	cpu_set_rflags(cpu, rflags);
-	cpu->rip = get(map, RIP, 8);
+	cpu->rip = (get(map, IO_MISC, 4) & IO_SMI) && get(map, IO_RESTART, 1) == 0xff ? get(map, IO_RIP, 8) : get(map, RIP, 8);
 	cpu->dr6 = (get(map, DR6, 8) & (BITS(3, 0) | DR6_BD | DR6_BS | DR6_BT)) | DR6_FIXED;
 	cpu->dr7 = (get(map, DR7, 8) & (BITS(31, 16) | DR7_GD | BITS(9, 0))) | DR7_1;
 	restore_segments(cpu, map);
