@@ -167,11 +167,6 @@ static void smi(void *ctx)
 		cpu_set_pin(&m->cpu[i], PIN_SMI, true);
 }
 
-/* -machine smm=off: SMI# is not connected. */
-static void no_smi(void *ctx)
-{
-}
-
 static void keyboard_reset(void *ctx)
 {
 	machine_request_reset(ctx);
@@ -245,7 +240,7 @@ static void build_chipset(struct machine *m, const struct machine_config *config
 	apic_bus_on_eoi(m->apic_bus, ioapic_eoi, board->ioapic);
 
 	pm_wires = (struct pm_wires){.sci = {.set = lpc_set_sci, .listener = board->lpc}, .smi_ctx = m, .hook = hook};
-	pm_wires.smi = config->smm ? smi : no_smi;
+	pm_wires.smi = config->smm ? smi : NULL; /* -machine smm=off: SMI# is not connected */
 	behind.pm = board->pm = pm_create(m->bus, m->clock, &pm_wires, &m->log);
 	part_add(m, &pm_ops, board->pm);
 	behind.rtc = rtc_create(m->bus, m->clock, &alarm, config->rtc_base, &m->log);
@@ -505,8 +500,7 @@ static bool build_fw_cfg(struct machine *m, const struct machine_config *config,
 				   .layout = &board->layout,
 				   .serial = {config->serial[0], config->serial[1]},
 				   .i8042 = config->i8042,
-				   .hpet = config->hpet,
-				   .smi = config->smm};
+				   .hpet = config->hpet};
 
 	board->fw_cfg = fw_cfg_create(m->bus);
 	part_add(m, &fw_cfg_ops, board->fw_cfg);
@@ -544,6 +538,14 @@ static bool build_boot(struct machine *m, const struct machine_config *config, s
 	return m->board->rom;
 }
 
+/* SDM vol. 3, "Virtual Wire Mode": as firmware leaves the bootstrap processor's APIC, for systems that use the 8259s. */
+static void set_virtual_wire(struct apic *apic)
+{
+	apic_write(apic, 0xf0, 0x10f);	/* SVR: enabled, spurious vector 0FH */
+	apic_write(apic, 0x350, 0x700); /* LINT0: ExtINT */
+	apic_write(apic, 0x360, 0x400); /* LINT1: NMI */
+}
+
 bool board_boot(struct machine *m, struct error *error)
 {
 	const struct board *board = m->board;
@@ -556,7 +558,10 @@ bool board_boot(struct machine *m, struct error *error)
 			    .initrd = board->initrd,
 			    .append = board->append};
 
-	return !board->kernel || boot_direct(&boot, error);
+	if (!board->kernel)
+		return true;
+	set_virtual_wire(m->cpu[0].apic);
+	return boot_direct(&boot, error);
 }
 
 /* ---- The whole ---- */

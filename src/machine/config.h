@@ -48,7 +48,8 @@ struct machine_config {
 	struct cpu_model model;
 
 	/* The board: what may be left out. */
-	bool hpet, pit, smm, i8042, vga;
+	bool hpet, pit, i8042, vga;
+	bool smm; /* SMI# is connected */
 
 	/* Boot. */
 	const char *kernel, *initrd, *append; /* direct boot when kernel is not NULL */
