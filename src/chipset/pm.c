@@ -284,6 +284,9 @@ void pm_reset(struct pm *pm)
 {
 	memset(pm->bytes, 0, sizeof(pm->bytes));
 	memset(pm->apm, 0, sizeof(pm->apm));
+	/* Without SMM firmware must not wait for its handler: APMC_EN says, as on a warm start, that this is settled already. */
+	if (!pm->wires.smi)
+		store_le(pm->bytes + SMI_EN, 4, SMI_APM);
 	store_le(pm->bytes + TCO_TMR, 2, 4);
 	store_le(pm->bytes + TCO1_CNT, 2, TCO_HALT); /* firmware would halt it; there may be none */
 	pm->smi_lock = pm->no_reboot = false;

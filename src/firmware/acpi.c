@@ -128,11 +128,9 @@ static void build_fadt(struct acpi_tables *t, const struct acpi_config *config)
 	put_pointer(t, false, at + 40, 4, t->dsdt);
 	put(t, at + 44, 1, 1);		  /* INT_MODEL: multiple APIC */
 	put(t, at + 46, 2, 9);		  /* SCI_INT */
-	if (config->smi) {
-		put(t, at + 48, 4, 0xb2); /* SMI_CMD, ACPI_ENABLE, ACPI_DISABLE */
-		put(t, at + 52, 1, 2);
-		put(t, at + 53, 1, 3);
-	}
+	put(t, at + 48, 4, 0xb2);	  /* SMI_CMD, ACPI_ENABLE, ACPI_DISABLE: the chipset itself obeys */
+	put(t, at + 52, 1, 2);
+	put(t, at + 53, 1, 3);
 	put(t, at + 56, 4, PM_BASE);	  /* PM1a_EVT_BLK */
 	put(t, at + 64, 4, PM_BASE + 4);  /* PM1a_CNT_BLK */
 	put(t, at + 76, 4, PM_BASE + 8);  /* PM_TMR_BLK */

@@ -17,7 +17,6 @@ struct acpi_config {
 	const struct memory_layout *layout;
 	bool serial[2]; /* COM1, COM2 */
 	bool i8042, hpet;
-	bool smi; /* the chipset takes SMI commands: SMI_CMD is announced */
 };
 
 struct acpi_tables *acpi_create(const struct acpi_config *config);
