@@ -526,11 +526,11 @@ static void smi_and_rsm(void **state)
 	assert_int_equal(cpu->seg[CS].selector, 0x3000);
 	assert_int_equal(cpu->cr0 & (CR0_PE | CR0_PG), 0);
 	assert_int_equal(cpu->efer, 0);
-	assert_int_equal(peek(f, 0x3fff0, 8), cr3);
-	assert_int_equal(peek(f, 0x3ff1c, 8), 0x1122334455667788);
-	assert_int_equal(peek(f, 0x3ffac, 4), CODE3);
-	assert_int_equal(peek(f, 0x3ffd8, 8), CODE_AT);
-	poke(f, 0x3fef8, 4, 0x40000); /* SMBASE relocation */
+	assert_int_equal(peek(f, 0x3ff50, 8), cr3);
+	assert_int_equal(peek(f, 0x3ff80, 8), 0x1122334455667788);
+	assert_int_equal(peek(f, 0x3fe10, 2), CODE3);
+	assert_int_equal(peek(f, 0x3ff78, 8), CODE_AT);
+	poke(f, 0x3ff00, 4, 0x40000); /* SMBASE relocation */
 	CODE_BYTES(f, 0x38000, 0x0f, 0xaa);
 	cpu->r[R15] = 0;
 	cpu_set_pin(cpu, PIN_SMI, true); /* waits until after RSM */
@@ -572,12 +572,12 @@ static void io_restart(void **state)
 	RUN_AT(f, 0xe6, 0xb2); /* OUT B2H, AL */
 	fixture_run(f);
 	assert_true(cpu->in_smm);
-	assert_int_equal(peek(f, 0x3ffa4, 4), 0xb20083); /* port B2H, immediate OUT, one byte, valid */
-	assert_int_equal(peek(f, 0x3fde8, 8), CODE_AT);
-	assert_int_equal(peek(f, 0x3ffd8, 8), CODE_AT + 2);
-	assert_int_equal(peek(f, 0x3fefc, 4), 0x30101);
+	assert_int_equal(peek(f, 0x3fec0, 4), 0xb20012); /* port B2H, one byte, valid, OUT */
+	assert_int_equal(peek(f, 0x3fea0, 8), CODE_AT);
+	assert_int_equal(peek(f, 0x3ff78, 8), CODE_AT + 2);
+	assert_int_equal(peek(f, 0x3fefc, 4), 0x20064);
 	CODE_BYTES(f, 0x38000, 0x0f, 0xaa);
-	poke(f, 0x3ff00, 2, 0xff);
+	poke(f, 0x3fec8, 1, 0xff);
 	fixture_run(f);
 	assert_int_equal(cpu->rip, CODE_AT);
 	fixture_run(f); /* and without: after it */
@@ -585,7 +585,7 @@ static void io_restart(void **state)
 	assert_int_equal(cpu->rip, CODE_AT + 2);
 	cpu_set_pin(cpu, PIN_SMI, true); /* from elsewhere */
 	exec_attend(cpu);
-	assert_int_equal(peek(f, 0x3ffa4, 4), 0);
+	assert_int_equal(peek(f, 0x3fec0, 4), 0);
 }
 
 static void smi_wakes_and_halts_again(void **state)
@@ -601,8 +601,8 @@ static void smi_wakes_and_halts_again(void **state)
 		cpu_set_pin(cpu, PIN_SMI, true);
 		exec_attend(cpu);
 		assert_int_equal(cpu->activity, ACTIVITY_ACTIVE);
-		assert_int_equal(peek(f, 0x3ff02, 2), 1);
-		poke(f, 0x3ff02, 2, again);
+		assert_int_equal(peek(f, 0x3fec9, 1), 1);
+		poke(f, 0x3fec9, 1, again);
 		fixture_run(f);
 		assert_int_equal(cpu->activity, again ? ACTIVITY_HLT : ACTIVITY_ACTIVE);
 		assert_int_equal(cpu->rip, CODE_AT + 1);
@@ -617,7 +617,7 @@ static void rsm_refuses_bad_state(void **state)
 	fixture_protected(f, 0);
 	cpu_set_pin(cpu, PIN_SMI, true);
 	exec_attend(cpu);
-	poke(f, 0x3fff8, 8, CR0_PG);
+	poke(f, 0x3ff58, 8, CR0_PG);
 	CODE_BYTES(f, 0x38000, 0x0f, 0xaa);
 	fixture_step(f);
 	assert_int_equal(cpu->activity, ACTIVITY_SHUTDOWN);

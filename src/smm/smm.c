@@ -1,9 +1,10 @@
 /*
  * System-management mode: what an SMI saves and sets, and what RSM restores.
  *
- * SDM vol. 3, "System Management Mode": "SMRAM State Save Map" for processors with Intel 64, "SMM Revision Identifier", "Auto HALT Restart", "SMBASE
- * Relocation", "Returning from SMM". The save map's reserved bytes hold what the manual says is saved but not readable: descriptor caches, limits,
- * pending traps. Not modelled: the dual-monitor treatment; an SMI raised by INS or OUTS is told of as asynchronous and cannot be restarted.
+ * SDM vol. 3, "System Management Mode": "SMM Revision Identifier", "Auto HALT Restart", "SMBASE Relocation", "I/O Instruction Restart", "Returning from SMM". The
+ * save map is the one with revision 20064H (AMD64 Architecture Programmer's Manual vol. 2, "SMRAM State-Save Area"), which the firmware of this board
+ * knows; see docs/decisions/. Not modelled: the dual-monitor treatment; an SMI raised by INS or OUTS is told of as asynchronous and cannot be
+ * restarted.
  */
 #include "smm/smm.h"
 #include "bus/bus.h"
@@ -13,27 +14,27 @@
 
 /* Offsets from SMBASE + 8000H. */
 enum {
-	MAP_BEGIN = 0x7c00, /* the map is 7C00H to 7FFFH */
-	MAP_SIZE = 0x400,
-	GDT_BASE_HIGH = 0x7dd0, LDT_BASE_HIGH = 0x7dd4, IDT_BASE_HIGH = 0x7dd8,
-	IO_RIP = 0x7de8, CR4 = 0x7e40,
-	GDT_BASE_LOW = 0x7e8c, IDT_BASE_LOW = 0x7e94, LDT_BASE_LOW = 0x7e9c,
-	SMBASE = 0x7ef8, REVISION = 0x7efc, IO_RESTART = 0x7f00, HALT_RESTART = 0x7f02,
-	R15_SLOT = 0x7f1c, /* R15 down to R8, then RAX RCX RDX RBX RSP RBP RSI RDI upwards, 8 bytes each */
-	RAX_SLOT = 0x7f5c,
-	IO_MISC = 0x7fa4,
-	ES_SELECTOR = 0x7fa8, LDTR_SELECTOR = 0x7fc0, TR_SELECTOR = 0x7fc4, /* ES CS SS DS FS GS, LDTR, TR: 4 bytes each */
-	DR7 = 0x7fc8, DR6 = 0x7fd0, RIP = 0x7fd8, EFER = 0x7fe0, RFLAGS = 0x7fe8, CR3 = 0x7ff0, CR0 = 0x7ff8,
-	/* Ours, in reserved bytes. */
-	HIDDEN_SEGMENTS = 0x7c00, /* 16 bytes each: base, limit, access rights */
-	HIDDEN_LIMITS = 0x7c80,	  /* GDTR, IDTR */
-	HIDDEN_DEBUG = 0x7c88,	  /* pending debug traps */
-	HIDDEN_CPL = 0x7c90, HIDDEN_NMI = 0x7c91,
+	MAP_BEGIN = 0x7e00, /* the map is 7E00H to 7FFFH */
+	MAP_SIZE = 0x200,
+	SEGMENTS = 0x7e00, /* 16 bytes each: selector, attributes, limit, base. GDTR and IDTR have limit and base */
+	GDTR = 0x7e60, IDTR = 0x7e80,
+	IO_RIP = 0x7ea0, IO_DWORD = 0x7ec0, IO_RESTART = 0x7ec8, HALT_RESTART = 0x7ec9, NMI_MASK = 0x7eca, CPL = 0x7ecb,
+	EFER = 0x7ed0,
+	PENDING_DEBUG = 0x7ef0, /* ours, in reserved bytes */
+	REVISION = 0x7efc, SMBASE = 0x7f00,
+	CR4 = 0x7f48, CR3 = 0x7f50, CR0 = 0x7f58, DR7 = 0x7f60, DR6 = 0x7f68, RFLAGS = 0x7f70, RIP = 0x7f78,
+	R15_SLOT = 0x7f80, /* R15 down to R8, RDI RSI RBP RSP RBX RDX RCX RAX: 8 bytes each */
 };
 
-#define REVISION_ID (0x0101 | BIT(16) | BIT(17)) /* Intel 64 map, I/O instruction restart, SMBASE relocation */
-#define IO_SMI	    BIT(0)			 /* of IO_MISC: the fields are valid */
+#define REVISION_ID (0x64 | BIT(17)) /* SMBASE relocation; the restart of I/O instructions goes with the map */
 #define ENTRY_IP    0x8000
+
+/* IO_DWORD: SDM vol. 3, "I/O State Implementation" has the same facts in another order. */
+#define IO_IN	 BIT(0)
+#define IO_VALID BIT(1)
+
+/* Where each of ES CS SS DS FS GS LDTR TR is among SEGMENTS. */
+static const uint8_t segment_slot[SEG_ALL] = {0, 1, 2, 3, 4, 5, 7, 9};
 
 static void put(uint8_t *map, unsigned offset, unsigned size, uint64_t value)
 {
@@ -56,34 +57,28 @@ static void save(const struct cpu *cpu, uint8_t *map)
 	put(map, DR6, 8, cpu->dr6);
 	put(map, DR7, 8, cpu->dr7);
 	for (unsigned i = 0; i < SEG_ALL; i++) {
-		put(map, ES_SELECTOR + 4 * i, 4, cpu->seg[i].selector);
-		put(map, HIDDEN_SEGMENTS + 16 * i, 8, cpu->seg[i].base);
-		put(map, HIDDEN_SEGMENTS + 16 * i + 8, 4, cpu->seg[i].limit);
-		put(map, HIDDEN_SEGMENTS + 16 * i + 12, 4, cpu->seg[i].ar);
-	}
-	for (unsigned i = 0; i < 8; i++) {
-		static const uint8_t order[8] = {RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI};
+		unsigned at = SEGMENTS + 16 * segment_slot[i];
 
-		put(map, RAX_SLOT + 8 * i, 8, cpu->r[order[i]]);
-		put(map, R15_SLOT + 8 * i, 8, cpu->r[R15 - i]);
+		put(map, at, 2, cpu->seg[i].selector);
+		put(map, at + 2, 2, cpu->seg[i].ar & (cpu->seg[i].ar & AR_UNUSABLE ? ~AR_P : ~UINT64_C(0)));
+		put(map, at + 4, 4, cpu->seg[i].limit);
+		put(map, at + 8, 8, cpu->seg[i].base);
 	}
-	put(map, GDT_BASE_LOW, 4, cpu->gdtr.base);
-	put(map, GDT_BASE_HIGH, 4, cpu->gdtr.base >> 32);
-	put(map, IDT_BASE_LOW, 4, cpu->idtr.base);
-	put(map, IDT_BASE_HIGH, 4, cpu->idtr.base >> 32);
-	put(map, LDT_BASE_LOW, 4, cpu->seg[LDTR].base);
-	put(map, LDT_BASE_HIGH, 4, cpu->seg[LDTR].base >> 32);
-	put(map, HIDDEN_LIMITS, 2, cpu->gdtr.limit);
-	put(map, HIDDEN_LIMITS + 2, 2, cpu->idtr.limit);
-	put(map, HIDDEN_DEBUG, 8, cpu->pending_debug);
-	put(map, HIDDEN_CPL, 1, cpu->cpl);
-	put(map, HIDDEN_NMI, 1, cpu->nmi_blocked);
-	put(map, IO_MISC, 4, cpu->io_misc);
+	for (unsigned i = 0; i < 16; i++)
+		put(map, R15_SLOT + 8 * i, 8, cpu->r[R15 - i]);
+	put(map, GDTR + 4, 4, cpu->gdtr.limit);
+	put(map, GDTR + 8, 8, cpu->gdtr.base);
+	put(map, IDTR + 4, 4, cpu->idtr.limit);
+	put(map, IDTR + 8, 8, cpu->idtr.base);
+	put(map, PENDING_DEBUG, 8, cpu->pending_debug);
+	put(map, CPL, 1, cpu->cpl);
+	put(map, NMI_MASK, 1, cpu->nmi_blocked);
+	put(map, IO_DWORD, 4, cpu->io_misc);
 	put(map, IO_RIP, 8, cpu->io_rip);
 	put(map, SMBASE, 4, cpu->smbase);
 	put(map, REVISION, 4, REVISION_ID);
-	put(map, IO_RESTART, 2, 0);
-	put(map, HALT_RESTART, 2, cpu->activity == ACTIVITY_HLT);
+	put(map, IO_RESTART, 1, 0);
+	put(map, HALT_RESTART, 1, cpu->activity == ACTIVITY_HLT);
 }
 
 /* The host bytes of the save map, or NULL when something else than RAM is there. */
@@ -133,14 +128,13 @@ bool smm_enter(struct cpu *cpu)
 	return !mem_write_bytes(cpu, (uint32_t)(cpu->smbase + 0x8000 + MAP_BEGIN), image, MAP_SIZE, ACCESS_WRITE | ACCESS_SYSTEM);
 }
 
-/* SDM vol. 3, "I/O State Implementation": the encoding of IO_MISC. */
 void smm_io_raised(struct cpu *cpu, bool in, uint16_t port, unsigned size)
 {
 	const struct insn *insn = cpu->insn;
 
 	if (cpu->in_smm || !insn || insn->form->class == CLASS_STRING)
 		return;
-	cpu->io_misc = (uint32_t)(IO_SMI | size << 1 | (uint32_t)(in | (insn->opcode & 8 ? 0 : 8)) << 4 | (uint32_t)port << 16);
+	cpu->io_misc = (uint32_t)(IO_VALID | (in ? IO_IN : 0) | size << 4 | (uint32_t)port << 16);
 	cpu->io_rip = cpu->insn_rip;
 }
 
@@ -154,25 +148,28 @@ static bool is_valid(const struct cpu *cpu, const uint8_t *map)
 		return false;
 	if (long_mode != (paging && (efer & EFER_LME)) || (long_mode && !(cr4 & CR4_PAE)) || (!long_mode && (cr4 & CR4_PCIDE)))
 		return false;
-	if (!cpu_cr3_valid(cpu->model, cr3, long_mode) || get(map, HIDDEN_CPL, 1) > 3)
+	if (!cpu_cr3_valid(cpu->model, cr3, long_mode) || get(map, CPL, 1) > 3)
 		return false;
 	return !(long_mode && (get(map, RFLAGS, 8) & RFLAGS_VM));
 }
 
 static void restore_segments(struct cpu *cpu, const uint8_t *map)
 {
-	for (unsigned i = 0; i < SEG_ALL; i++)
+	for (unsigned i = 0; i < SEG_ALL; i++) {
+		unsigned at = SEGMENTS + 16 * segment_slot[i];
+		uint32_t ar = (uint32_t)get(map, at + 2, 2) & (BITS(15, 12) | BITS(7, 0));
+
 		cpu->seg[i] = (struct segment){
-			.selector = (uint16_t)get(map, ES_SELECTOR + 4 * i, 2),
-			.base = get(map, HIDDEN_SEGMENTS + 16 * i, 8),
-			.limit = (uint32_t)get(map, HIDDEN_SEGMENTS + 16 * i + 8, 4),
-			.ar = (uint32_t)get(map, HIDDEN_SEGMENTS + 16 * i + 12, 4) & (BITS(16, 12) | BITS(7, 0)),
+			.selector = (uint16_t)get(map, at, 2),
+			.base = get(map, at + 8, 8),
+			.limit = (uint32_t)get(map, at + 4, 4),
+			.ar = ar & AR_P ? ar : ar | (uint32_t)AR_UNUSABLE,
 		};
-	cpu->gdtr.base = get(map, GDT_BASE_LOW, 4) | get(map, GDT_BASE_HIGH, 4) << 32;
-	cpu->idtr.base = get(map, IDT_BASE_LOW, 4) | get(map, IDT_BASE_HIGH, 4) << 32;
-	cpu->seg[LDTR].base = get(map, LDT_BASE_LOW, 4) | get(map, LDT_BASE_HIGH, 4) << 32;
-	cpu->gdtr.limit = (uint16_t)get(map, HIDDEN_LIMITS, 2);
-	cpu->idtr.limit = (uint16_t)get(map, HIDDEN_LIMITS + 2, 2);
+	}
+	cpu->gdtr.base = get(map, GDTR + 8, 8);
+	cpu->idtr.base = get(map, IDTR + 8, 8);
+	cpu->gdtr.limit = (uint16_t)get(map, GDTR + 4, 2);
+	cpu->idtr.limit = (uint16_t)get(map, IDTR + 4, 2);
 }
 
 bool smm_leave(struct cpu *cpu)
@@ -191,22 +188,18 @@ bool smm_leave(struct cpu *cpu)
 	cpu->efer = get(map, EFER, 8);
 	rflags = get(map, RFLAGS, 8) & BITS(21, 0) & ~(BIT(3) | BIT(5) | BIT(15));
 	cpu_set_rflags(cpu, rflags);
-	cpu->rip = (get(map, IO_MISC, 4) & IO_SMI) && get(map, IO_RESTART, 1) == 0xff ? get(map, IO_RIP, 8) : get(map, RIP, 8);
+	cpu->rip = (get(map, IO_DWORD, 4) & IO_VALID) && get(map, IO_RESTART, 1) == 0xff ? get(map, IO_RIP, 8) : get(map, RIP, 8);
 	cpu->dr6 = (get(map, DR6, 8) & (BITS(3, 0) | DR6_BD | DR6_BS | DR6_BT)) | DR6_FIXED;
 	cpu->dr7 = (get(map, DR7, 8) & (BITS(31, 16) | DR7_GD | BITS(9, 0))) | DR7_1;
 	restore_segments(cpu, map);
-	for (unsigned i = 0; i < 8; i++) {
-		static const uint8_t order[8] = {RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI};
-
-		cpu->r[order[i]] = get(map, RAX_SLOT + 8 * i, 8);
+	for (unsigned i = 0; i < 16; i++)
 		cpu->r[R15 - i] = get(map, R15_SLOT + 8 * i, 8);
-	}
-	cpu->cpl = (uint8_t)get(map, HIDDEN_CPL, 1);
-	cpu->nmi_blocked = get(map, HIDDEN_NMI, 1) & 1;
-	cpu->pending_debug = get(map, HIDDEN_DEBUG, 8) & (BITS(3, 0) | DR6_BS | DR6_BT);
+	cpu->cpl = (uint8_t)get(map, CPL, 1);
+	cpu->nmi_blocked = get(map, NMI_MASK, 1) & 1;
+	cpu->pending_debug = get(map, PENDING_DEBUG, 8) & (BITS(3, 0) | DR6_BS | DR6_BT);
 	cpu->shadow = 0;
 	cpu->smbase = (uint32_t)get(map, SMBASE, 4);
-	cpu->activity = get(map, HALT_RESTART, 2) & 1 ? ACTIVITY_HLT : ACTIVITY_ACTIVE;
+	cpu->activity = get(map, HALT_RESTART, 1) & 1 ? ACTIVITY_HLT : ACTIVITY_ACTIVE;
 	cpu_mode_changed(cpu);
 	mem_context_changed(cpu);
 	if ((cpu->cr0 & CR0_PG) && (cpu->cr4 & CR4_PAE) && !(cpu->efer & EFER_LMA) && mem_read_pdptes(cpu, cpu->cr3, cpu->pdpte))

@@ -1,7 +1,7 @@
 /*
  * System-management mode: SMI delivery, the state save area, RSM. SDM vol. 3, "System Management Mode".
  *
- * 64-bit save-state layout at SMBASE + FC00H for models with Intel 64. The dual-monitor treatment is vmx/'s.
+ * The dual-monitor treatment is vmx/'s.
  */
 #pragma once
 
