@@ -914,7 +914,7 @@ bool options_parse(struct options *o, int argc, char *const argv[], struct error
 					  .rtc_base = DEFAULT_DATE,
 					  .pit = true,
 					  .hpet = true,
-					  .smm = false, /* SeaBIOS and OVMF only know AMD's save map; ours is Intel's */
+					  .smm = true,
 					  .i8042 = true,
 					  .vga = true},
 			      .cpu = "max"};
