@@ -194,7 +194,8 @@ static void registers(void)
 	TRY(RING0, CODE("mov %dr0, " AX_));
 	check("gd/cleared-by-db", "400", "%lx", read_dr7());
 	c = with_dr(0, 0, 1 << 13, (struct ctx){RING3, .ip = CODE("mov %dr0, " AX_)});
-	check("gd/ring3", "#GP(0x0)+0 dr6=0|#DB+0 dr6=2000", "%s", seen(c));
+	/* Privilege counts first. Then the handler's own read of DR6, in ring 0, is what GD catches. */
+	check("gd/ring3", "#GP(0x0)+0 dr6=0|#DB+0 dr6=2000|#DB@elsewhere dr6=2000", "%s", seen(c));
 	D("int1/trap-no-bits", "#DB+1 dr6=0", 0, 0, 0, CODE(".byte 0xf1; nop"));
 	D("int-1/software", "#DB+2 dr6=0", 0, 0, 0, CODE("int $1; nop"));
 	/* DR4 and DR5 are DR6 and DR7 while CR4.DE is clear. */
