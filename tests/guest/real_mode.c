@@ -149,6 +149,9 @@ static void addressing(void)
 	c = TRYR("jcxz 1f; inc %ax; 1: jecxz 2f; incw %bx; 2:", .ax = 0, .bx = 0, .cx = 0x10000);
 	check("jcxz/and-jecxz", "ok ax=0 bx=1", "%s ax=%x bx=%x", real_outcome(c), (u32)c.ax, (u32)c.bx);
 	R("cs/writeable", "ok", "mov %ax, %cs:0x80");
+	memcpy(LINEAR + 0x2000, "\x31\x41\x59\x26", 4);
+	c = TRYR("mov %cs:0x2000, %eax; mov %cs:0x2000, %ecx; mov $0x1ff0, %bx; mov %cs:0x10(%bx), %edx", .ax = 0, .cx = 0, .dx = 0);
+	check("cs/override", "ok 26594131 26594131 26594131", "%s %x %x %x", real_outcome(c), (u32)c.ax, (u32)c.cx, (u32)c.dx);
 	c = TRYR("movb $0x12, 0; mov $0x2001, %ax; mov %ax, %ds; mov -16, %bl; mov %ds, %cx");
 	check("segment/base-from-selector", "ok cx=2001", "%s cx=%x", real_outcome(c), (u32)(u16)c.cx);
 	/* Unreal mode: limits survive loads in real mode. SDM vol. 3, "Switching Back to Real-Address Mode". */
