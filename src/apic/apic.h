@@ -64,6 +64,8 @@ void apic_bus_on_eoi(struct apic_bus *bus, void (*eoi)(void *ctx, uint8_t vector
  */
 uint32_t apic_read(struct apic *apic, unsigned offset);
 void apic_write(struct apic *apic, unsigned offset, uint32_t value);
+/* The register at this offset for a debugger: in every mode, without side effects; 0 where there is none. */
+uint32_t apic_peek(struct apic *apic, unsigned offset);
 extern const struct device_ops apic_page_ops;
 
 /*

@@ -136,6 +136,11 @@ void apic_write(struct apic *apic, unsigned offset, uint32_t value)
 		apic_error(apic, ESR_ILLEGAL_REGISTER);
 }
 
+uint32_t apic_peek(struct apic *apic, unsigned offset)
+{
+	return apic_get(apic, offset >> 4);
+}
+
 static uint64_t page_read(void *device, uint64_t offset, unsigned size)
 {
 	return apic_read(device, (unsigned)offset);

@@ -271,6 +271,16 @@ static void elcr_write(void *device, uint64_t offset, unsigned size, uint64_t va
 	update(pic);
 }
 
+void pic_peek(const struct pic *pic, unsigned chip, uint8_t registers[4])
+{
+	const struct i8259 *which = &pic->chip[chip & 1];
+
+	registers[0] = which->irr;
+	registers[1] = which->isr;
+	registers[2] = which->imr;
+	registers[3] = which->elcr;
+}
+
 static const struct device_ops master_ops = {master_read, master_write, 1, 1};
 static const struct device_ops slave_ops = {slave_read, slave_write, 1, 1};
 static const struct device_ops elcr_ops = {elcr_read, elcr_write, 1, 1};

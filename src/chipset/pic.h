@@ -17,5 +17,7 @@ void pic_state(struct pic *pic, struct state *state);
 
 /* Lines 0 to 15; 2 is the cascade and ignored. */
 void pic_set(void *pic, unsigned line, bool level);
+/* IRR, ISR, IMR and ELCR of a chip (0: master, 1: slave), for a debugger. */
+void pic_peek(const struct pic *pic, unsigned chip, uint8_t registers[4]);
 /* INTA: the vector. With nothing to deliver it is the spurious one of IR7. */
 int pic_acknowledge(void *pic);

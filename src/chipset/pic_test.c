@@ -82,10 +82,13 @@ static uint8_t irr(struct fixture *f, uint16_t port)
 static void edge(void **state)
 {
 	struct fixture *f = *state;
+	uint8_t seen[4];
 
 	pic_set(f->pic, 0, true);
 	assert_true(f->intr);
 	assert_int_equal(irr(f, 0x20), 1);
+	pic_peek(f->pic, 0, seen);
+	assert_memory_equal(seen, ((uint8_t[]){1, 0, 0, 0}), 4);
 	assert_int_equal(pic_acknowledge(f->pic), 0x08);
 	assert_false(f->intr);
 	assert_int_equal(irr(f, 0x20), 0);

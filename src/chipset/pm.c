@@ -140,20 +140,26 @@ static void timer_fire(void *owner)
 	arm_timer(owner);
 }
 
+/* "TCO_TMR": 0 and 1 are not to be used. */
+static uint32_t tco_period(const struct pm *pm)
+{
+	return (uint32_t)max_u64(2, get(pm, TCO_TMR, 2));
+}
+
 /* "TCO Watchdog Timer": counts TCO_TMR ticks of 0.6 s down, twice. */
 static void tco_restart(struct pm *pm)
 {
 	bool counts = !(get(pm, TCO1_CNT, 2) & TCO_HALT);
 
 	pm->tco_start = clock_now(pm->clock);
-	clock_arm(pm->clock, &pm->tco, counts ? pm->tco_start + get(pm, TCO_TMR, 2) * TCO_TICK : VTIME_NEVER);
+	clock_arm(pm->clock, &pm->tco, counts ? pm->tco_start + tco_period(pm) * TCO_TICK : VTIME_NEVER);
 }
 
 static uint32_t tco_left(const struct pm *pm)
 {
 	uint64_t gone = (clock_now(pm->clock) - pm->tco_start) / TCO_TICK;
 
-	return (uint32_t)(gone < get(pm, TCO_TMR, 2) ? get(pm, TCO_TMR, 2) - gone : 0);
+	return (uint32_t)(gone < tco_period(pm) ? tco_period(pm) - gone : 0);
 }
 
 static void tco_fire(void *owner)
@@ -284,7 +290,8 @@ void pm_reset(struct pm *pm)
 {
 	memset(pm->bytes, 0, sizeof(pm->bytes));
 	memset(pm->apm, 0, sizeof(pm->apm));
-	/* Without SMM firmware must not wait for its handler: APMC_EN says, as on a warm start, that this is settled already. */
+	/* Without SMM firmware must not wait for its handler: APMC_EN says, as on a warm start, that this is settled
+	 * already. */
 	if (!pm->wires.smi)
 		store_le(pm->bytes + SMI_EN, 4, SMI_APM);
 	store_le(pm->bytes + TCO_TMR, 2, 4);

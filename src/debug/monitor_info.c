@@ -146,7 +146,7 @@ static void show_vectors(struct apic *apic, const char *name, unsigned offset, F
 {
 	fprintf(to, "  %s", name);
 	for (unsigned vector = 0; vector < 256; vector++) {
-		if (apic_read(apic, offset + 16 * (vector / 32)) >> (vector % 32) & 1)
+		if (apic_peek(apic, offset + 16 * (vector / 32)) >> (vector % 32) & 1)
 			fprintf(to, " %02x", vector);
 	}
 	fputc('\n', to);
@@ -165,7 +165,7 @@ static void info_lapic(struct monitor *mon, const char *arguments, FILE *to)
 
 	fprintf(to, "CPU#%u: IA32_APIC_BASE %#llx\n", mon->cpu, (unsigned long long)cpu->apic_base);
 	for (unsigned i = 0; i < ARRAY_SIZE(registers); i++)
-		fprintf(to, "  %-20s%08x\n", registers[i].name, apic_read(cpu->apic, registers[i].offset));
+		fprintf(to, "  %-20s%08x\n", registers[i].name, apic_peek(cpu->apic, registers[i].offset));
 	show_vectors(cpu->apic, "ISR", 0x100, to);
 	show_vectors(cpu->apic, "TMR", 0x180, to);
 	show_vectors(cpu->apic, "IRR", 0x200, to);

@@ -39,6 +39,12 @@ void machine_press_power(struct machine *m)
 
 void machine_print_interrupts(struct machine *m, FILE *to)
 {
+	for (unsigned chip = 0; chip < 2; chip++) {
+		uint8_t r[4];
+
+		pic_peek(m->board->pic, chip, r);
+		fprintf(to, "8259 %s: IRR %02x, ISR %02x, IMR %02x, ELCR %02x\n", chip ? "slave" : "master", r[0], r[1], r[2], r[3]);
+	}
 	for (unsigned pin = 0; pin < IOAPIC_PINS; pin++) {
 		uint64_t entry = ioapic_entry(m->board->ioapic, pin);
 
