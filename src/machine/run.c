@@ -287,9 +287,9 @@ static void run_idle_time(struct machine *m)
 	}
 	/* pace_* is a moment at which both clocks agreed. */
 	host = host_time();
-	if (host - m->pace_host > next - m->pace_virtual + PACE_CREDIT && !m->follow_host) {
+	if (host - m->pace_host > now - m->pace_virtual + PACE_CREDIT && !m->follow_host) {
 		m->pace_host = host - PACE_CREDIT;
-		m->pace_virtual = next;
+		m->pace_virtual = now;
 	}
 	lead = next - m->pace_virtual > host - m->pace_host ? (next - m->pace_virtual) - (host - m->pace_host) : 0;
 	if (lead < PACE_LEAST) {
