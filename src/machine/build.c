@@ -666,6 +666,8 @@ void machine_destroy(struct machine *m)
 {
 	if (!m)
 		return;
+	if (m->pci)
+		pci_root_destroy(m->pci); /* while its functions are there: it frees what it gave them */
 	for (unsigned i = m->parts; i-- > 0;) {
 		if (m->part[i].ops->destroy)
 			m->part[i].ops->destroy(m->part[i].part);
@@ -677,8 +679,6 @@ void machine_destroy(struct machine *m)
 			mem_cpu_destroy(&m->cpu[i]);
 	}
 	free(m->cpu);
-	if (m->pci)
-		pci_root_destroy(m->pci);
 	if (m->interp)
 		interp_destroy(m->interp);
 	if (m->apic_bus)
