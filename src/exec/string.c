@@ -183,7 +183,7 @@ static uint64_t compare_size(struct cpu *cpu, const uint8_t *a, const uint8_t *b
 	}
 }
 
-/* DS:RSI against ES:RDI. */
+/* DS:RSI against ES:RDI. When both fault, processors report ES:RDI. */
 static uint64_t cmps(struct cpu *cpu, const struct insn *insn, uint64_t count)
 {
 	bool while_equal = !(insn->prefixes & PREFIX_REPNE);
@@ -192,8 +192,8 @@ static uint64_t cmps(struct cpu *cpu, const struct insn *insn, uint64_t count)
 	uint64_t first, second;
 	la_t source, destination;
 
-	if (stretch(cpu, insn, insn->seg, RSI, size, ACCESS_READ, &count, &source) ||
-	    stretch(cpu, insn, ES, RDI, size, ACCESS_READ, &count, &destination))
+	if (stretch(cpu, insn, ES, RDI, size, ACCESS_READ, &count, &destination) ||
+	    stretch(cpu, insn, insn->seg, RSI, size, ACCESS_READ, &count, &source))
 		return 0;
 	a = tlb_read(cpu, source, (unsigned)count * size);
 	b = tlb_read(cpu, destination, (unsigned)count * size);
@@ -201,7 +201,7 @@ static uint64_t cmps(struct cpu *cpu, const struct insn *insn, uint64_t count)
 		count = compare_size(cpu, a, b, 0, count, size, while_equal);
 	} else {
 		count = 1;
-		if (mem_read_size(cpu, source, size, &first) || mem_read_size(cpu, destination, size, &second))
+		if (mem_read_size(cpu, destination, size, &second) || mem_read_size(cpu, source, size, &first))
 			return 0;
 		set_lazy(cpu, CC_SUB, size, first - second, second);
 	}
