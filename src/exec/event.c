@@ -62,7 +62,7 @@ static void handler_begins(struct cpu *cpu, uint64_t rip, uint64_t flags_cleared
 	cpu->rflags &= ~(flags_cleared | RFLAGS_TF | RFLAGS_RF);
 	cpu->shadow = 0;
 	cpu->activity = ACTIVITY_ACTIVE;
-	exec_context_changed(cpu);
+	exec_privilege_changed(cpu);
 	exec_recheck_events(cpu);
 }
 

@@ -56,6 +56,8 @@ void descriptor_to_segment(const struct descriptor *descriptor, uint16_t selecto
 
 /* After anything that cpu->mode or the bank depends on changed: both lookups at once. */
 void exec_context_changed(struct cpu *cpu);
+/* The same for transfers, which change segments, CPL and RFLAGS but nothing of paging. */
+void exec_privilege_changed(struct cpu *cpu);
 
 /* far.c. Near branches: #GP(0) unless rip is inside CS, or canonical in 64-bit mode. Else cpu->rip = rip and STEP_LEAVE. */
 enum step branch_to(struct cpu *cpu, uint64_t rip);

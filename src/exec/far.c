@@ -39,7 +39,7 @@ static enum step jump_8086(struct cpu *cpu, uint16_t selector, uint64_t offset)
 		return raise_gp0(cpu);
 	segment_load_real(cpu, CS, selector);
 	cpu->rip = offset;
-	exec_context_changed(cpu);
+	exec_privilege_changed(cpu);
 	return STEP_LEAVE;
 }
 
@@ -85,7 +85,7 @@ static enum step transfer_direct(struct cpu *cpu, uint16_t selector, uint64_t of
 	}
 	descriptor_to_segment(d, (uint16_t)((selector & ~3u) | cpu->cpl), &cpu->seg[CS]);
 	cpu->rip = offset;
-	exec_context_changed(cpu);
+	exec_privilege_changed(cpu);
 	return STEP_LEAVE;
 }
 
@@ -125,7 +125,7 @@ static enum step call_inner(struct cpu *cpu, uint64_t gate, unsigned size, unsig
 	cpu->cpl = (uint8_t)new_cpl;
 	descriptor_to_segment(code, (uint16_t)((selector & ~3u) | new_cpl), &cpu->seg[CS]);
 	cpu->rip = target;
-	exec_context_changed(cpu);
+	exec_privilege_changed(cpu);
 	return STEP_LEAVE;
 }
 
@@ -144,7 +144,7 @@ static enum step call_inner_long(struct cpu *cpu, unsigned new_cpl, uint64_t tar
 	cpu->cpl = (uint8_t)new_cpl;
 	descriptor_to_segment(code, (uint16_t)((selector & ~3u) | new_cpl), &cpu->seg[CS]);
 	cpu->rip = target;
-	exec_context_changed(cpu);
+	exec_privilege_changed(cpu);
 	return STEP_LEAVE;
 }
 
@@ -194,7 +194,7 @@ static enum step transfer_gate(struct cpu *cpu, uint16_t gate_selector, bool cal
 	}
 	descriptor_to_segment(&code, (uint16_t)((selector & ~3u) | cpu->cpl), &cpu->seg[CS]);
 	cpu->rip = target;
-	exec_context_changed(cpu);
+	exec_privilege_changed(cpu);
 	return STEP_LEAVE;
 }
 
@@ -333,7 +333,7 @@ static enum step return_outer(struct cpu *cpu, unsigned size, unsigned release, 
 	else
 		stack_set(cpu, (size == 2 ? (uint16_t)outer[0] : outer[0]) + release);
 	segments_drop(cpu);
-	exec_context_changed(cpu);
+	exec_privilege_changed(cpu);
 	return STEP_LEAVE;
 }
 
@@ -362,7 +362,7 @@ static enum step return_far(struct cpu *cpu, const struct insn *insn)
 		return step;
 	stack_set(cpu, rsp);
 	step = code_segment_commit(cpu, &code, (uint16_t)popped[1], popped[0]);
-	exec_context_changed(cpu);
+	exec_privilege_changed(cpu);
 	return step ? step : STEP_LEAVE;
 }
 

@@ -17,7 +17,7 @@ static void enter(struct cpu *cpu, unsigned cpl, uint16_t cs, uint16_t ss, bool 
 	};
 	cpu->seg[SS] = (struct segment){.selector = ss, .limit = UINT32_MAX, .ar = AR_DATA_FLAT | cpl << 5};
 	cpu->cpl = (uint8_t)cpl;
-	exec_context_changed(cpu);
+	exec_privilege_changed(cpu);
 }
 
 static enum step exec_syscall(struct cpu *cpu, const struct insn *insn)

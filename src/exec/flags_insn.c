@@ -35,7 +35,7 @@ void rflags_load(struct cpu *cpu, uint64_t value, uint64_t mask)
 	flags = (old & ~mask) | (value & mask);
 	cpu_set_rflags(cpu, flags);
 	if ((old ^ flags) & RFLAGS_AC)
-		mem_context_changed(cpu);
+		mem_privilege_changed(cpu);
 	if (flags & mask & RFLAGS_RF) { /* for one instruction: SDM vol. 3, "Instruction-Breakpoint Exception Condition" */
 		cpu->shadow |= SHADOW_RF << SHADOW_NEXT;
 		cpu_attend(cpu, ATTEND_SHADOW);
@@ -91,7 +91,7 @@ static enum step exec_clac_stac(struct cpu *cpu, const struct insn *insn)
 		cpu->rflags |= RFLAGS_AC;
 	else
 		cpu->rflags &= ~RFLAGS_AC;
-	mem_context_changed(cpu);
+	mem_privilege_changed(cpu);
 	return STEP_LEAVE;
 }
 

@@ -35,7 +35,7 @@ static enum step iret_8086(struct cpu *cpu, const struct insn *insn)
 	segment_load_real(cpu, CS, (uint16_t)popped[1]);
 	cpu->rip = popped[0];
 	rflags_load(cpu, flags, mask);
-	exec_context_changed(cpu);
+	exec_privilege_changed(cpu);
 	return STEP_LEAVE;
 }
 
@@ -59,7 +59,7 @@ static enum step iret_to_v86(struct cpu *cpu, const uint64_t image[3])
 	cpu->cpl = 3;
 	cpu->rflags |= RFLAGS_VM;
 	rflags_load(cpu, image[2], RFLAGS_DEFINED & ~RFLAGS_VM);
-	exec_context_changed(cpu);
+	exec_privilege_changed(cpu);
 	return STEP_LEAVE;
 }
 
@@ -131,7 +131,7 @@ static enum step iret_protected(struct cpu *cpu, unsigned size)
 		stack_set(cpu, cpu->r[RSP] + 3 * size);
 	}
 	rflags_load(cpu, popped[2], mask);
-	exec_context_changed(cpu);
+	exec_privilege_changed(cpu);
 	return STEP_LEAVE;
 }
 

@@ -12,6 +12,12 @@ void exec_context_changed(struct cpu *cpu)
 	mem_context_changed(cpu);
 }
 
+void exec_privilege_changed(struct cpu *cpu)
+{
+	cpu_mode_changed(cpu);
+	mem_privilege_changed(cpu);
+}
+
 bool segment_contains(const struct segment *segment, uint64_t offset, unsigned size)
 {
 	uint64_t last = offset + size - 1;

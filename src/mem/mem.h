@@ -26,6 +26,9 @@ void mem_cpu_destroy(struct cpu *cpu);
 /* After CR0, CR3's address space, CR4, EFER, CPL, RFLAGS.AC, SMM, APIC base, PKRU or breakpoints changed: choose cpu->bank. Flushes nothing. */
 void mem_context_changed(struct cpu *cpu);
 
+/* The same when nothing but CPL or RFLAGS.AC changed: every system call, interrupt and return. */
+void mem_privilege_changed(struct cpu *cpu);
+
 /* Invalidation, as MOV CR3, INVLPG, INVPCID, MOV CR0/CR4 and MTRR writes define it. */
 void mem_flush_all(struct cpu *cpu);			   /* everything, global pages too */
 void mem_flush_pcid(struct cpu *cpu, unsigned pcid);	   /* non-global translations of one PCID (0 without PCIDE) */

@@ -118,6 +118,11 @@ void mem_context_changed(struct cpu *cpu)
 	cpu->bank = mem_bank(cpu, mem->current, mem_current_kind(cpu));
 }
 
+void mem_privilege_changed(struct cpu *cpu)
+{
+	cpu->bank = mem_bank(cpu, cpu->mem->current, mem_current_kind(cpu));
+}
+
 /* Is a data breakpoint in this page? Such a page never hits. SDM vol. 3, "Debug Registers". */
 static bool watched(const struct cpu *cpu, la_t page)
 {
