@@ -809,6 +809,41 @@ static void page(void **state)
 	}
 }
 
+/* Anything anywhere, in every mode, by pages, MSRs and messages. */
+static void nonsense(void **state)
+{
+	struct fixture *f = *state;
+	uint64_t seed = 1;
+
+	for (unsigned i = 0; i < 200000; i++) {
+		struct cpu *cpu = &f->cpu[seed >> 40 & 3];
+		uint64_t value;
+
+		seed = seed * UINT64_C(6364136223846793005) + 1442695040888963407;
+		value = seed >> (seed >> 58);
+		switch (seed >> 44 & 7) {
+		case 0: apic_send_msi(f->bus, &(struct msi){0xfee00000 | (seed & 0xfffff), (uint32_t)value, 0}); break;
+		case 1: wrmsr(cpu, 0x1b, 0xfee00000 | (value & 0xd00)); break;
+		case 2: wrmsr(cpu, 0x800 + (seed >> 48 & 0x3f), value); break;
+		case 3: wrmsr(cpu, 0x6e0, clock_now(f->clock) + value); break;
+		case 4: rdmsr(cpu, 0x800 + (seed >> 48 & 0x3f), &value); break;
+		case 5: apic_acknowledge(cpu); break;
+		default:
+			apic_write(cpu->apic, seed >> 48 & 0x3f0, (uint32_t)value);
+			apic_read(cpu->apic, seed >> 48 & 0x3f0);
+		}
+		if (i % 1024 == 0) {
+			wrmsr(cpu, 0x1b, 0xfee00800);
+			apic_write(cpu->apic, SVR, 0x1ff);
+		}
+		apic_set_lint0(f->bus, 0, seed >> 62 & 1);
+		apic_set_nmi(f->bus, 0, seed >> 63);
+		advance(f, clock_now(f->clock) + (seed >> 50 & 0x3f));
+		if (intr(cpu) && cpu->apic_base & 0x800)
+			assert_int_not_equal(apic_acknowledge(cpu), -1);
+	}
+}
+
 static void saved_and_restored(void **state)
 {
 	struct fixture *f = *state;
@@ -861,6 +896,7 @@ int main(void)
 		TEST(x2apic_messages),
 		TEST(messages_from_devices),
 		TEST(page),
+		TEST(nonsense),
 		TEST(saved_and_restored),
 	};
 
