@@ -26,6 +26,7 @@ struct clock;
 struct lazy_flags {
 	uint64_t dst, src;
 	uint32_t op;
+	uint32_t rotated; /* CF and OF, when op has CC_ROTATED */
 };
 
 struct segment {

@@ -13,7 +13,7 @@ static struct parts parts_of(const struct lazy_flags *cc)
 	uint64_t mask = bytes_mask(1u << cc->op % 4);
 	struct parts p = {.dst = cc->dst & mask, .src = cc->src & mask, .sign = mask ^ mask >> 1};
 
-	switch (cc->op / 4) {
+	switch ((cc->op & ~CC_ROTATED) / 4) {
 	case CC_ADD: p.a = p.dst - p.src; break;
 	case CC_ADC: p.a = p.dst - p.src - 1; break;
 	case CC_SUB: p.a = p.dst + p.src; break;
@@ -71,7 +71,7 @@ static bool adjust(unsigned kind, const struct parts *p)
 
 uint32_t cc_flags(const struct lazy_flags *cc)
 {
-	unsigned kind = cc->op / 4;
+	unsigned kind = (cc->op & ~CC_ROTATED) / 4;
 	uint64_t flags = 0;
 	struct parts p;
 
@@ -84,6 +84,8 @@ uint32_t cc_flags(const struct lazy_flags *cc)
 	flags |= p.dst == 0 ? RFLAGS_ZF : 0;
 	flags |= p.dst & p.sign ? RFLAGS_SF : 0;
 	flags |= overflow(kind, &p) ? RFLAGS_OF : 0;
+	if (cc->op & CC_ROTATED)
+		flags = (flags & ~(RFLAGS_CF | RFLAGS_OF)) | cc->rotated;
 	return (uint32_t)flags;
 }
 
@@ -91,7 +93,7 @@ bool cc_carry(const struct lazy_flags *cc)
 {
 	struct parts p = parts_of(cc);
 
-	return carry(cc->op / 4, &p);
+	return cc->op & CC_ROTATED ? cc->rotated & RFLAGS_CF : carry(cc->op / 4, &p);
 }
 
 bool cc_condition(const struct lazy_flags *cc, unsigned condition)

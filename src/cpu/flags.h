@@ -25,6 +25,9 @@ enum cc_kind {
 
 #define CC(kind, log2_size) ((uint32_t)(kind)*4 + (log2_size))
 
+/* Added to an op that is not CC_EXACT: a rotate came after it, whose CF and OF are in `rotated`; the other flags are as the op says. */
+#define CC_ROTATED (UINT32_C(1) << 16)
+
 /* All six flags at their RFLAGS places. */
 uint32_t cc_flags(const struct lazy_flags *cc);
 
@@ -32,6 +35,19 @@ static inline void cc_set_exact(struct cpu *cpu, uint64_t arith_flags)
 {
 	cpu->cc.op = CC(CC_EXACT, 0);
 	cpu->cc.src = arith_flags & RFLAGS_ARITH;
+}
+
+/* CF and OF of a rotate; the other flags stay. */
+static inline void cc_set_rotated(struct cpu *cpu, bool carry, bool overflow)
+{
+	uint32_t flags = (uint32_t)carry | (uint32_t)overflow << 11;
+
+	if (cpu->cc.op < 4) {
+		cpu->cc.src = (cpu->cc.src & ~(RFLAGS_CF | RFLAGS_OF)) | flags;
+	} else {
+		cpu->cc.op |= CC_ROTATED;
+		cpu->cc.rotated = flags;
+	}
 }
 
 /* Carry alone, which ADC, SBB, RCL, INC ... want. */

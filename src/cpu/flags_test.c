@@ -113,6 +113,25 @@ static void conditions_follow_exact_flags(void **state)
 	}
 }
 
+/* A rotate changes CF and OF alone, whatever the flags came from. */
+static void rotates_keep_the_rest(void **state)
+{
+	static struct cpu cpu;
+
+	for (unsigned kind = CC_EXACT; kind < CC_KINDS; kind++)
+		for (unsigned bits = 0; bits < 4; bits++) {
+			uint32_t before;
+
+			cpu.cc = (struct lazy_flags){.dst = 0x80, .src = 0x8d5, .op = CC(kind, kind == CC_EXACT ? 0 : 2)};
+			before = cc_flags(&cpu.cc);
+			cc_set_rotated(&cpu, bits & 1, bits & 2);
+			assert_int_equal(cc_flags(&cpu.cc), (before & ~(RFLAGS_CF | RFLAGS_OF)) | (bits & 1 ? RFLAGS_CF : 0) |
+								    (bits & 2 ? RFLAGS_OF : 0));
+			assert_int_equal(cc_carry(&cpu.cc), bits & 1);
+			assert_int_equal(cc_condition(&cpu.cc, 2), bits & 1);
+		}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -120,6 +139,7 @@ int main(void)
 		cmocka_unit_test(increment_keeps_carry),
 		cmocka_unit_test(shifts_by_one),
 		cmocka_unit_test(conditions_follow_exact_flags),
+		cmocka_unit_test(rotates_keep_the_rest),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

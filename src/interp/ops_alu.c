@@ -249,20 +249,18 @@ SHIFTS(u64, int64_t)
 	{                                                                                                              \
 		unsigned n = (unsigned)insn->imm & (bits - 1);                                                         \
 		T a = GET_##T(insn->rm), result = (T)(a << n | a >> (bits - n));                                       \
-		uint32_t flags = cc_flags(&cpu->cc) & ~(uint32_t)(RFLAGS_CF | RFLAGS_OF);                              \
 		bool carry = result & 1;                                                                               \
 		SET_##T(insn->rm, result);                                                                             \
-		cc_set_exact(cpu, flags | carry | (uint64_t)(carry ^ (result >> (bits - 1))) << 11);                   \
+		cc_set_rotated(cpu, carry, carry ^ (result >> (bits - 1)));                                            \
 		NEXT(cpu, insn);                                                                                       \
 	}                                                                                                              \
 	HANDLER(ROR_##T##_ri)                                                                                          \
 	{                                                                                                              \
 		unsigned n = (unsigned)insn->imm & (bits - 1);                                                         \
 		T a = GET_##T(insn->rm), result = (T)(a >> n | a << (bits - n));                                       \
-		uint32_t flags = cc_flags(&cpu->cc) & ~(uint32_t)(RFLAGS_CF | RFLAGS_OF);                              \
 		bool carry = result >> (bits - 1);                                                                     \
 		SET_##T(insn->rm, result);                                                                             \
-		cc_set_exact(cpu, flags | carry | (uint64_t)(carry ^ (result >> (bits - 2) & 1)) << 11);               \
+		cc_set_rotated(cpu, carry, carry ^ (result >> (bits - 2) & 1));                                        \
 		NEXT(cpu, insn);                                                                                       \
 	}
 ROTATE(u32, 32)
