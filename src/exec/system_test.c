@@ -118,6 +118,50 @@ static void older_models_lack_instructions(void **state)
 	rig_destroy(rig);
 }
 
+static bool is_offered(const char *model, const char *hex)
+{
+	struct rig *rig = rig_create(model);
+	uint8_t code[32] = {0};
+	struct insn insn;
+	bool offered;
+
+	for (unsigned i = 0; hex[2 * i]; i++)
+		code[i] = (uint8_t)strtoul((char[]){hex[2 * i], hex[2 * i + 1], 0}, NULL, 16);
+	assert_int_equal(decode(rig->decoder, code, sizeof(code), rig->cpu.mode, 0, &insn), DECODE_OK);
+	offered = exec_offered(&rig->model, insn.form);
+	rig_destroy(rig);
+	return offered;
+}
+
+/* SDM vol. 2 gives each form its feature bits; a vector length, an encoding and an operation may need one each. */
+static void vectors_need_all_their_features(void **state)
+{
+	static const struct {
+		const char *hex, *has, *has_not;
+	} form[] = {
+		{"660f3817c1", "Penryn", "Conroe"},			  /* PTEST */
+		{"0f10c1", "qemu64", "qemu64,-sse"},			  /* MOVUPS */
+		{"c5f058c2", "SandyBridge", "Westmere"},		  /* VADDPS xmm */
+		{"c5f5fec2", "Haswell", "IvyBridge"},			  /* VPADDD ymm */
+		{"c4e27918c2", "Haswell", "IvyBridge"},			  /* VBROADCASTSS xmm, xmm */
+		{"c4e271dcc2", "SandyBridge", "SandyBridge,-aes"},	  /* VAESENC xmm */
+		{"c4e275dcc2", "Icelake-Server", "Haswell"},		  /* VAESENC ymm */
+		{"62f1744858c2", "Skylake-Server", "Broadwell"},	  /* VADDPS zmm */
+		{"62f1740858c2", "Skylake-Server", "max,-avx512vl"},	  /* VADDPS xmm, EVEX */
+		{"62f1760858c2", "max,-avx512vl", "Broadwell"},		  /* VADDSS: scalar */
+		{"c5f441c2", "Skylake-Server", "Broadwell"},		  /* KANDW */
+		{"62f2754850c2", "Cascadelake-Server", "Skylake-Server"}, /* VPDPBUSD zmm */
+		{"0f38c8c1", "Icelake-Server", "Skylake-Server"},	  /* SHA1NEXTE */
+	};
+
+	for (unsigned i = 0; i < ARRAY_SIZE(form); i++) {
+		if (!is_offered(form[i].has, form[i].hex))
+			fail_msg("%s lacks %s", form[i].has, form[i].hex);
+		if (is_offered(form[i].has_not, form[i].hex))
+			fail_msg("%s has %s", form[i].has_not, form[i].hex);
+	}
+}
+
 static void msr_access(void **state)
 {
 	struct rig *rig = rig_create("max");
@@ -439,6 +483,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(every_offered_form_is_bound),
 		cmocka_unit_test(older_models_lack_instructions),
+		cmocka_unit_test(vectors_need_all_their_features),
 		cmocka_unit_test(msr_access),
 		cmocka_unit_test(time_and_random_numbers),
 		cmocka_unit_test(segment_bases),
