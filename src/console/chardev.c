@@ -65,8 +65,10 @@ static void restore_terminal(void)
 static void raw_terminal(bool signals)
 {
 	struct termios raw;
+	pid_t foreground = tcgetpgrp(STDIN_FILENO);
 
-	if (terminal_changed || tcgetattr(STDIN_FILENO, &terminal) || tcgetpgrp(STDIN_FILENO) != getpgrp())
+	/* In the background of the terminal's session tcsetattr() would stop us; where it is no session's of ours it will not. */
+	if (terminal_changed || tcgetattr(STDIN_FILENO, &terminal) || (foreground >= 0 && foreground != getpgrp()))
 		return;
 	raw = terminal;
 	raw.c_iflag &= (tcflag_t) ~(IGNBRK | BRKINT | PARMRK | ISTRIP | INLCR | IGNCR | ICRNL | IXON);
