@@ -272,10 +272,11 @@ static void set_address(uint64_t *address, unsigned offset, unsigned size, uint6
 
 static void common_write_queue(struct virtio *v, unsigned offset, unsigned size, uint64_t value)
 {
-	struct virtio_queue *q = &v->queue[v->queue_select];
+	struct virtio_queue *q;
 
 	if (v->queue_select >= v->queues)
 		return;
+	q = &v->queue[v->queue_select];
 	switch (offset) {
 	case QUEUE_SIZE:
 		if (!q->enabled && value && value <= VIRTIO_QUEUE_SIZE && !(value & (value - 1)))
@@ -346,7 +347,7 @@ static const struct device_ops modern_ops = {.read = modern_read, .write = moder
 /* "Legacy Interfaces: A Note on Virtqueue Layout": one piece of memory, used ring on the next 4-KiB boundary. */
 static void legacy_pfn(struct virtio *v, uint32_t pfn)
 {
-	struct virtio_queue *q = &v->queue[v->queue_select];
+	struct virtio_queue *q;
 
 	if (v->queue_select >= v->queues)
 		return;
@@ -354,6 +355,7 @@ static void legacy_pfn(struct virtio *v, uint32_t pfn)
 		reset_device(v);
 		return;
 	}
+	q = &v->queue[v->queue_select];
 	q->desc = (uint64_t)pfn << 12;
 	q->avail = q->desc + (uint64_t)q->size * DESC_SIZE;
 	q->used = (q->avail + 4 + 2 * q->size + 2 + 4095) & ~UINT64_C(4095);
