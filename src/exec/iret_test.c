@@ -232,6 +232,30 @@ static void pusha_popa(void **state)
 	assert_int_equal(cpu->r[RDI], 0x11110007);
 }
 
+static void frames_are_alignment_checked(void **state)
+{
+	struct fixture *f = *state;
+	struct cpu *cpu = f->cpu;
+
+	fixture_protected(f, 3);
+	assert_false(exec_write_cr0(cpu, cpu->cr0 | CR0_AM));
+	cpu->rflags |= RFLAGS_AC;
+	exec_context_changed(cpu);
+	cpu->r[RSP] = STACK3_TOP - 2;
+	RUN_AT(f, 0x60, 0x61);
+	assert_fault(f, VECTOR_AC, 0);
+	assert_int_equal(cpu->r[RSP], STACK3_TOP - 2);
+	cpu->rip++;
+	assert_fault(f, VECTOR_AC, 0);
+	cpu->r[RSP] = STACK3_TOP;
+	cpu->rip--;
+	assert_int_equal(fixture_step(f), STEP_NEXT);
+	assert_int_equal(fixture_step(f), STEP_NEXT);
+	cpu->r[RSP] = STACK3_TOP - 2; /* words do not mind */
+	RUN_AT(f, 0x66, 0x60);
+	assert_int_equal(fixture_step(f), STEP_NEXT);
+}
+
 static void enter_levels(void **state)
 {
 	struct fixture *f = *state;
@@ -274,6 +298,7 @@ int main(void)
 		FIXTURE_TEST(iret_in_64_bit_mode),
 		FIXTURE_TEST(iret_page_fault_changes_nothing),
 		FIXTURE_TEST(pusha_popa),
+		FIXTURE_TEST(frames_are_alignment_checked),
 		FIXTURE_TEST(enter_levels),
 	};
 

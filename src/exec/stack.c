@@ -106,9 +106,10 @@ enum step stack_room(struct cpu *cpu, const struct stack *stack, unsigned size, 
 /* All in one piece, unless that faults or the stack pointer wraps inside: then only after each piece was proved writable. */
 static bool write_frame(struct cpu *cpu, const struct stack *stack, unsigned size, const uint64_t *value, unsigned count)
 {
+	bool checked = cpu->cpl == 3 && (cpu->cr0 & CR0_AM) && (cpu->rflags & RFLAGS_AC);
 	uint8_t bytes[FRAME_BYTES];
 	uint64_t sp = stack->sp;
-	bool contiguous = true;
+	bool contiguous = true, aligned = true;
 	la_t la = 0, before = 0;
 
 	for (unsigned i = 0; i < count; i++) {
@@ -116,13 +117,18 @@ static bool write_frame(struct cpu *cpu, const struct stack *stack, unsigned siz
 		if (!place(cpu, stack, sp, size, &la))
 			return true; /* not reached: stack_room() said yes */
 		contiguous = contiguous && (i == 0 || la == before - size);
+		aligned = aligned && (!checked || is_aligned(la, size));
 		before = la;
 		store_le(bytes + (count - 1 - i) * size, size, value[i]);
 	}
-	if (contiguous && !mem_write_bytes(cpu, la, bytes, count * size, ACCESS_WRITE | ACCESS_STACK))
+	if (contiguous && aligned && !mem_write_bytes(cpu, la, bytes, count * size, ACCESS_WRITE | ACCESS_STACK))
 		return false;
 	/* Piece by piece; of several that fault, the first pushed is the one that CR2 tells of. */
 	for (unsigned pass = 0; pass < 2; pass++) {
+		if (pass && !aligned) {
+			raise_error(cpu, VECTOR_AC, 0);
+			return true;
+		}
 		sp = stack->sp;
 		for (unsigned i = 0; i < count; i++) {
 			sp = (sp - size) & sp_mask(stack);
@@ -146,12 +152,12 @@ enum step stack_push_frame(struct cpu *cpu, struct stack *stack, unsigned size, 
 		return step;
 	if (stack->cpl != cpl) { /* pages are checked for the ring that the stack belongs to */
 		cpu->cpl = stack->cpl;
-		mem_context_changed(cpu);
+		mem_privilege_changed(cpu);
 	}
 	faulted = write_frame(cpu, stack, size, value, count);
 	if (stack->cpl != cpl) {
 		cpu->cpl = cpl;
-		mem_context_changed(cpu);
+		mem_privilege_changed(cpu);
 	}
 	if (faulted)
 		return STEP_FAULT;
