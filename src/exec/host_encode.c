@@ -142,6 +142,16 @@ static enum host_operand operand_class(const ZydisDecodedOperand *o)
 	}
 }
 
+/* Of the whole register, whatever part of it the instruction uses. */
+static unsigned vector_bytes(const ZydisDecodedOperand *o)
+{
+	switch (ZydisRegisterGetClass(o->reg.value)) {
+	case ZYDIS_REGCLASS_ZMM: return 64;
+	case ZYDIS_REGCLASS_YMM: return 32;
+	default: return 16;
+	}
+}
+
 static unsigned fixed_number(enum host_operand kind, unsigned vector, unsigned gpr, unsigned mask)
 {
 	return kind == HOST_GPR ? gpr : kind == HOST_MASK ? mask : vector;
@@ -240,7 +250,7 @@ static void describe_operand(struct host_form *h, const ZydisDecodedInstruction 
 	}
 	if (o->type != ZYDIS_OPERAND_TYPE_REGISTER)
 		return;
-	if (operand_class(o) == HOST_VECTOR && o->size > 128)
+	if (operand_class(o) == HOST_VECTOR && vector_bytes(o) > 16)
 		h->upper = true;
 	if (operand_class(o) == HOST_MMX) {
 		h->mmx_state = true;
@@ -284,6 +294,19 @@ static bool suppresses_faults(ZydisExceptionClass class)
 	}
 }
 
+/* EVEX.b: how many elements one from memory becomes. */
+static uint8_t broadcast_count(ZydisBroadcastMode mode)
+{
+	switch (mode) {
+	case ZYDIS_BROADCAST_MODE_1_TO_2: return 2;
+	case ZYDIS_BROADCAST_MODE_1_TO_4: return 4;
+	case ZYDIS_BROADCAST_MODE_1_TO_8: return 8;
+	case ZYDIS_BROADCAST_MODE_1_TO_16: return 16;
+	case ZYDIS_BROADCAST_MODE_1_TO_32: return 32;
+	default: return 64;
+	}
+}
+
 static void describe_memory(struct host_form *h, const struct insn *insn, const ZydisDecodedInstruction *i, const ZydisDecodedOperand *o)
 {
 	for (unsigned n = 0; n < i->operand_count; n++) {
@@ -294,20 +317,30 @@ static void describe_memory(struct host_form *h, const struct insn *insn, const 
 		h->elements = (uint8_t)o[n].element_count;
 	}
 	h->broadcast = i->avx.broadcast.mode != ZYDIS_BROADCAST_MODE_INVALID;
-	/* GF2P8AFFINEQB's memory elements are quadwords under a byte mask: type E4NF, whatever Zydis says. */
+	/* These are of type E4NF, whatever Zydis says: memory elements and mask bits do not correspond. */
 	h->suppress = (insn->evex & 7) && suppresses_faults(i->meta.exception_class) &&
-		      i->mnemonic != ZYDIS_MNEMONIC_VGF2P8AFFINEQB && i->mnemonic != ZYDIS_MNEMONIC_VGF2P8AFFINEINVQB;
+		      i->mnemonic != ZYDIS_MNEMONIC_VGF2P8AFFINEQB && i->mnemonic != ZYDIS_MNEMONIC_VGF2P8AFFINEINVQB &&
+		      i->mnemonic != ZYDIS_MNEMONIC_VCVTNE2PS2BF16 && i->mnemonic != ZYDIS_MNEMONIC_VDBPSADBW;
 	h->packed = i->meta.category == ZYDIS_CATEGORY_COMPRESS || i->meta.category == ZYDIS_CATEGORY_EXPAND;
 	h->mask_bits = (uint8_t)o[0].element_count;
 	if (h->reg == HOST_MASK)
 		h->mask_bits = (uint8_t)(h->broadcast ? insn->form->vector_bytes / h->element_bytes : h->elements);
-	if (h->elements == 1 && !h->broadcast)
-		h->mask_bits = 1; /* scalar: bit 0 */
+	/* Scalars obey bit 0; narrowing conversions leave part of the destination out. */
+	if (!h->broadcast && h->elements < h->mask_bits)
+		h->mask_bits = h->elements;
+	if (insn->evex & 0x10 && broadcast_count(i->avx.broadcast.mode) < h->mask_bits)
+		h->mask_bits = broadcast_count(i->avx.broadcast.mode);
 }
 
 static uint8_t evex_bits(const struct insn *insn)
 {
 	return (insn->evex & 0xf0) | ((insn->evex & 7) ? 1 : 0);
+}
+
+static bool converts_integer(ZydisMnemonic mnemonic)
+{
+	return mnemonic == ZYDIS_MNEMONIC_VCVTSI2SS || mnemonic == ZYDIS_MNEMONIC_VCVTSI2SD || mnemonic == ZYDIS_MNEMONIC_VCVTUSI2SS ||
+	       mnemonic == ZYDIS_MNEMONIC_VCVTUSI2SD;
 }
 
 static bool describe_as(const struct insn *insn, const struct fields *f, bool code64, struct host_form *h)
@@ -322,8 +355,8 @@ static bool describe_as(const struct insn *insn, const struct fields *f, bool co
 	*h = (struct host_form){.L = (uint8_t)f->L, .W = (uint8_t)f->W, .has_imm = i.length == c.size};
 	for (unsigned n = 0; n < i.operand_count; n++)
 		describe_operand(h, &i, &o[n]);
-	/* VEX.W and EVEX.W only widen general registers in 64-bit mode. */
-	if (!code64 && f->W && (h->reg == HOST_GPR || h->rm == HOST_GPR))
+	/* VEX.W and EVEX.W only widen general registers, and integers in their place, in 64-bit mode. */
+	if (!code64 && f->W && (h->reg == HOST_GPR || h->rm == HOST_GPR || h->pcmpestr || converts_integer(i.mnemonic)))
 		return false;
 	h->floating = obeys_mxcsr(&i, o);
 	h->gate = gate_for(&i, h);
@@ -425,7 +458,7 @@ thunk_fn *host_make_thunk(const struct insn *insn, const struct host_form *h)
 		return NULL;
 	for (unsigned n = 0; n < i.operand_count; n++)
 		if (is_explicit(&o[n]) && !(o[n].encoding == ZYDIS_OPERAND_ENCODING_MASK && !(insn->evex & 7)))
-			put_operand(&c, operand_class(&o[n]), number_of(&o[n]), legacy, o[n].size / 8, base_of(&o[n]), false);
+			put_operand(&c, operand_class(&o[n]), number_of(&o[n]), legacy, vector_bytes(&o[n]), base_of(&o[n]), false);
 	if (h->xmm0) {
 		put(&c, 4, 0x80100f41 | (uint32_t)modrm(0, R9_CPU) << 24); /* MOVUPS XMM0, [R9 + disp32] */
 		put(&c, 4, xmm0);

@@ -109,14 +109,12 @@ static enum step gather_vex(struct cpu *cpu, const struct insn *insn)
 	if (insn->reg == insn->rm || insn->reg == insn->vvvv || insn->rm == insn->vvvv)
 		return raise(cpu, VECTOR_UD);
 	count = length / (x.index_bytes > x.data_bytes ? x.index_bytes : x.data_bytes);
-	for (unsigned i = 0; i < count; i++) /* the sign bit stands for the element */
-		store_le(mask->b + i * x.data_bytes, x.data_bytes, mask->b[(i + 1) * x.data_bytes - 1] & 0x80 ? ~UINT64_C(0) : 0);
 	for (unsigned i = 0; i < count; i++) {
-		if (!mask->b[i * x.data_bytes])
-			continue;
-		if (element_linear(cpu, insn, &x, i, ACCESS_READ, &la) || mem_read_size(cpu, la, x.data_bytes, &value))
-			return STEP_FAULT;
-		store_le(data->b + i * x.data_bytes, x.data_bytes, value);
+		if (mask->b[(i + 1) * x.data_bytes - 1] & 0x80) { /* the sign bit */
+			if (element_linear(cpu, insn, &x, i, ACCESS_READ, &la) || mem_read_size(cpu, la, x.data_bytes, &value))
+				return STEP_FAULT;
+			store_le(data->b + i * x.data_bytes, x.data_bytes, value);
+		}
 		store_le(mask->b + i * x.data_bytes, x.data_bytes, 0);
 	}
 	memset(mask, 0, sizeof(*mask));

@@ -140,12 +140,18 @@ static uint64_t mask_of(const struct cpu *cpu, const struct insn *insn, const st
 	return h->mask_bits >= 64 ? mask : mask & (BIT(h->mask_bits) - 1);
 }
 
+/* Does the mask decide about memory? For a load only when it suppresses faults. */
+static bool is_masked(const struct insn *insn, const struct host_form *h)
+{
+	return h->suppress || h->vmaskmov || (h->writes_memory && (insn->evex & 7));
+}
+
 /* Which elements of the memory operand are touched. */
 static uint64_t touched(const struct cpu *cpu, const struct insn *insn, const struct host_form *h)
 {
 	uint64_t mask, all = h->elements >= 64 ? ~UINT64_C(0) : BIT(h->elements) - 1, result = 0;
 
-	if (!h->suppress && !h->vmaskmov)
+	if (!is_masked(insn, h))
 		return all;
 	mask = mask_of(cpu, insn, h);
 	if (h->packed) {
@@ -164,12 +170,18 @@ static uint64_t touched(const struct cpu *cpu, const struct insn *insn, const st
 	return result;
 }
 
+/* Only the operand's own offset is cut to the address size; its later elements go on from there. */
 static bool element_linear(struct cpu *cpu, const struct insn *insn, const struct host_form *h, unsigned i, unsigned access, la_t *la)
 {
-	return operand_linear_at(cpu, insn, (uint64_t)i * h->element_bytes, h->element_bytes, access, la);
+	uint64_t offset = operand_offset(cpu, insn) + (uint64_t)i * h->element_bytes;
+
+	if (insn->ea == EA_CHECKED)
+		return segment_linear(cpu, insn->seg, offset, h->element_bytes, access, la);
+	*la = offset + (insn->ea == EA_FSGS ? cpu->seg[insn->seg].base : 0);
+	return false;
 }
 
-/* Element by element: masked-off ones must not fault. */
+/* Element by element: masked-off ones must not be written, nor fault when the form suppresses it. */
 static enum step run_elements(struct cpu *cpu, const struct insn *insn, struct host_form *h, uint64_t elements)
 {
 	uint8_t buffer[64] __attribute__((aligned(64))) = {0};
@@ -177,6 +189,9 @@ static enum step run_elements(struct cpu *cpu, const struct insn *insn, struct h
 	enum step step;
 	la_t la;
 
+	if (!h->suppress && !h->vmaskmov &&
+	    (operand_linear(cpu, insn, h->memory_bytes, access, &la) || mem_probe(cpu, la, h->memory_bytes, access)))
+		return STEP_FAULT;
 	for (unsigned i = 0; i < h->elements; i++) {
 		if (!(elements >> i & 1))
 			continue;
@@ -225,20 +240,19 @@ static COLD enum step run_slow(struct cpu *cpu, const struct insn *insn, struct 
 static enum step run_memory(struct cpu *cpu, const struct insn *insn, struct host_form *h)
 {
 	unsigned access = h->writes_memory ? ACCESS_WRITE : ACCESS_READ;
-	bool masked = h->suppress || h->vmaskmov;
 	void *host;
 	la_t la;
 
-	if (unlikely(masked)) {
+	if (unlikely(is_masked(insn, h))) {
 		uint64_t elements = touched(cpu, insn, h);
 		uint64_t all = h->elements >= 64 ? ~UINT64_C(0) : BIT(h->elements) - 1;
 
+		if (h->aligned && elements && !is_aligned(cpu->seg[insn->seg].base + operand_offset(cpu, insn), h->memory_bytes))
+			return raise_gp0(cpu);
 		if (elements != all) {
 			/* A direct hit cannot fault whatever the mask says; everything else goes by elements. */
 			if (insn->ea == EA_CHECKED || operand_linear(cpu, insn, h->memory_bytes, access, &la))
 				return run_elements(cpu, insn, h, elements);
-			if (h->aligned && elements && !is_aligned(la, h->memory_bytes))
-				return raise_gp0(cpu);
 			host = h->writes_memory ? tlb_write(cpu, la, h->memory_bytes) : tlb_read(cpu, la, h->memory_bytes);
 			return host ? execute(cpu, insn, h, host) : run_elements(cpu, insn, h, elements);
 		}

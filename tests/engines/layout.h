@@ -1,22 +1,22 @@
 /*
  * Where things are, in the process that runs instructions natively and in the guest alike: the same linear addresses, so that registers and memory can be
- * compared as they are. Assembler and C both read this.
+ * compared as they are. Assembler and C both read this. Nothing else of the process is below 4 GiB as long as it is position-independent.
  */
 #pragma once
 
-#define CODE	    0x10000000 /* instructions; all INT3 elsewhere */
+#define CODE	    0x50000000 /* instructions; all INT3 elsewhere */
 #define CODE_SIZE   0x40000
-#define LANDING64   0x10040000 /* an instruction that does not branch is followed by a jump here */
-#define LANDING32   0x10040020
-#define DATA	    0x10100000 /* two writable pages, unmapped before them */
+#define LANDING64   0x50040000 /* an instruction that does not branch is followed by a jump here */
+#define LANDING32   0x50040020
+#define DATA	    0x50100000 /* two writable pages, unmapped before them */
 #define DATA_SIZE   0x2000
-#define READ_ONLY   0x10102000 /* one page; unmapped behind it */
-#define KERNEL	    0x10400000 /* guest only: supervisor pages with IDT, GDT, TSS, handlers, stack */
+#define READ_ONLY   0x50102000 /* one page; unmapped behind it */
+#define KERNEL	    0x50400000 /* guest only: supervisor pages with IDT, GDT, TSS, handlers, stack */
 #define KERNEL_SIZE 0x4000
 
 /* Native only: registers in and out, and the stub. */
-#define CONTEXT	    0x10200000
-#define STUB	    0x10300000
+#define CONTEXT	    0x50200000
+#define STUB	    0x50300000
 
 #define IN_GPR	    (CONTEXT + 0x000)
 #define IN_RFLAGS   (CONTEXT + 0x080)

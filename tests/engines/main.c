@@ -27,7 +27,7 @@ struct test {
 	bool verbose;
 	struct state state;
 	uint64_t at; /* next slot */
-	uint64_t passed, failed, faults;
+	uint64_t passed, failed, faults, excused;
 	unsigned reported;
 	uint32_t *tried, *wrong, *faulted; /* by mnemonic */
 };
@@ -92,6 +92,9 @@ static bool skip_mnemonic(ZydisMnemonic mnemonic)
 	case ZYDIS_MNEMONIC_STR:
 	case ZYDIS_MNEMONIC_INVLPGB:
 	case ZYDIS_MNEMONIC_TLBSYNC:
+	case ZYDIS_MNEMONIC_IRET:
+	case ZYDIS_MNEMONIC_IRETD:
+	case ZYDIS_MNEMONIC_IRETQ:
 	case ZYDIS_MNEMONIC_INT1:
 	case ZYDIS_MNEMONIC_INT3:
 	case ZYDIS_MNEMONIC_MONITORX:
@@ -110,6 +113,13 @@ static bool writes_segment(const ZydisDecodedInstruction *z, const ZydisDecodedO
 	return false;
 }
 
+/* PUSH of a segment register may leave the upper half of the stack slot alone or clear it. */
+static bool pushes_segment(const ZydisDecodedInstruction *z, const ZydisDecodedOperand *o)
+{
+	return z->mnemonic == ZYDIS_MNEMONIC_PUSH && o[0].type == ZYDIS_OPERAND_TYPE_REGISTER &&
+	       ZydisRegisterGetClass(o[0].reg.value) == ZYDIS_REGCLASS_SEGMENT;
+}
+
 static bool uses_segment_base(const ZydisDecodedInstruction *z, const ZydisDecodedOperand *o)
 {
 	for (unsigned i = 0; i < z->operand_count; i++)
@@ -123,6 +133,8 @@ static bool differs(const ZydisDecodedInstruction *z, bool code64)
 {
 	bool opsize = z->attributes & ZYDIS_ATTRIB_HAS_OPERANDSIZE;
 
+	if (z->opcode_map == ZYDIS_OPCODE_MAP_0F && z->opcode == 0x0d && z->raw.modrm.mod == 3) /* PREFETCHW of a register: NOP, or #UD on AMD */
+		return true;
 	switch (z->mnemonic) {
 	case ZYDIS_MNEMONIC_BSWAP:
 		if (z->operand_width == 16)
@@ -153,7 +165,7 @@ static bool accept(void *ctx, const ZydisDecodedInstruction *z, const ZydisDecod
 
 	if (t->only && strcasecmp(ZydisMnemonicGetString(z->mnemonic), t->only))
 		return false;
-	if (skip_category(z->meta.category) || skip_mnemonic(z->mnemonic) || writes_segment(z, o) || differs(z, code64))
+	if (skip_category(z->meta.category) || skip_mnemonic(z->mnemonic) || writes_segment(z, o) || pushes_segment(z, o) || differs(z, code64))
 		return false;
 	if (z->meta.branch_type == ZYDIS_BRANCH_TYPE_FAR || (z->attributes & ZYDIS_ATTRIB_IS_PRIVILEGED))
 		return false;
@@ -287,7 +299,8 @@ static bool touches_vectors(const struct sample *s)
 			return true;
 	}
 	return s->z.meta.isa_ext == ZYDIS_ISA_EXT_X87 || s->z.meta.isa_ext == ZYDIS_ISA_EXT_MMX || s->z.encoding != 0 ||
-	       s->z.meta.isa_set == ZYDIS_ISA_SET_SSEMXCSR || s->z.meta.isa_ext == ZYDIS_ISA_EXT_AVX;
+	       s->z.meta.isa_set == ZYDIS_ISA_SET_SSEMXCSR ||
+	       (s->z.meta.category == ZYDIS_CATEGORY_CONVERT && s->z.meta.isa_set >= ZYDIS_ISA_SET_SSE && s->z.meta.isa_set <= ZYDIS_ISA_SET_SSE2) || s->z.meta.isa_ext == ZYDIS_ISA_EXT_AVX;
 }
 
 static void fill_register(struct test *t, const ZydisDecodedOperand *o)
@@ -342,7 +355,7 @@ static void aim(struct test *t, const struct sample *s, const ZydisDecodedOperan
 
 	if (o->mem.segment == ZYDIS_REGISTER_GS && s->form->code64)
 		address -= DATA;
-	if (s->z.meta.isa_set == ZYDIS_ISA_SET_SHA) /* AMD does not ask for alignment there */
+	if (s->z.meta.isa_set == ZYDIS_ISA_SET_SHA) /* see compare() */
 		address &= ~UINT64_C(15);
 	if (base && base_class < ZYDIS_REGCLASS_GPR16)
 		return;
@@ -436,11 +449,6 @@ static void prepare_special(struct test *t, const struct sample *s)
 	case ZYDIS_MNEMONIC_MASKMOVDQU:
 	case ZYDIS_MNEMONIC_VMASKMOVDQU:
 	case ZYDIS_MNEMONIC_MASKMOVQ: reg[RDI] = pick_address(t, 16, s->form->code64); break;
-	case ZYDIS_MNEMONIC_SHLD: /* more than 16 of 16 bits: undefined */
-	case ZYDIS_MNEMONIC_SHRD:
-		if (s->z.operand_width == 16)
-			reg[RCX] &= ~UINT64_C(16);
-		break;
 	case ZYDIS_MNEMONIC_XLAT: reg[RBX] = DATA + 128 + random_below(r, 4096); break;
 	default: break;
 	}
@@ -481,13 +489,6 @@ static void prepare(struct test *t, struct sample *s)
 		t->state.r[RSP] = DATA + 0x1000 + 8 * random_below(r, 128);
 		write_data(t, t->state.r[RSP], (const uint8_t *)&flags, 8);
 	}
-	if (s->z.mnemonic == ZYDIS_MNEMONIC_LDMXCSR || s->z.mnemonic == ZYDIS_MNEMONIC_VLDMXCSR) /* AMD has bit 17 */
-		for (unsigned i = 0; i < DATA_SIZE; i += 4) {
-			uint32_t value = (uint32_t)load_le((void *)(DATA + (uint64_t)i), 4) & 0xfffdffff;
-
-			if (i % 64 == 0)
-				write_data(t, DATA + i, (const uint8_t *)&value, 4);
-		}
 	if (!s->form->code64)
 		for (unsigned i = 0; i < 16; i++)
 			t->state.r[i] = i < 8 ? (uint32_t)t->state.r[i] : t->state.r[i];
@@ -496,13 +497,47 @@ static void prepare(struct test *t, struct sample *s)
 		t->state.rflags |= RFLAGS_AC;
 }
 
-/* Masked accesses: which byte of the page is reported is not architectural. */
+static bool is_maskmov(const struct sample *s)
+{
+	return s->z.mnemonic == ZYDIS_MNEMONIC_MASKMOVDQU || s->z.mnemonic == ZYDIS_MNEMONIC_VMASKMOVDQU ||
+	       s->z.mnemonic == ZYDIS_MNEMONIC_MASKMOVQ;
+}
+
+static bool is_string(const struct sample *s)
+{
+	return s->z.meta.category == ZYDIS_CATEGORY_STRINGOP;
+}
+
+/* Masked and very long accesses: which byte of the page is reported is not architectural. */
 static bool any_element(const struct sample *s)
 {
-	return s->z.avx.mask.mode > ZYDIS_MASK_MODE_DISABLED || s->z.mnemonic == ZYDIS_MNEMONIC_MASKMOVDQU ||
-	       s->z.mnemonic == ZYDIS_MNEMONIC_VMASKMOVDQU || s->z.mnemonic == ZYDIS_MNEMONIC_MASKMOVQ ||
-	       s->z.mnemonic == ZYDIS_MNEMONIC_VMASKMOVPS || s->z.mnemonic == ZYDIS_MNEMONIC_VMASKMOVPD ||
+	return s->z.avx.mask.mode > ZYDIS_MASK_MODE_DISABLED || (s->o[0].size > 80 && s->z.meta.isa_ext == ZYDIS_ISA_EXT_X87) || s->z.mnemonic == ZYDIS_MNEMONIC_VMASKMOVPS || s->z.mnemonic == ZYDIS_MNEMONIC_VMASKMOVPD ||
 	       s->z.mnemonic == ZYDIS_MNEMONIC_VPMASKMOVD || s->z.mnemonic == ZYDIS_MNEMONIC_VPMASKMOVQ;
+}
+
+/* Outcomes that the manuals leave to the processor, or where AMD's and Intel's differ: not compared. */
+static bool excused(const struct sample *s, const struct state *before, const struct state *native, const struct outcome *n,
+		    const struct outcome *e)
+{
+	if (n->vector == NATIVE_ENDLESS) /* a branch to itself, say */
+		return true;
+	/* Whether a byte that is not stored faults. */
+	if (is_maskmov(s) && (n->vector >= 0 || e->vector >= 0))
+		return true;
+	/* AMD does not ask for alignment there. */
+	if (s->z.meta.isa_set == ZYDIS_ISA_SET_SHA && e->vector == VECTOR_GP)
+		return true;
+	/* Around the end of a flat 4-GiB segment: #GP or wrapping. */
+	if (!s->form->code64 && n->vector >= 0 && e->vector >= 0 && e->address >= 0xffffffc0)
+		return true;
+	/* AMD checks the end of the new frame too. */
+	if (s->z.mnemonic == ZYDIS_MNEMONIC_ENTER && (before->rflags & RFLAGS_AC))
+		return true;
+	/* AMD's MM, loaded by LDMXCSR. */
+	if (native->mxcsr & BIT(17))
+		return true;
+	/* Which of two faults comes first. */
+	return (is_string(s) || s->z.mnemonic == ZYDIS_MNEMONIC_CALL || (before->rflags & RFLAGS_AC)) && n->vector >= 0 && e->vector >= 0;
 }
 
 /* Returns what differs, or NULL. */
@@ -516,10 +551,10 @@ static const char *compare(const struct test *t, const struct sample *s, const s
 		return "exception";
 	if (n->rip != e->rip)
 		return "RIP";
-	if (n->vector == VECTOR_PF && n->address != e->address && !(any_element(s) && (n->address ^ e->address) < 4096))
+	if (n->vector == VECTOR_PF && n->address != e->address && !is_string(s) && !(any_element(s) && (n->address ^ e->address) < 4096))
 		return "CR2";
 	/* A fetch from the kernel's half may meet a present page natively. */
-	if (n->vector >= 0 && n->vector != VECTOR_BP && n->vector != VECTOR_OF && n->error != e->error && !(n->rip >> 63))
+	if (n->vector >= 0 && n->vector != VECTOR_BP && n->vector != VECTOR_OF && n->error != e->error && !(n->address >> 63))
 		return "error code";
 	if (flags && n->vector < 0)
 		mask &= ~(uint64_t)flags->undefined;
@@ -603,10 +638,8 @@ static void report(struct test *t, const struct sample *s, uint64_t at, const ch
 static void forget_pointers(struct test *t, const struct sample *s)
 {
 	unsigned word = s->z.operand_width == 16 ? 2 : 4;
-	ZydisRegister unused = ZYDIS_REGISTER_NONE;
 	uint64_t address = 0;
 
-	(void)unused;
 	if (s->z.mnemonic != ZYDIS_MNEMONIC_FNSTENV && s->z.mnemonic != ZYDIS_MNEMONIC_FNSAVE)
 		return;
 	for (unsigned i = 0; i < s->z.operand_count_visible; i++)
@@ -614,7 +647,7 @@ static void forget_pointers(struct test *t, const struct sample *s)
 			const ZydisDecodedOperandMem *m = &s->o[i].mem;
 
 			address = (uint64_t)m->disp.value;
-			if (m->base == ZYDIS_REGISTER_RIP)
+			if (m->base == ZYDIS_REGISTER_RIP || m->base == ZYDIS_REGISTER_EIP)
 				address += t->at + s->size;
 			else if (m->base)
 				address += t->state.r[gpr_number(m->base)];
@@ -631,6 +664,13 @@ static void forget_pointers(struct test *t, const struct sample *s)
 	memset(engine_data(t->engine) + (address - DATA) + 3 * word, 0, 4 * word);
 }
 
+static uint64_t branch_target(struct test *t)
+{
+	uint64_t target = CODE + 256 + random_below(&t->random, CODE_SIZE - 512);
+
+	return target - t->at < SLOT ? target + SLOT : target;
+}
+
 static bool make_sample(struct test *t, const struct template *form, struct sample *s)
 {
 	s->form = form;
@@ -639,7 +679,7 @@ static bool make_sample(struct test *t, const struct template *form, struct samp
 		return false;
 	s->size = s->z.length;
 	if (s->z.mnemonic != form->mnemonic || skip_category(s->z.meta.category) || writes_segment(&s->z, s->o) ||
-	    differs(&s->z, form->code64) || uses_segment_base(&s->z, s->o))
+	    differs(&s->z, form->code64) || uses_segment_base(&s->z, s->o) || pushes_segment(&s->z, s->o))
 		return false;
 	/* RIP-relative operands are aimed by their displacement. */
 	if (s->z.raw.disp.size == 32)
@@ -653,11 +693,12 @@ static bool make_sample(struct test *t, const struct template *form, struct samp
 					to -= t->at + s->size;
 				store_le(s->bytes + s->z.raw.disp.offset, 4, to);
 			}
-	/* Relative branches stay in CODE. */
-	for (unsigned i = 0; i < 2; i++)
-		if (s->z.raw.imm[i].is_relative && s->z.raw.imm[i].size == 32)
-			store_le(s->bytes + s->z.raw.imm[i].offset, 4,
-				 CODE + 64 + random_below(&t->random, CODE_SIZE - 128) - (t->at + s->size));
+	/* Relative branches stay in CODE and out of their own slot: everything else there is INT3. */
+	if (s->z.raw.imm[0].is_relative && s->z.raw.imm[0].size == 8)
+		s->bytes[s->z.raw.imm[0].offset] = (uint8_t)(random_below(&t->random, 2) ? 16 + random_below(&t->random, 16) :
+											   236 - random_below(&t->random, 100));
+	if (s->z.raw.imm[0].is_relative && s->z.raw.imm[0].size == 32)
+		store_le(s->bytes + s->z.raw.imm[0].offset, 4, branch_target(t) - (t->at + s->size));
 	s->vectors = touches_vectors(s);
 	return ZYAN_SUCCESS(ZydisDecoderDecodeFull(&t->decoder[form->code64], s->bytes, s->size, &s->z, s->o));
 }
@@ -665,7 +706,7 @@ static bool make_sample(struct test *t, const struct template *form, struct samp
 /* Stray targets would leave the sandbox. */
 static void aim_branch(struct test *t, const struct sample *s)
 {
-	uint64_t target = CODE + 64 + random_below(&t->random, CODE_SIZE - 128);
+	uint64_t target = branch_target(t);
 
 	if (s->z.meta.branch_type != ZYDIS_BRANCH_TYPE_NEAR)
 		return;
@@ -680,6 +721,14 @@ static void aim_branch(struct test *t, const struct sample *s)
 	}
 }
 
+/* SHLD and SHRD of 16 bits by more than 16: undefined. */
+static bool shifts_too_far(const struct test *t, const struct sample *s)
+{
+	uint64_t count = s->o[2].type == ZYDIS_OPERAND_TYPE_IMMEDIATE ? s->o[2].imm.value.u : t->state.r[RCX];
+
+	return (s->z.mnemonic == ZYDIS_MNEMONIC_SHLD || s->z.mnemonic == ZYDIS_MNEMONIC_SHRD) && s->z.operand_width == 16 && (count & 31) > 16;
+}
+
 static void run_one(struct test *t, const struct template *form)
 {
 	static const uint8_t stop[SLOT] = {[0 ... SLOT - 1] = 0xcc};
@@ -690,13 +739,12 @@ static void run_one(struct test *t, const struct template *form)
 	const char *what;
 
 	if (t->at + 2 * SLOT > CODE + CODE_SIZE)
-		t->at = CODE + random_below(&t->random, SLOT);
+		t->at = CODE + 256 + random_below(&t->random, SLOT);
 	if (!make_sample(t, form, &s))
 		return;
-	if ((s.z.mnemonic == ZYDIS_MNEMONIC_SHLD || s.z.mnemonic == ZYDIS_MNEMONIC_SHRD) && s.z.operand_width == 16 && (s.bytes[s.size - 1] & 16) &&
-	    s.o[2].type == ZYDIS_OPERAND_TYPE_IMMEDIATE)
-		return;
 	prepare(t, &s);
+	if (shifts_too_far(t, &s))
+		return;
 	aim_branch(t, &s);
 	memcpy(code, s.bytes, s.size);
 	code[s.size] = 0xe9;
@@ -720,8 +768,9 @@ static void run_one(struct test *t, const struct template *form)
 	t->tried[s.z.mnemonic]++;
 	t->faulted[s.z.mnemonic] += native_outcome.vector >= 0;
 	t->faults += native_outcome.vector >= 0;
-	if (native_outcome.vector == NATIVE_ENDLESS) { /* a branch to itself, say */
+	if (excused(&s, &before, &t->state, &native_outcome, &engine_outcome)) {
 		memcpy(engine_data(t->engine), (void *)DATA, DATA_SIZE);
+		t->excused++;
 		return;
 	}
 	what = compare(t, &s, &t->state, &native_outcome, &engine, &engine_outcome);
@@ -793,7 +842,7 @@ int main(int argc, char **argv)
 	t->tried = xcalloc(ZYDIS_MNEMONIC_MAX_VALUE + 1, sizeof(*t->tried));
 	t->wrong = xcalloc(ZYDIS_MNEMONIC_MAX_VALUE + 1, sizeof(*t->wrong));
 	t->faulted = xcalloc(ZYDIS_MNEMONIC_MAX_VALUE + 1, sizeof(*t->faulted));
-	t->at = CODE;
+	t->at = CODE + 256;
 	t->state.mxcsr = 0x1f80;
 	fill_memory(t);
 	for (uint64_t i = 0; t->forms.groups && i < count; i++) {
@@ -805,7 +854,7 @@ int main(int argc, char **argv)
 	}
 	if (!quiet)
 		print_table(t);
-	printf("seed %" PRIu64 ": %" PRIu64 " faults\n", seed, t->faults);
+	printf("seed %" PRIu64 ": %" PRIu64 " faulted in both; %" PRIu64 " not compared, because makers differ\n", seed, t->faults, t->excused);
 	printf("%" PRIu64 " passed, %" PRIu64 " failed\n", t->passed, t->failed);
 	forms_free(&t->forms);
 	engine_destroy(t->engine);
