@@ -30,6 +30,7 @@ class Machine:
         self.slave = None
         if terminal:
             self.master, self.slave = pty.openpty()
+            self.settings_before = self.terminal_settings()
             self.child = subprocess.Popen(command, stdin=self.slave, stdout=self.slave, stderr=self.errors,
                                           start_new_session=True)
             self.input = self.output = self.master

@@ -194,7 +194,7 @@ def test_memory_above_4g(context):
 def test_terminal(context):
     """On a terminal: keys reach the guest one by one, Ctrl-A x quits, the terminal is as it was"""
     with context.linux(terminal=True) as machine:
-        before = machine.terminal_settings()
+        before = machine.settings_before
         machine.expect(READY, BOOT_SECONDS)
         machine.expect("# ", 30)
         machine.send("sh -c 'echo $((3 + 4)); exec cat'\r")
