@@ -792,6 +792,53 @@ static void messages_from_devices(void **state)
 }
 
 /* The page as the bus offers it: other sizes and places do no harm. */
+static void icr_across_modes(void **state)
+{
+	struct fixture *f = *state;
+	struct cpu *cpu = &f->cpu[1];
+
+	apic_write(cpu->apic, ICR_HIGH, 0x02000000);
+	apic_write(cpu->apic, ICR, 0x4071);
+	to_x2apic(cpu);
+	assert_int_equal(rd(cpu, 0x830), 0x4071); /* the upper half had another format */
+	assert_true(wrmsr(cpu, 0x830, UINT64_C(0x200004072)));
+	assert_true(wrmsr(cpu, 0x1b, 0xfee00c00)); /* no transition */
+	assert_true(rd(cpu, 0x830) == UINT64_C(0x200004072));
+}
+
+static void who_accepts(void **state)
+{
+	static const enum apic_delivery table[] = {APIC_FIXED, APIC_LOWEST, APIC_SMI, APIC_NMI, APIC_INIT, APIC_EXTINT};
+	struct fixture *f = *state;
+	struct interrupt interrupt = {.vector = 0x40, .narrow = true};
+
+	for (unsigned i = 0; i < ARRAY_SIZE(table); i++) {
+		interrupt.delivery = table[i];
+		interrupt.destination = 2;
+		assert_true(apic_deliver(f->bus, &interrupt));
+		interrupt.destination = 9;
+		assert_false(apic_deliver(f->bus, &interrupt));
+	}
+	interrupt.destination = 2;
+	interrupt.delivery = APIC_RESERVED;
+	assert_false(apic_deliver(f->bus, &interrupt));
+	interrupt.delivery = APIC_STARTUP;
+	pin(&f->cpu[2], PIN_INIT);
+	assert_false(apic_deliver(f->bus, &interrupt));
+}
+
+static void reserved_timer_modes(void **state)
+{
+	struct fixture *f = *state;
+	struct apic *apic = f->cpu[0].apic;
+
+	apic_write(apic, LVT_TIMER, 0x60030);
+	assert_int_equal(apic_read(apic, LVT_TIMER), 0x30);
+	memset(f->model.features, 0, sizeof(f->model.features));
+	apic_write(apic, LVT_TIMER, 0x40030);
+	assert_int_equal(apic_read(apic, LVT_TIMER), 0x30);
+}
+
 static void page(void **state)
 {
 	struct fixture *f = *state;
@@ -895,6 +942,9 @@ int main(void)
 		TEST(x2apic_reserved_bits),
 		TEST(x2apic_messages),
 		TEST(messages_from_devices),
+		TEST(icr_across_modes),
+		TEST(who_accepts),
+		TEST(reserved_timer_modes),
 		TEST(page),
 		TEST(nonsense),
 		TEST(saved_and_restored),

@@ -256,6 +256,25 @@ static void dma_does_not_come_back(void **unused)
 	bus_destroy(bus);
 }
 
+/* Devices that write to one another in a row: the row has an end. */
+static void dma_chains_end(void **state)
+{
+	struct bus *bus = make();
+	struct probe chain[12] = {0};
+	unsigned reached = 0;
+
+	for (unsigned i = 0; i < 12; i++) {
+		chain[i].bus = bus;
+		chain[i].dma_to = 0x200000 + 0x1000 * (i + 1);
+		bus_add_device(bus, "chain", 0x200000 + 0x1000 * i, 0x1000, &any_size, &chain[i], 10);
+	}
+	bus_write(bus, 0x200000, 4, 1, false);
+	for (unsigned i = 0; i < 12; i++)
+		reached += chain[i].writes;
+	assert_int_equal(reached, 8);
+	bus_destroy(bus);
+}
+
 struct heard {
 	unsigned changes, writes;
 	const uint8_t *host;
@@ -370,6 +389,7 @@ int main(void)
 		cmocka_unit_test(ports),
 		cmocka_unit_test(moving_in_mid_access),
 		cmocka_unit_test(dma_does_not_come_back),
+		cmocka_unit_test(dma_chains_end),
 		cmocka_unit_test(listeners),
 		cmocka_unit_test(random_maps),
 		cmocka_unit_test(state_of_ram),

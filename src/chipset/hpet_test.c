@@ -239,6 +239,40 @@ static void legacy(void **state)
 	assert_int_equal(get(f, COUNTER), 0);
 }
 
+static void back_to_one_shot(void **state)
+{
+	struct fixture *f = *state;
+
+	put(f, T0, 21 << 9 | 4 | 8 | 0x40);
+	put(f, T0_CMP, 100);
+	put(f, CONF, 1);
+	run_to(f, 1000);
+	put(f, T0, 21 << 9 | 4); /* the period is forgotten */
+	run_to(f, 2000);
+	assert_int_equal(f->rises[21], 2);
+	run_to(f, 100000);
+	assert_int_equal(f->rises[21], 2);
+	assert_int_equal(get(f, T0_CMP), 200);
+}
+
+/* A level-triggered timer that waits for its status bit does not ask while it is disabled, and asks again when enabled.
+ */
+static void level_enable(void **state)
+{
+	struct fixture *f = *state;
+
+	put(f, T0, 20 << 9 | 4 | 2);
+	assert_int_equal(f->pins, 0);
+	put(f, T0_CMP, 10);
+	put(f, CONF, 1);
+	run_to(f, 100);
+	assert_int_equal(f->pins, 1 << 20);
+	put(f, T0, 20 << 9 | 2);
+	assert_int_equal(f->pins, 0);
+	put(f, T0, 20 << 9 | 4 | 2);
+	assert_int_equal(f->pins, 1 << 20);
+}
+
 static void nonsense(void **state)
 {
 	struct fixture *f = *state;
@@ -281,8 +315,17 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
-		TEST(identity), TEST(counter),	TEST(one_shot_edge),	  TEST(level), TEST(periodic), TEST(narrow),
-		TEST(legacy),	TEST(nonsense), TEST(saved_and_restored),
+		TEST(identity),
+		TEST(counter),
+		TEST(one_shot_edge),
+		TEST(level),
+		TEST(periodic),
+		TEST(narrow),
+		TEST(legacy),
+		TEST(back_to_one_shot),
+		TEST(level_enable),
+		TEST(nonsense),
+		TEST(saved_and_restored),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -290,6 +290,56 @@ static void initialization_clears(void **state)
 	assert_int_equal(pic_acknowledge(f->pic), 0x44);
 }
 
+static void rotation_on_automatic_eoi(void **state)
+{
+	struct fixture *f = *state;
+
+	initialize(f, 0x03);
+	out(f, 0x20, 0x80); /* set */
+	pic_set(f->pic, 3, true);
+	assert_int_equal(pic_acknowledge(f->pic), 0x0b); /* 3 is lowest now */
+	pic_set(f->pic, 3, false);
+	pic_set(f->pic, 3, true);
+	pic_set(f->pic, 5, true);
+	assert_int_equal(pic_acknowledge(f->pic), 0x0d); /* 5 is lowest now */
+	out(f, 0x20, 0x00);				 /* clear: the order stays as it is */
+	pic_set(f->pic, 4, true);
+	assert_int_equal(pic_acknowledge(f->pic), 0x0b);
+	pic_set(f->pic, 3, false);
+	pic_set(f->pic, 3, true);
+	assert_int_equal(pic_acknowledge(f->pic), 0x0b);
+}
+
+/* Without ICW4 its functions are off: no automatic EOI. */
+static void no_icw4(void **state)
+{
+	struct fixture *f = *state;
+
+	initialize(f, 0x03);
+	out(f, 0x20, 0x10);
+	out(f, 0x21, 0x08);
+	out(f, 0x21, 0x04);
+	out(f, 0x21, 0x00); /* OCW1 already */
+	pic_set(f->pic, 1, true);
+	assert_int_equal(pic_acknowledge(f->pic), 0x09);
+	assert_int_equal(isr(f, 0x20), 2);
+}
+
+static void line_becomes_level_sensitive(void **state)
+{
+	struct fixture *f = *state;
+
+	pic_set(f->pic, 5, true);
+	pic_acknowledge(f->pic);
+	out(f, 0x20, 0x20);
+	assert_false(f->intr);
+	out(f, 0x4d0, 0x20);
+	assert_true(f->intr);
+	pic_set(f->pic, 5, false);
+	out(f, 0x4d0, 0x60);
+	assert_false(f->intr);
+}
+
 static void saved_and_restored(void **state)
 {
 	struct fixture *f = *state;
@@ -326,6 +376,9 @@ int main(void)
 		TEST(special_mask),
 		TEST(poll),
 		TEST(initialization_clears),
+		TEST(rotation_on_automatic_eoi),
+		TEST(no_icw4),
+		TEST(line_becomes_level_sensitive),
 		TEST(saved_and_restored),
 	};
 

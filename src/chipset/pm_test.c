@@ -197,6 +197,20 @@ static void smis(void **state)
 	assert_int_equal(f->requests, 0);
 }
 
+/* A board whose SMI# goes nowhere says so by an APMC_EN that is set already. */
+static void without_smm(void **state)
+{
+	struct fixture *f = *state;
+	struct pm_wires wires = {.sci = {sci, f, 0}};
+	struct pm *pm = pm_create(f->bus, f->clock, &wires, &quiet);
+
+	pm_set_base(pm, true, 0x700);
+	assert_int_equal(bus_in(f->bus, 0x730, 4), 0x20);
+	assert_int_equal(bus_in(f->bus, SMI_EN, 4), 0);
+	pm_destroy(pm);
+	f->requests = 0;
+}
+
 static void watchdog(void **state)
 {
 	struct fixture *f = *state;
@@ -268,8 +282,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
-		TEST(base), TEST(timer),    TEST(timer_overflow), TEST(power_button),	    TEST(soft_off),
-		TEST(smis), TEST(watchdog), TEST(every_offset),	  TEST(saved_and_restored),
+		TEST(base), TEST(timer),       TEST(timer_overflow), TEST(power_button), TEST(soft_off),
+		TEST(smis), TEST(without_smm), TEST(watchdog),	     TEST(every_offset), TEST(saved_and_restored),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -199,6 +199,12 @@ static void update_in_progress(void **state)
 	assert_int_equal(get(f, 0x0a), 0xa6);
 	run_to(f, NS_PER_SECOND);
 	assert_int_equal(get(f, 0x0a), 0x26);
+	run(f, NS_PER_SECOND / 4);
+	put(f, 0x0a, 0x2f); /* another rate: the divider runs on */
+	run(f, NS_PER_SECOND * 3 / 4 - 1);
+	expect_time(f, 0x20000101, 0x000001);
+	run(f, 1);
+	expect_time(f, 0x20000101, 0x000002);
 	put(f, 0x0a, 0xff);
 	assert_int_equal(get(f, 0x0a), 0x7f);
 }
@@ -316,6 +322,7 @@ static void memory(void **state)
 	get(f, 0);
 	assert_false(rtc_nmi_masked(f->rtc));
 	/* The upper bank. */
+	put(f, 0x10, 0x70);
 	bus_out(f->bus, 0x72, 1, 0x10);
 	bus_out(f->bus, 0x73, 1, 0x55);
 	assert_int_equal(rtc_get_cmos(f->rtc, 0x90), 0x55);

@@ -396,6 +396,8 @@ static void dma(void **state)
 	assert_int_equal(bytes[0], 0xff);
 	put(f, 4, 2, 4);
 	assert_true(dma_write(&f->function, 0x1ffe, "1234", 4));
+	assert_true(dma_read(&f->function, 0x1ffe, bytes, 4));
+	assert_false(dma_read(&f->function, 0xffffe, bytes, 4)); /* over the end of RAM */
 	assert_memory_equal(bus_ram(f->bus) + 0x1ffe, "1234", 4);
 	assert_int_equal(dma_read_le(&f->function, 0x1fff, 2), '2' | '3' << 8);
 	pci_root_connect_dma(f->root, &(struct dma_ops){translate, NULL});
@@ -433,6 +435,37 @@ static void pcie(void **state)
 	assert_int_equal(pci_config_access_read(f->root, 0x08, at, 1), 0x10);
 	assert_int_equal(pci_config_access_read(f->root, 0x08, at + 2, 2), 0x92);
 	assert_int_equal(pci_config_access_read(f->root, 0x08, 0xffc, 4), 0);
+}
+
+static void pcie_endpoint(void **state)
+{
+	struct fixture *f = *state;
+	struct error error;
+	unsigned at;
+
+	f->second.name = "endpoint";
+	pci_identity(&f->second, 1, 2, 0x020000, 0, 0, 0);
+	pci_add_pcie(&f->second, 0);
+	assert_true(pci_add(f->root, &f->second, 1, 0, &error));
+	at = pci_config_access_read(f->root, 0x08, 0x34, 1);
+	assert_int_equal(pci_config_access_read(f->root, 0x08, at + 2, 2), 0x02);
+	assert_int_equal(pci_config_access_read(f->root, 0x08, at + 4, 4), 0x8000);
+	assert_int_equal(pci_config_access_read(f->root, 0x08, at + 8, 2), 0x2810);
+	assert_int_equal(pci_config_access_read(f->root, 0x08, at + 12, 4), 0x11);
+	assert_int_equal(pci_config_access_read(f->root, 0x08, at + 18, 2), 0x11);
+	assert_int_equal(pci_config_access_read(f->root, 0x08, at + 0x30, 2), 1);
+}
+
+static void ecam_sizes(void **state)
+{
+	struct fixture *f = *state;
+
+	for (unsigned i = 0; i < 3; i++) {
+		pci_root_set_ecam(f->root, true, 0xc0000000, (uint64_t)256 << 20 >> i);
+		assert_int_equal(bus_read(f->bus, 0xc0018000, 4, false), 0x11e81234);
+	}
+	pci_root_set_ecam(f->root, true, 0xd0000000, (uint64_t)128 << 20);
+	assert_int_equal(bus_read(f->bus, 0xc0018000, 4, false), 0xffffffff); /* only one window at a time */
 }
 
 static void saved_and_restored(void **state)
@@ -478,6 +511,8 @@ int main(void)
 		TEST(msix),
 		TEST(dma),
 		TEST(pcie),
+		TEST(pcie_endpoint),
+		TEST(ecam_sizes),
 		TEST(saved_and_restored),
 	};
 
