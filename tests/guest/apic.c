@@ -441,7 +441,7 @@ static void x2apic(void)
 	wrmsr(MSR_APIC_BASE, base & ~0xc00ull);
 	wrmsr(MSR_APIC_BASE, base);
 	virtual_wire();
-	check("xapic/again", "1", "%u", cpu_has(1, 0, 3, 9));
+	check("x2apic/xapic-again", "1", "%u", cpu_has(1, 0, 3, 9));
 }
 
 /* The second processor: 16-bit start-up code at 0x8000, then flat protected mode with an interrupt table of its own. */

@@ -160,8 +160,8 @@ static void single_step(void)
 	  CODE("mov (" SI_ "), %ss; nop; nop"), .si = (ulong)&stack_selector);
 	if (!cpu_has(1, 0, 3, 11)) /* SYSENTER's bit stands for a P6-class DEBUGCTL */
 		return;
-	wrmsr(MSR_DEBUGCTL, 2);
-	if (!(rdmsr(MSR_DEBUGCTL) & 2)) {
+	c = TRY(RING0, CODE("wrmsr; rdmsr"), .cx = MSR_DEBUGCTL, .ax = 2, .dx = 0);
+	if (c.vector != VECTOR_END || !(c.ax & 2)) {
 		absent("btf");
 		return;
 	}

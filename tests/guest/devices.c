@@ -342,7 +342,9 @@ static void uart(void)
 		outb(0x3f8 + 1, 0);
 		ier;
 	}));
-	/* In loopback nothing can be printed. */
+	/* In loopback nothing can be printed, and nothing may still be on its way. */
+	while (!(inb(0x3f8 + 5) & 0x40))
+		;
 	outb(0x3f8 + 4, 0x10);
 	u8 lines_low = inb(0x3f8 + 6);
 	outb(0x3f8 + 4, 0x1f);
@@ -479,7 +481,8 @@ static void keyboard(void)
 	}
 	kbd_command(0xd0);
 	check("8042/output-port-a20-on", "3", "%x", kbd_read() & 3);
-	check("port-92/a20-on", "2", "%x", inb(0x92) & 2);
+	outb(0x92, (inb(0x92) & 0xfe) | 2);
+	check("port-92/a20-reads-back", "2", "%x", inb(0x92) & 2);
 	kbd_command(0x60);
 	kbd_data(0x45);
 }

@@ -177,7 +177,7 @@ static void xsave(void)
 
 	if (!HAS_XSAVE) {
 		absent("xsave");
-		T("no-xsave/ud", "#UD+0", RING0, CODE("xgetbv"), .cx = 0);
+		T("xsave/absent-ud", "#UD+0", RING0, CODE("xgetbv"), .cx = 0);
 		return;
 	}
 	write_cr4(read_cr4() & ~CR4_OSXSAVE);

@@ -196,7 +196,7 @@ static void sizes(void)
 		absent("1g");
 		win_pdpt[0] = PTE_ALL | PTE_PS;
 		flush();
-		W("no-1g/ps-reserved-in-pdpte", "#PF(0x9)+0" AT_WINDOW, RING0, read_code);
+		W("1g/absent-ps-reserved", "#PF(0x9)+0" AT_WINDOW, RING0, read_code);
 	}
 	win_pdpt[0] = pdpte;
 	pml4[1] |= PTE_PS;
@@ -365,7 +365,7 @@ static void invalidation(void)
 	} else {
 		absent("pcid");
 		absent("invpcid");
-		T("invpcid-off/ud", "#UD+0", RING0, CODE("invpcid (%rbx), %rax"));
+		T("invpcid/absent-ud", "#UD+0", RING0, CODE("invpcid (%rbx), %rax"));
 	}
 	flush();
 }
@@ -450,7 +450,7 @@ static void five_levels(void)
 
 	if (!HAS_LA57) {
 		absent("la57");
-		T("no-la57/cr4-bit-reserved", "#GP(0x0)+0", RING0, CODE("mov %rax, %cr4"), .ax = read_cr4() | CR4_LA57);
+		T("la57/absent-bit-reserved", "#GP(0x0)+0", RING0, CODE("mov %rax, %cr4"), .ax = read_cr4() | CR4_LA57);
 		return;
 	}
 	T("la57/not-while-paging", "#GP(0x0)+0", RING0, CODE("mov %rax, %cr4"), .ax = read_cr4() | CR4_LA57);

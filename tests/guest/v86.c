@@ -200,6 +200,7 @@ static void vme(void)
 	T86("vme-off/vif-not-set-by-sti", "#GP(0x0)+0", "sti", IOPL0);
 	if (!HAS_VME) {
 		absent("vme");
+		absent("pvi");
 		return;
 	}
 	main_tss.t.iomap = offsetof(struct main_tss, bitmap) + 32;
