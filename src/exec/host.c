@@ -8,13 +8,8 @@ static enum step first_run(struct cpu *cpu, const struct insn *insn)
 {
 	struct host_form *h = insn->form->host;
 
-	h->run = host_describe(insn, cpu_64bit(cpu), h) ? host_run : exec_undefined;
-	return h->run(cpu, insn);
-}
-
-static enum step run(struct cpu *cpu, const struct insn *insn)
-{
-	return insn->form->host->run(cpu, insn);
+	h->form->exec = host_describe(insn, cpu_64bit(cpu), h) ? host_run_for(h) : exec_undefined;
+	return h->form->exec(cpu, insn);
 }
 
 exec_fn *host_lookup(struct form *form)
@@ -26,6 +21,6 @@ exec_fn *host_lookup(struct form *form)
 	if ((exec = host_x87_lookup(form)) || (exec = host_irregular_lookup(form)) || (exec = host_move_lookup(form)))
 		return exec;
 	form->host = host_alloc(sizeof(*form->host));
-	form->host->run = first_run;
-	return run;
+	form->host->form = form;
+	return first_run;
 }

@@ -337,6 +337,17 @@ static uint8_t evex_bits(const struct insn *insn)
 	return (insn->evex & 0xf0) | ((insn->evex & 7) ? 1 : 0);
 }
 
+static struct host_place place_of(enum host_operand kind)
+{
+	switch (kind) {
+	case HOST_VECTOR: return (struct host_place){offsetof(struct cpu, fpu.v), 6};
+	case HOST_GPR: return (struct host_place){offsetof(struct cpu, r), 3};
+	case HOST_MASK: return (struct host_place){offsetof(struct cpu, fpu.k), 3};
+	case HOST_MMX: return (struct host_place){offsetof(struct cpu, fpu.x87) + X87_ST, 4};
+	default: return (struct host_place){0, 0};
+	}
+}
+
 static bool converts_integer(ZydisMnemonic mnemonic)
 {
 	return mnemonic == ZYDIS_MNEMONIC_VCVTSI2SS || mnemonic == ZYDIS_MNEMONIC_VCVTSI2SD || mnemonic == ZYDIS_MNEMONIC_VCVTUSI2SS ||
@@ -352,7 +363,7 @@ static bool describe_as(const struct insn *insn, const struct fields *f, bool co
 	put_instruction(&c, insn, f, true);
 	if (!decode_again(&c, &i, o) || i.mnemonic != insn->form->operation)
 		return false;
-	*h = (struct host_form){.L = (uint8_t)f->L, .W = (uint8_t)f->W, .has_imm = i.length == c.size};
+	*h = (struct host_form){.form = h->form, .L = (uint8_t)f->L, .W = (uint8_t)f->W, .has_imm = i.length == c.size};
 	for (unsigned n = 0; n < i.operand_count; n++)
 		describe_operand(h, &i, &o[n]);
 	/* VEX.W and EVEX.W only widen general registers, and integers in their place, in 64-bit mode. */
@@ -364,6 +375,9 @@ static bool describe_as(const struct insn *insn, const struct fields *f, bool co
 		      i.mnemonic == ZYDIS_MNEMONIC_VPMASKMOVD || i.mnemonic == ZYDIS_MNEMONIC_VPMASKMOVQ;
 	if (h->memory)
 		describe_memory(h, insn, &i, o);
+	h->reg_at = place_of(h->reg);
+	h->vvvv_at = place_of(h->vvvv);
+	h->rm_at = place_of(h->rm);
 	return true;
 }
 

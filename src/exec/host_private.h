@@ -26,11 +26,15 @@ enum host_gate { GATE_SSE, GATE_MMX, GATE_AVX, GATE_AVX512, GATE_X87 };
  * What is known of a form. The decoder's forms differ when masking, zeroing, broadcast, rounding or length does, so thunks differ in the immediate alone.
  */
 struct host_form {
-	exec_fn *run;
+	struct form *form;
 	thunk_fn *thunk;	 /* without an immediate */
 	thunk_fn **by_imm;	 /* 256, with one */
 	uint8_t gate;		 /* enum host_gate */
 	uint8_t reg, vvvv, rm;	 /* enum host_operand */
+	struct host_place {	 /* where an operand with a number is: base + (number << shift), in bytes of struct cpu */
+		uint32_t base;
+		uint8_t shift;
+	} reg_at, vvvv_at, rm_at;
 	bool fourth;		 /* imm8[7:4] names a vector register */
 	bool has_imm;
 	bool memory, writes_memory;
@@ -60,7 +64,7 @@ thunk_fn *host_make_thunk(const struct insn *insn, const struct host_form *h);
 thunk_fn *host_make_x87_thunk(uint8_t opcode, uint8_t modrm, bool flags_in, bool flags_out);
 
 /* host_run.c. */
-enum step host_run(struct cpu *cpu, const struct insn *insn);
+exec_fn *host_run_for(const struct host_form *h);
 /* STEP_NEXT, or the fault that keeps this gate's instructions from running. */
 enum step host_gate(struct cpu *cpu, enum host_gate gate);
 /* #AC for an unaligned operand, unless a page fault comes first. */

@@ -48,15 +48,10 @@ static uint8_t *mmx_register(struct fpu *fpu, unsigned number)
 	return fpu->x87 + X87_ST + 16 * (number & 7);
 }
 
-static inline void *register_at(struct cpu *cpu, enum host_operand kind, unsigned number)
+/* The decoder keeps numbers within what exists: 32 vector registers, 16 general ones, 8 of the others. */
+static inline void *register_at(struct cpu *cpu, struct host_place place, unsigned number)
 {
-	switch (kind) {
-	case HOST_VECTOR: return &cpu->fpu.v[number & 31];
-	case HOST_GPR: return &cpu->r[number & 15];
-	case HOST_MASK: return &cpu->fpu.k[number & 7];
-	case HOST_MMX: return mmx_register(&cpu->fpu, number);
-	default: return NULL;
-	}
+	return (uint8_t *)cpu + place.base + ((size_t)number << place.shift);
 }
 
 static thunk_fn *thunk_of(const struct insn *insn, struct host_form *h)
@@ -74,7 +69,7 @@ static thunk_fn *thunk_of(const struct insn *insn, struct host_form *h)
 }
 
 /* Run under the guest's MXCSR; keep its flags. Host code wants its own control bits back, but does not mind flags. */
-static uint64_t run_floating(struct cpu *cpu, thunk_fn *thunk, void *reg, void *vvvv, void *mask, void *rm)
+static inline uint64_t run_floating(struct cpu *cpu, thunk_fn *thunk, void *reg, void *vvvv, void *mask, void *rm)
 {
 	uint32_t guest = cpu->fpu.mxcsr;
 	uint64_t result;
@@ -100,16 +95,15 @@ static enum step simd_exception(struct cpu *cpu)
 static enum step execute(struct cpu *cpu, const struct insn *insn, struct host_form *h, void *rm)
 {
 	thunk_fn *thunk = thunk_of(insn, h);
-	void *reg, *vvvv = NULL, *mask = NULL;
+	void *reg, *vvvv, *mask = NULL;
 	uint64_t result;
 
 	if (unlikely(!thunk)) /* code memory is full: only a guest that tries millions of immediates gets here */
 		return raise(cpu, VECTOR_UD);
 	if (unlikely(h->mmx_state))
 		host_enter_mmx(&cpu->fpu);
-	reg = register_at(cpu, h->reg, insn->reg);
-	if (h->vvvv)
-		vvvv = register_at(cpu, h->vvvv, insn->vvvv);
+	reg = register_at(cpu, h->reg_at, insn->reg);
+	vvvv = register_at(cpu, h->vvvv_at, insn->vvvv);
 	if (h->gate == GATE_AVX512)
 		mask = &cpu->fpu.k[insn->evex & 7];
 	else if (h->fourth)
@@ -269,7 +263,7 @@ static enum step run_memory(struct cpu *cpu, const struct insn *insn, struct hos
 	return run_slow(cpu, insn, h, la);
 }
 
-enum step host_run(struct cpu *cpu, const struct insn *insn)
+static enum step run_any(struct cpu *cpu, const struct insn *insn)
 {
 	struct host_form *h = insn->form->host;
 
@@ -277,5 +271,68 @@ enum step host_run(struct cpu *cpu, const struct insn *insn)
 		return STEP_FAULT;
 	if (unlikely(h->mmx_state) && host_x87_pending(cpu) != STEP_NEXT)
 		return STEP_FAULT;
-	return h->memory ? run_memory(cpu, insn, h) : execute(cpu, insn, h, register_at(cpu, h->rm, insn->rm));
+	return h->memory ? run_memory(cpu, insn, h) : execute(cpu, insn, h, register_at(cpu, h->rm_at, insn->rm));
+}
+
+/* The usual forms, with what is constant for them known: any difficulty goes the general way from the start. */
+enum access_kind { NO_MEMORY, LOADS, STORES };
+
+static inline bool is_enabled(const struct cpu *cpu, enum host_gate gate)
+{
+	if (gate == GATE_SSE)
+		return !(cpu->cr0 & (CR0_EM | CR0_TS)) && (cpu->cr4 & CR4_OSFXSR);
+	return !(cpu->cr0 & CR0_TS) && (cpu->cr4 & CR4_OSXSAVE) &&
+	       !(~cpu->fpu.xcr0 & (gate == GATE_AVX ? XCR0_AVX : XCR0_AVX512));
+}
+
+static inline enum step run_usual(struct cpu *cpu, const struct insn *insn, enum host_gate gate, enum access_kind memory, bool floating)
+{
+	const struct host_form *h = insn->form->host;
+	thunk_fn *thunk = h->by_imm ? h->by_imm[(uint8_t)insn->imm] : h->thunk;
+	void *reg = register_at(cpu, h->reg_at, insn->reg), *vvvv = register_at(cpu, h->vvvv_at, insn->vvvv), *rm;
+	void *mask = gate == GATE_AVX512 ? &cpu->fpu.k[insn->evex & 7] : NULL;
+	uint64_t result;
+
+	if (unlikely(!thunk || !is_enabled(cpu, gate)))
+		return run_any(cpu, insn);
+	if (memory == NO_MEMORY) {
+		rm = register_at(cpu, h->rm_at, insn->rm);
+	} else {
+		la_t la;
+
+		if (operand_linear(cpu, insn, h->memory_bytes, memory == STORES ? ACCESS_WRITE : ACCESS_READ, &la))
+			return STEP_FAULT;
+		rm = memory == STORES ? tlb_write(cpu, la, h->memory_bytes) : tlb_read(cpu, la, h->memory_bytes);
+		if (unlikely(!rm || (h->aligned && !is_aligned(la, h->memory_bytes))))
+			return run_any(cpu, insn);
+	}
+	result = floating ? run_floating(cpu, thunk, reg, vvvv, mask, rm) : thunk(reg, vvvv, mask, 0, rm, cpu);
+	if (floating && unlikely(result & THUNK_FAULT))
+		return simd_exception(cpu);
+	if (unlikely(h->writes_flags))
+		cc_set_exact(cpu, result);
+	return STEP_NEXT;
+}
+
+#define USUAL(gate, memory, floating)                                                                                  \
+	static enum step run_##gate##_##memory##_##floating(struct cpu *cpu, const struct insn *insn)                  \
+	{                                                                                                              \
+		return run_usual(cpu, insn, gate, memory, floating);                                                   \
+	}
+#define ALL_USUAL(X, gate) X(gate, NO_MEMORY, 0) X(gate, NO_MEMORY, 1) X(gate, LOADS, 0) X(gate, LOADS, 1) X(gate, STORES, 0) X(gate, STORES, 1)
+ALL_USUAL(USUAL, GATE_SSE)
+ALL_USUAL(USUAL, GATE_AVX)
+ALL_USUAL(USUAL, GATE_AVX512)
+
+exec_fn *host_run_for(const struct host_form *h)
+{
+#define ROW(gate, memory, floating) [gate][memory][floating] = run_##gate##_##memory##_##floating,
+	static exec_fn *const usual[GATE_X87 + 1][STORES + 1][2] = {
+		ALL_USUAL(ROW, GATE_SSE) ALL_USUAL(ROW, GATE_AVX) ALL_USUAL(ROW, GATE_AVX512)
+	};
+	enum access_kind memory = !h->memory ? NO_MEMORY : h->writes_memory ? STORES : LOADS;
+
+	if (h->mmx_state || h->fourth || h->vmaskmov || h->suppress || (memory == STORES && h->mask_bits && h->gate == GATE_AVX512))
+		return run_any;
+	return usual[h->gate][memory][h->floating] ? usual[h->gate][memory][h->floating] : run_any;
 }

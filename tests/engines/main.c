@@ -845,7 +845,7 @@ int main(int argc, char **argv)
 	t->at = CODE + 256;
 	t->state.mxcsr = 0x1f80;
 	fill_memory(t);
-	for (uint64_t i = 0; t->forms.groups && i < count; i++) {
+	for (uint64_t i = 0; t->forms.groups && i < 2 * count && t->passed + t->failed < count; i++) {
 		const struct group *group = &t->forms.group[random_below(&t->random, t->forms.groups)];
 
 		if (i % 65536 == 0)
