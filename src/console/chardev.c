@@ -1,9 +1,9 @@
 /*
  * Character back ends. See chardev.h for what a caller may rely on.
  *
- * Descriptors that we did not open (standard input and output) are never made non-blocking, because that would reach whoever
- * shares them: poll() is asked first, and then no more is written than a pipe or terminal takes without waiting. Not here:
- * telnet negotiation, pty.
+ * Descriptors that we did not open (standard input and output) are never made non-blocking, because that would reach
+ * whoever shares them: poll() is asked first, and then no more is written than a pipe or terminal takes without
+ * waiting. Not here: telnet negotiation, pty.
  */
 #include "console/chardev.h"
 
@@ -21,12 +21,12 @@
 #include <unistd.h>
 
 enum {
-	FLUSH_AT = 1024,	 /* bytes: do not let the reader wait for more than this */
-	SLOW_AT = 16 << 20,	 /* bytes pending: from here each write waits for the host a little */
+	FLUSH_AT = 1024,    /* bytes: do not let the reader wait for more than this */
+	SLOW_AT = 16 << 20, /* bytes pending: from here each write waits for the host a little */
 	SLOW_MS = 100,
-	CLOSE_MS = 3000,	 /* at the end: give up when the host takes nothing for so long */
+	CLOSE_MS = 3000, /* at the end: give up when the host takes nothing for so long */
 	INPUT = 4096,
-	ESCAPE = 1,		 /* Ctrl-A */
+	ESCAPE = 1, /* Ctrl-A */
 };
 
 struct input {
@@ -49,8 +49,8 @@ struct chardev {
 };
 
 /*
- * The terminal belongs to the process, not to a machine, and must be given back however the process ends; exit() offers its
- * hook no argument. So this alone is at file scope.
+ * The terminal belongs to the process, not to a machine, and must be given back however the process ends; exit() offers
+ * its hook no argument. So this alone is at file scope.
  */
 static struct termios terminal;
 static bool terminal_changed;
@@ -67,7 +67,8 @@ static void raw_terminal(bool signals)
 	struct termios raw;
 	pid_t foreground = tcgetpgrp(STDIN_FILENO);
 
-	/* In the background of the terminal's session tcsetattr() would stop us; where it is no session's of ours it will not. */
+	/* In the background of the terminal's session tcsetattr() would stop us; where it is no session's of ours it
+	 * will not. */
 	if (terminal_changed || tcgetattr(STDIN_FILENO, &terminal) || (foreground >= 0 && foreground != getpgrp()))
 		return;
 	raw = terminal;
@@ -132,7 +133,8 @@ static bool open_pipe(struct chardev *c, const char *path, struct error *error)
 
 	/* Read and write, so that opening does not wait for the other side. */
 	if (access(in, F_OK) == 0 && access(out, F_OK) == 0) {
-		ok = open_path(&c->in, in, O_RDWR | O_NONBLOCK, error) && open_path(&c->out, out, O_RDWR | O_NONBLOCK, error);
+		ok = open_path(&c->in, in, O_RDWR | O_NONBLOCK, error) &&
+		     open_path(&c->out, out, O_RDWR | O_NONBLOCK, error);
 	} else {
 		ok = open_path(&c->in, path, O_RDWR | O_NONBLOCK, error);
 		c->out = c->in;
@@ -149,7 +151,8 @@ static void connected(struct chardev *c, int fd)
 }
 
 /* fd is bound or connected here, once for Unix and once for TCP addresses. */
-static bool use_socket(struct chardev *c, int fd, const struct sockaddr *address, socklen_t size, bool server, bool wait)
+static bool use_socket(struct chardev *c, int fd, const struct sockaddr *address, socklen_t size, bool server,
+		       bool wait)
 {
 	int one = 1;
 
@@ -294,7 +297,8 @@ static bool open_keys(struct chardev *c, const char *spec, struct error *error)
 	if (word == 4 && !strncmp(spec, "file", word)) {
 		c->regular = true;
 		return open_path(&c->out, path,
-				 O_WRONLY | O_CREAT | (option_on(options, "append", false) ? O_APPEND : O_TRUNC), error);
+				 O_WRONLY | O_CREAT | (option_on(options, "append", false) ? O_APPEND : O_TRUNC),
+				 error);
 	}
 	if (word == 4 && !strncmp(spec, "pipe", word))
 		return open_pipe(c, path, error);

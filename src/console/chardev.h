@@ -23,13 +23,12 @@ struct chardev_client {
 
 /*
  * spec is what -serial, -monitor and -debugcon take, or what -chardev takes:
- *   stdio | mon:stdio | null | none | file:PATH | pipe:PATH | unix:PATH[,server][,nowait] | tcp:HOST:PORT[,server][,nowait]
- *   stdio[,mux=on][,signal=off] | null | file,path=PATH[,append=on] | pipe,path=PATH
+ *   stdio | mon:stdio | null | none | file:PATH | pipe:PATH | unix:PATH[,server][,nowait] |
+ * tcp:HOST:PORT[,server][,nowait] stdio[,mux=on][,signal=off] | null | file,path=PATH[,append=on] | pipe,path=PATH
  *   socket,path=PATH | socket,host=HOST,port=PORT  with [,server=on][,wait=off]
- * Unknown keys (id=, logfile=) are ignored. "none" gives a back end that does nothing, like null. A terminal on standard
- * input is put into raw mode until the back end is destroyed or the process exits; with mon: or signal=off Ctrl-C goes to the
- * guest.
- * NULL: *error says why.
+ * Unknown keys (id=, logfile=) are ignored. "none" gives a back end that does nothing, like null. A terminal on
+ * standard input is put into raw mode until the back end is destroyed or the process exits; with mon: or signal=off
+ * Ctrl-C goes to the guest. NULL: *error says why.
  */
 struct chardev *chardev_create(const char *spec, struct error *error);
 /* Waits a few seconds at most for the host to take pending output. NULL is allowed. */

@@ -1,9 +1,10 @@
 /*
- * The keyboard controller, a PS/2 keyboard and a PS/2 mouse. "IBM PS/2 Hardware Interface Technical Reference": "Keyboard/Auxiliary Device
- * Controller" for ports 60H and 64H, "Keyboards (101- and 102-Key)" and "Mouse" for the devices.
+ * The keyboard controller, a PS/2 keyboard and a PS/2 mouse. "IBM PS/2 Hardware Interface Technical Reference":
+ * "Keyboard/Auxiliary Device Controller" for ports 60H and 64H, "Keyboards (101- and 102-Key)" and "Mouse" for the
+ * devices.
  *
- * A byte of a device reaches the output buffer about as fast as over the wire, one at a time, so that a driver gets an interrupt for
- * each. Not modelled: the password, the test inputs, multiplexed mouse ports.
+ * A byte of a device reaches the output buffer about as fast as over the wire, one at a time, so that a driver gets an
+ * interrupt for each. Not modelled: the password, the test inputs, multiplexed mouse ports.
  */
 #include "console/i8042.h"
 
@@ -12,7 +13,14 @@
 #include <string.h>
 
 enum { ST_OBF = 0x01, ST_SYS = 0x04, ST_CMD = 0x08, ST_UNLOCKED = 0x10, ST_AUX = 0x20 };
-enum { CCB_KBD_INT = 0x01, CCB_AUX_INT = 0x02, CCB_SYS = 0x04, CCB_KBD_OFF = 0x10, CCB_AUX_OFF = 0x20, CCB_TRANSLATE = 0x40 };
+enum {
+	CCB_KBD_INT = 0x01,
+	CCB_AUX_INT = 0x02,
+	CCB_SYS = 0x04,
+	CCB_KBD_OFF = 0x10,
+	CCB_AUX_OFF = 0x20,
+	CCB_TRANSLATE = 0x40
+};
 enum { OUT_NO_RESET = 0x01, OUT_A20 = 0x02, OUT_KBD_IRQ = 0x10, OUT_AUX_IRQ = 0x20, OUT_IDLE = 0xc0 };
 enum { ACK = 0xfa, RESEND = 0xfe, BAT_OK = 0xaa, ECHO = 0xee, BREAK = 0xf0, EXTENDED = 0xe0 };
 enum { QUEUE = 64, BYTE_NS = 100000, RAM = 32, KEYBOARD = 0, MOUSE = 1 };
@@ -95,7 +103,8 @@ static void update_irq(struct i8042 *k)
 	bool full = k->status & ST_OBF, aux = k->status & ST_AUX;
 	bool irq1 = full && !aux && (k->ccb & CCB_KBD_INT), irq12 = full && aux && (k->ccb & CCB_AUX_INT);
 
-	k->out = (uint8_t)((k->out & ~(OUT_KBD_IRQ | OUT_AUX_IRQ)) | (irq1 ? OUT_KBD_IRQ : 0) | (irq12 ? OUT_AUX_IRQ : 0));
+	k->out = (uint8_t)((k->out & ~(OUT_KBD_IRQ | OUT_AUX_IRQ)) | (irq1 ? OUT_KBD_IRQ : 0) |
+			   (irq12 ? OUT_AUX_IRQ : 0));
 	irq_set(&k->irq[KEYBOARD], irq1);
 	irq_set(&k->irq[MOUSE], irq12);
 }
@@ -120,8 +129,8 @@ static void schedule(struct i8042 *k)
 }
 
 /*
- * Translation turns "F0, code" into the code with bit 7 set, so the break code is one byte. Answers are translated like scan codes: the
- * identity AB 83 arrives as AB 41, which drivers know.
+ * Translation turns "F0, code" into the code with bit 7 set, so the break code is one byte. Answers are translated like
+ * scan codes: the identity AB 83 arrives as AB 41, which drivers know.
  */
 static bool next_keyboard(struct i8042 *k, uint8_t *byte)
 {
@@ -376,7 +385,9 @@ static void write_command(struct i8042 *k, uint8_t value)
 	case 0xad: write_ccb(k, k->ccb | CCB_KBD_OFF); break;
 	case 0xae: write_ccb(k, k->ccb & (uint8_t)~CCB_KBD_OFF); break;
 	case 0xc0: answer(k, 0x80); break; /* input port: keyboard not locked */
-	case 0xd0: answer(k, (uint8_t)(k->out | (k->status & ST_OBF && !(k->status & ST_AUX) ? OUT_KBD_IRQ : 0))); break;
+	case 0xd0:
+		answer(k, (uint8_t)(k->out | (k->status & ST_OBF && !(k->status & ST_AUX) ? OUT_KBD_IRQ : 0)));
+		break;
 	case 0xdd: write_out(k, k->out & (uint8_t)~OUT_A20); break;
 	case 0xdf: write_out(k, k->out | OUT_A20); break;
 	default:
@@ -421,7 +432,7 @@ static uint64_t data_read(void *device, uint64_t offset, unsigned size)
 {
 	struct i8042 *k = device;
 
-	k->status &= (uint8_t)~(ST_OBF | ST_AUX);
+	k->status &= (uint8_t) ~(ST_OBF | ST_AUX);
 	update_irq(k);
 	schedule(k);
 	return k->data;

@@ -1,6 +1,6 @@
 /*
- * The keyboard controller (i8042) with a PS/2 keyboard and mouse. "IBM Personal System/2 Hardware Interface Technical Reference",
- * "Keyboard/Auxiliary Device Controller", "Keyboards (101- and 102-Key)", "PS/2 Mouse".
+ * The keyboard controller (i8042) with a PS/2 keyboard and mouse. "IBM Personal System/2 Hardware Interface Technical
+ * Reference", "Keyboard/Auxiliary Device Controller", "Keyboards (101- and 102-Key)", "PS/2 Mouse".
  */
 #pragma once
 

@@ -281,8 +281,8 @@ static void mouse(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(controller_commands), TEST(a20_and_reset), TEST(keyboard_commands), TEST(keys_in_each_scan_code_set),
-		TEST(interrupts), TEST(mouse),
+		TEST(controller_commands),	  TEST(a20_and_reset), TEST(keyboard_commands),
+		TEST(keys_in_each_scan_code_set), TEST(interrupts),    TEST(mouse),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -9,7 +9,15 @@
 enum { RBR = 0, THR = 0, DLL = 0, IER = 1, DLM = 1, IIR = 2, FCR = 2, LCR = 3, MCR = 4, LSR = 5, MSR = 6, SCR = 7 };
 
 enum { IER_RDA = 0x01, IER_THRE = 0x02, IER_RLS = 0x04, IER_MS = 0x08 };
-enum { IIR_MS = 0x00, IIR_NONE = 0x01, IIR_THRE = 0x02, IIR_RDA = 0x04, IIR_RLS = 0x06, IIR_TIMEOUT = 0x0c, IIR_FIFO = 0xc0 };
+enum {
+	IIR_MS = 0x00,
+	IIR_NONE = 0x01,
+	IIR_THRE = 0x02,
+	IIR_RDA = 0x04,
+	IIR_RLS = 0x06,
+	IIR_TIMEOUT = 0x0c,
+	IIR_FIFO = 0xc0
+};
 enum { FCR_ENABLE = 0x01, FCR_CLEAR_RX = 0x02, FCR_CLEAR_TX = 0x04, FCR_KEEP = 0xc9 };
 enum { LCR_STOP = 0x04, LCR_PARITY = 0x08, LCR_DLAB = 0x80 };
 enum { MCR_DTR = 0x01, MCR_RTS = 0x02, MCR_OUT1 = 0x04, MCR_OUT2 = 0x08, MCR_LOOP = 0x10, MCR_MASK = 0x1f };
@@ -43,7 +51,8 @@ static unsigned trigger(const struct uart *u)
 	return u->fcr & FCR_ENABLE ? level[u->fcr >> 6] : 1;
 }
 
-/* Start bit, data, parity and stop bits at the programmed speed; an unprogrammed divisor counts as the usual 115200 baud. */
+/* Start bit, data, parity and stop bits at the programmed speed; an unprogrammed divisor counts as the usual 115200
+ * baud. */
 static vtime_t character_time(const struct uart *u)
 {
 	unsigned bits = 1 + 5 + (u->lcr & 3) + 1 + !!(u->lcr & LCR_STOP) + !!(u->lcr & LCR_PARITY);
@@ -96,7 +105,8 @@ static void receive(struct uart *u, uint8_t byte)
 	if (u->count < capacity(u)) {
 		u->fifo[(u->head + u->count++) % FIFO] = byte;
 	} else {
-		/* "OE": without a FIFO the new character replaces the old one, with one it is lost in the shift register. */
+		/* "OE": without a FIFO the new character replaces the old one, with one it is lost in the shift
+		 * register. */
 		u->lsr |= LSR_OE;
 		if (!(u->fcr & FCR_ENABLE))
 			u->fifo[u->head] = byte;
@@ -149,7 +159,8 @@ static void clear_receiver(struct uart *u)
 	restart_timeout(u);
 }
 
-/* Modem inputs: in loopback the four outputs come back (CTS = RTS, DSR = DTR, RI = OUT1, DCD = OUT2); else a modem is ready. */
+/* Modem inputs: in loopback the four outputs come back (CTS = RTS, DSR = DTR, RI = OUT1, DCD = OUT2); else a modem is
+ * ready. */
 static void update_modem(struct uart *u)
 {
 	uint8_t lines = MSR_CTS | MSR_DSR | MSR_DCD, changed;
@@ -239,7 +250,8 @@ static void uart_write(void *device, uint64_t offset, unsigned size, uint64_t wi
 	uint8_t value = (uint8_t)wide;
 
 	if ((u->lcr & LCR_DLAB) && offset <= DLM) {
-		u->divisor = (uint16_t)(offset == DLL ? (u->divisor & 0xff00) | value : (u->divisor & 0xff) | value << 8);
+		u->divisor =
+			(uint16_t)(offset == DLL ? (u->divisor & 0xff00) | value : (u->divisor & 0xff) | value << 8);
 		return;
 	}
 	switch (offset) {
@@ -274,7 +286,8 @@ void uart_reset(struct uart *u)
 	update(u);
 }
 
-struct uart *uart_create(struct bus *bus, struct clock *clock, uint16_t base, const struct irq *irq, struct chardev *chardev)
+struct uart *uart_create(struct bus *bus, struct clock *clock, uint16_t base, const struct irq *irq,
+			 struct chardev *chardev)
 {
 	struct uart *u = xcalloc(1, sizeof(*u));
 	struct chardev_client client = {.ready = ready, .ctx = u};

@@ -1,8 +1,9 @@
 /*
  * The 16550A serial port: "PC16550D Universal Asynchronous Receiver/Transmitter with FIFOs" data sheet.
  *
- * Sent characters leave at once; received ones arrive at the programmed speed in virtual time, so that the guest's FIFO is
- * filled in the same way in every run. Not modelled: DMA mode pins, errors on the line (parity, framing), break received.
+ * Sent characters leave at once; received ones arrive at the programmed speed in virtual time, so that the guest's FIFO
+ * is filled in the same way in every run. Not modelled: DMA mode pins, errors on the line (parity, framing), break
+ * received.
  */
 #pragma once
 
@@ -14,7 +15,8 @@
 struct uart;
 
 /* Registers at ports base to base + 7. chardev may be NULL: an unplugged port. It is not owned. */
-struct uart *uart_create(struct bus *bus, struct clock *clock, uint16_t base, const struct irq *irq, struct chardev *chardev);
+struct uart *uart_create(struct bus *bus, struct clock *clock, uint16_t base, const struct irq *irq,
+			 struct chardev *chardev);
 void uart_destroy(struct uart *uart);
 void uart_reset(struct uart *uart);
 void uart_state(struct uart *uart, struct state *state);

@@ -221,7 +221,8 @@ static void loopback(void **state)
 
 	program(r, 0x07, 0x04);
 	for (unsigned mcr = 0; mcr < 16; mcr++) {
-		unsigned msr = (mcr & 1 ? 0x20 : 0) | (mcr & 2 ? 0x10 : 0) | (mcr & 4 ? 0x40 : 0) | (mcr & 8 ? 0x80 : 0);
+		unsigned msr =
+			(mcr & 1 ? 0x20 : 0) | (mcr & 2 ? 0x10 : 0) | (mcr & 4 ? 0x40 : 0) | (mcr & 8 ? 0x80 : 0);
 
 		out(r, 4, (uint8_t)(0x10 | mcr));
 		assert_int_equal(in(r, 6) & 0xf0, msr);
@@ -232,7 +233,7 @@ static void loopback(void **state)
 	out(r, 4, 0x12); /* RTS on: CTS changed */
 	assert_int_equal(in(r, 6), 0x11);
 	assert_int_equal(in(r, 6), 0x10); /* deltas are cleared by reading */
-	out(r, 4, 0x14); /* OUT1 on then off: only the trailing edge of RI counts */
+	out(r, 4, 0x14);		  /* OUT1 on then off: only the trailing edge of RI counts */
 	assert_int_equal(in(r, 6) & 0x04, 0);
 	out(r, 4, 0x10);
 	assert_int_equal(in(r, 6) & 0x04, 4);

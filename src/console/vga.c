@@ -1,5 +1,6 @@
 /*
- * VGA registers and memory: IBM "VGA Technical Reference", "Registers", "Video Memory Organization"; and the Bochs display interface.
+ * VGA registers and memory: IBM "VGA Technical Reference", "Registers", "Video Memory Organization"; and the Bochs
+ * display interface.
  */
 #include "console/vga_private.h"
 
@@ -45,7 +46,8 @@ static void dac_write(struct vga *v, uint8_t value)
 	}
 }
 
-/* Does a port of the CRT controller (3B0H to 3BFH, 3D0H to 3DFH) answer? "Miscellaneous Output Register": one set at a time. */
+/* Does a port of the CRT controller (3B0H to 3BFH, 3D0H to 3DFH) answer? "Miscellaneous Output Register": one set at a
+ * time. */
 static bool answers(const struct vga *v, unsigned port)
 {
 	if (port >= 0x3c0 && port <= 0x3cf)
@@ -221,7 +223,8 @@ static void dispi_write(struct vga *v, uint16_t value)
 	}
 }
 
-/* Offset in the planar memory's window of an address from A0000H, or -1: "Graphics Controller: Miscellaneous Register". */
+/* Offset in the planar memory's window of an address from A0000H, or -1: "Graphics Controller: Miscellaneous Register".
+ */
 static int64_t window(const struct vga *v, uint64_t offset)
 {
 	switch (v->gr[6] >> 2 & 3) {
@@ -252,7 +255,7 @@ static uint8_t read_planar(struct vga *v, uint64_t at)
 		uint8_t compare = v->gr[2] >> p & 1 ? 0xff : 0;
 
 		if (v->gr[7] >> p & 1)
-			same &= (uint8_t)~(planes[p] ^ compare);
+			same &= (uint8_t) ~(planes[p] ^ compare);
 	}
 	return same;
 }
@@ -487,7 +490,8 @@ static uint8_t *read_rom(const char *name, uint64_t *size, struct error *error)
 	return bytes;
 }
 
-struct vga *vga_create(struct pci_root *root, struct bus *bus, struct clock *clock, uint8_t slot, const char *rom, struct error *error)
+struct vga *vga_create(struct pci_root *root, struct bus *bus, struct clock *clock, uint8_t slot, const char *rom,
+		       struct error *error)
 {
 	struct vga *v = xcalloc(1, sizeof(*v));
 	struct pci_function *f = &v->function;

@@ -1,9 +1,10 @@
 /*
  * VGA with the Bochs display interface (DISPI) and a linear frame buffer: PCI 1234:1111, "VGA".
  *
- * IBM "VGA Technical Reference" for the registers and the planar memory; the DISPI registers as vgabios and the Linux bochs driver
- * use them. Pictures are made when asked for: text from the font in plane 2, 4, 16 and 256 colours, and 15 to 32 bits per pixel.
- * Not modelled: light pen, interrupts, split screen, panning by pixels, retrace timing beyond status bits that change.
+ * IBM "VGA Technical Reference" for the registers and the planar memory; the DISPI registers as vgabios and the Linux
+ * bochs driver use them. Pictures are made when asked for: text from the font in plane 2, 4, 16 and 256 colours, and 15
+ * to 32 bits per pixel. Not modelled: light pen, interrupts, split screen, panning by pixels, retrace timing beyond
+ * status bits that change.
  */
 #pragma once
 

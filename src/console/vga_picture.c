@@ -1,5 +1,6 @@
 /*
- * What the screen shows, from VGA registers and memory: "CRT Controller", "Attribute Controller", "Video DAC" of the "VGA Technical Reference".
+ * What the screen shows, from VGA registers and memory: "CRT Controller", "Attribute Controller", "Video DAC" of the
+ * "VGA Technical Reference".
  */
 #include "console/vga_private.h"
 
@@ -116,13 +117,14 @@ static unsigned font_base(const struct vga *v, bool second)
 	return (map & 3) << 14 | (map & 4) << 11;
 }
 
-static void draw_character(struct canvas *c, unsigned x, unsigned y, unsigned code, unsigned attr, unsigned width, unsigned height,
-			   bool cursor)
+static void draw_character(struct canvas *c, unsigned x, unsigned y, unsigned code, unsigned attr, unsigned width,
+			   unsigned height, bool cursor)
 {
 	const struct vga *v = c->v;
 	bool blink = v->ar[0x10] & 8, two_fonts = font_base(v, true) != font_base(v, false);
 	unsigned font = font_base(v, two_fonts && (attr & 8)) + 32 * code;
-	const uint8_t *front = c->color[attribute(v, attr & 15)], *back = c->color[attribute(v, attr >> 4 & (blink ? 7 : 15))];
+	const uint8_t *front = c->color[attribute(v, attr & 15)],
+		      *back = c->color[attribute(v, attr >> 4 & (blink ? 7 : 15))];
 
 	for (unsigned row = 0; row < height; row++) {
 		unsigned bits = v->memory[(4 * (font + (row & 31)) + 2) & (VGA_PLANAR - 1)] << 1;
@@ -140,7 +142,8 @@ static void draw_character(struct canvas *c, unsigned x, unsigned y, unsigned co
 static void text_picture(struct canvas *c)
 {
 	const struct vga *v = c->v;
-	unsigned columns = v->cr[1] + 1u, height = (v->cr[9] & 31) + 1u, width = v->sr[1] & 1 ? 8 : 9, rows = lines(v) / height;
+	unsigned columns = v->cr[1] + 1u, height = (v->cr[9] & 31) + 1u, width = v->sr[1] & 1 ? 8 : 9,
+		 rows = lines(v) / height;
 	unsigned cursor = v->cr[0x0e] << 8u | v->cr[0x0f], pitch = v->cr[0x13] * 2u;
 	bool has_cursor = !(v->cr[0x0a] & 0x20);
 
@@ -150,12 +153,14 @@ static void text_picture(struct canvas *c)
 			unsigned at = start(v) + row * pitch + column;
 			const uint8_t *cell = v->memory + (4 * at & (VGA_PLANAR - 1));
 
-			draw_character(c, column * width, row * height, cell[0], cell[1], width, height, has_cursor && at == cursor);
+			draw_character(c, column * width, row * height, cell[0], cell[1], width, height,
+				       has_cursor && at == cursor);
 		}
 	}
 }
 
-/* Character address of a line, with the row scan bits that CGA and Hercules modes put into it: "CRT Mode Control Register". */
+/* Character address of a line, with the row scan bits that CGA and Hercules modes put into it: "CRT Mode Control
+ * Register". */
 static unsigned line_address(const struct vga *v, unsigned line)
 {
 	unsigned scan = (v->cr[9] & 31) + 1u, row = line / scan, in_row = line % scan;
@@ -172,7 +177,8 @@ static void graphics_picture(struct canvas *c)
 {
 	const struct vga *v = c->v;
 	bool colors256 = v->gr[5] & 0x40, interleaved = v->gr[5] & 0x20, twice = v->cr[9] & 0x80;
-	/* 256 colours take two dots for a pixel, and 200-line modes show each line twice, by either of two bits: shown as drawn. */
+	/* 256 colours take two dots for a pixel, and 200-line modes show each line twice, by either of two bits: shown
+	 * as drawn. */
 	bool pairs = !twice && colors256 && (v->cr[9] & 31) == 1;
 	unsigned width = (v->cr[1] + 1u) * (colors256 ? 4 : 8), height = twice || pairs ? lines(v) / 2 : lines(v);
 

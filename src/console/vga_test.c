@@ -1,5 +1,6 @@
 /*
- * VGA: registers, the planar memory's write and read modes, the Bochs display interface, and pictures of each kind of mode.
+ * VGA: registers, the planar memory's write and read modes, the Bochs display interface, and pictures of each kind of
+ * mode.
  */
 #include "console/vga_private.h"
 
@@ -293,7 +294,8 @@ static void text_picture(void **state)
 /* All registers at random: a picture is made of anything. */
 static void random_registers(void **state)
 {
-	static const uint16_t ports[] = {0x3c0, 0x3c2, 0x3c4, 0x3c5, 0x3c6, 0x3c8, 0x3c9, 0x3ce, 0x3cf, 0x3d4, 0x3d5, 0x3da, 0x1ce, 0x1cf};
+	static const uint16_t ports[] = {0x3c0, 0x3c2, 0x3c4, 0x3c5, 0x3c6, 0x3c8, 0x3c9,
+					 0x3ce, 0x3cf, 0x3d4, 0x3d5, 0x3da, 0x1ce, 0x1cf};
 	struct rig *r = *state;
 	uint32_t seed = 9;
 
@@ -302,7 +304,8 @@ static void random_registers(void **state)
 
 		for (unsigned i = 0; i < 400; i++) {
 			seed = seed * 1664525 + 1013904223;
-			bus_out(r->bus, ports[(seed >> 8) % 14], 1 + (seed >> 30 & 1), seed >> 16 & (seed & 16 ? 0x3f : 0xffff));
+			bus_out(r->bus, ports[(seed >> 8) % 14], 1 + (seed >> 30 & 1),
+				seed >> 16 & (seed & 16 ? 0x3f : 0xffff));
 			poke(r, (seed >> 4) % 0x20000, seed >> 24);
 			peek(r, (seed >> 6) % 0x20000);
 		}
@@ -316,8 +319,12 @@ static void random_registers(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(planar_write_and_read_modes), TEST(chained_and_text_memory), TEST(registers), TEST(linear_frame_buffer),
-		TEST(text_picture), TEST(random_registers),
+		TEST(planar_write_and_read_modes),
+		TEST(chained_and_text_memory),
+		TEST(registers),
+		TEST(linear_frame_buffer),
+		TEST(text_picture),
+		TEST(random_registers),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

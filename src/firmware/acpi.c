@@ -2,7 +2,8 @@
  * ACPI tables of the board. ACPI 3.0, "ACPI Software Programming Model": each builder is named after its table.
  *
  * All tables but the RSDP lie in one blob that starts at no particular address: pointers in it hold offsets, and a list
- * says where they are. acpi_place() adds the address, firmware does the same by the table-loader script. The list makes both.
+ * says where they are. acpi_place() adds the address, firmware does the same by the table-loader script. The list makes
+ * both.
  */
 #include "firmware/acpi.h"
 
@@ -120,15 +121,21 @@ static void build_dsdt(struct acpi_tables *t)
 /* "Fixed ACPI Description Table (FADT)", revision 3. */
 static void build_fadt(struct acpi_tables *t, const struct acpi_config *config)
 {
-	enum { WBINVD = 1 << 0, PROC_C1 = 1 << 2, SLP_BUTTON = 1 << 5, RTC_S4 = 1 << 7, RESET_REG = 1 << 10,
-	       USE_PLATFORM_CLOCK = 1 << 15 };
+	enum {
+		WBINVD = 1 << 0,
+		PROC_C1 = 1 << 2,
+		SLP_BUTTON = 1 << 5,
+		RTC_S4 = 1 << 7,
+		RESET_REG = 1 << 10,
+		USE_PLATFORM_CLOCK = 1 << 15
+	};
 	uint32_t at = begin(t, "FACP", 3, 244);
 
 	put_pointer(t, false, at + 36, 4, t->facs);
 	put_pointer(t, false, at + 40, 4, t->dsdt);
-	put(t, at + 44, 1, 1);		  /* INT_MODEL: multiple APIC */
-	put(t, at + 46, 2, 9);		  /* SCI_INT */
-	put(t, at + 48, 4, 0xb2);	  /* SMI_CMD, ACPI_ENABLE, ACPI_DISABLE: the chipset itself obeys */
+	put(t, at + 44, 1, 1);	  /* INT_MODEL: multiple APIC */
+	put(t, at + 46, 2, 9);	  /* SCI_INT */
+	put(t, at + 48, 4, 0xb2); /* SMI_CMD, ACPI_ENABLE, ACPI_DISABLE: the chipset itself obeys */
 	put(t, at + 52, 1, 2);
 	put(t, at + 53, 1, 3);
 	put(t, at + 56, 4, PM_BASE);	  /* PM1a_EVT_BLK */
@@ -139,13 +146,13 @@ static void build_fadt(struct acpi_tables *t, const struct acpi_config *config)
 	put(t, at + 89, 1, 2);
 	put(t, at + 91, 1, 4);
 	put(t, at + 92, 1, 16);
-	put(t, at + 96, 2, 0xfff);	  /* P_LVL2_LAT, P_LVL3_LAT: no C2, no C3 */
+	put(t, at + 96, 2, 0xfff); /* P_LVL2_LAT, P_LVL3_LAT: no C2, no C3 */
 	put(t, at + 98, 2, 0xfff);
-	put(t, at + 108, 1, 0x32);	  /* CENTURY */
+	put(t, at + 108, 1, 0x32); /* CENTURY */
 	/* IAPC_BOOT_ARCH: legacy devices, 8042. */
 	put(t, at + 109, 2, (unsigned)(1 | (config->i8042 ? 2 : 0)));
 	put(t, at + 112, 4, WBINVD | PROC_C1 | SLP_BUTTON | RTC_S4 | RESET_REG | USE_PLATFORM_CLOCK);
-	put(t, at + 116, 4, 1 | 8 << 8);  /* RESET_REG: I/O space, 8 bits */
+	put(t, at + 116, 4, 1 | 8 << 8); /* RESET_REG: I/O space, 8 bits */
 	put(t, at + 120, 8, 0xcf9);
 	put(t, at + 128, 1, 0x0f);
 	list(t, at);
@@ -154,7 +161,10 @@ static void build_fadt(struct acpi_tables *t, const struct acpi_config *config)
 /* "Multiple APIC Description Table (MADT)". */
 static void build_madt(struct acpi_tables *t, const struct acpi_config *config)
 {
-	static const struct { uint8_t irq, gsi; uint16_t flags; } overrides[] = {
+	static const struct {
+		uint8_t irq, gsi;
+		uint16_t flags;
+	} overrides[] = {
 		{0, 2, 0}, {5, 5, 0xd}, {9, 9, 0xd}, {10, 10, 0xd}, {11, 11, 0xd}, /* active high, level */
 	};
 	uint32_t at = begin(t, "APIC", 1, 44), entry;
@@ -213,8 +223,8 @@ static void build_hpet(struct acpi_tables *t)
 }
 
 /*
- * AML, "ACPI Machine Language (AML) Specification": only what the SSDT below is made of. `length` is the size of what follows
- * the package length field, which always takes two bytes here (so at most 4093).
+ * AML, "ACPI Machine Language (AML) Specification": only what the SSDT below is made of. `length` is the size of what
+ * follows the package length field, which always takes two bytes here (so at most 4093).
  */
 static void aml_byte(struct acpi_tables *t, uint8_t byte)
 {

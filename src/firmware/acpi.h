@@ -1,6 +1,6 @@
 /*
- * ACPI tables of the board: ACPI 3.0 "ACPI Software Programming Model". Built once, relocatable; then placed in memory or offered
- * to firmware through fw_cfg.
+ * ACPI tables of the board: ACPI 3.0 "ACPI Software Programming Model". Built once, relocatable; then placed in memory
+ * or offered to firmware through fw_cfg.
  */
 #pragma once
 

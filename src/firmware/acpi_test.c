@@ -27,7 +27,8 @@ struct rig {
 static int set_up(void **state)
 {
 	struct rig *r = calloc(1, sizeof(*r));
-	struct acpi_config config = {.cpus = 3, .max_cpus = 300, .layout = &r->layout, .serial = {true}, .i8042 = true, .hpet = true};
+	struct acpi_config config = {
+		.cpus = 3, .max_cpus = 300, .layout = &r->layout, .serial = {true}, .i8042 = true, .hpet = true};
 	struct error error;
 
 	r->bus = bus_create(&r->log);

@@ -8,13 +8,15 @@
 #define WRITE_BACK UINT64_C(0x0606060606060606)
 
 /*
- * Memory types as a BIOS leaves them on all processors: SDM vol. 3, "Memory Type Range Registers (MTRRs)". RAM is write-back by default;
- * uncacheable are the display's addresses and everything from the ECAM to 4 GiB.
+ * Memory types as a BIOS leaves them on all processors: SDM vol. 3, "Memory Type Range Registers (MTRRs)". RAM is
+ * write-back by default; uncacheable are the display's addresses and everything from the ECAM to 4 GiB.
  */
 static void preset_mtrrs(struct cpu *cpu)
 {
 	enum { ENABLE = 1 << 11, FIXED_ENABLE = 1 << 10, TYPE_WB = 6, VALID = 1 << 11, FIXED_A0000 = 2 };
-	const struct { uint64_t base, size; } uncacheable[] = {{ECAM_BASE, ECAM_SIZE}, {PCI32_BASE, (UINT64_C(1) << 32) - PCI32_BASE}};
+	const struct {
+		uint64_t base, size;
+	} uncacheable[] = {{ECAM_BASE, ECAM_SIZE}, {PCI32_BASE, (UINT64_C(1) << 32) - PCI32_BASE}};
 
 	for (unsigned i = 0; i < ARRAY_SIZE(cpu->mtrr_fixed); i++)
 		cpu->mtrr_fixed[i] = i == FIXED_A0000 ? 0 : WRITE_BACK;
@@ -38,7 +40,8 @@ bool boot_direct(const struct boot *boot, struct error *error)
 		preset_mtrrs(&boot->cpu[i]);
 	end = acpi_place(boot->acpi, boot->bus, rsdp);
 	if (end > BOOT_GDT)
-		ok = error_set(error, "the ACPI tables of this machine are larger than the BIOS area: fewer CPUs would fit");
+		ok = error_set(error,
+			       "the ACPI tables of this machine are larger than the BIOS area: fewer CPUs would fit");
 	else if (is_linux(&file))
 		ok = load_linux(boot, &file, rsdp, error);
 	else if (is_multiboot(&file))
@@ -48,7 +51,8 @@ bool boot_direct(const struct boot *boot, struct error *error)
 	else if (is_pvh(&file))
 		ok = load_pvh(boot, &file, rsdp, error);
 	else
-		ok = error_set(error, "'%s' is no kernel known here: bzImage, Multiboot, Multiboot2 or ELF with a PVH entry",
+		ok = error_set(error,
+			       "'%s' is no kernel known here: bzImage, Multiboot, Multiboot2 or ELF with a PVH entry",
 			       boot->kernel);
 	file_free(&file);
 	return ok;

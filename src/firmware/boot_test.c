@@ -1,5 +1,6 @@
 /*
- * Boot protocols: kernels made here are loaded, and memory and registers must be what the protocol promises. Then broken ones.
+ * Boot protocols: kernels made here are loaded, and memory and registers must be what the protocol promises. Then
+ * broken ones.
  */
 #include "firmware/image.h"
 
@@ -36,7 +37,8 @@ static int set_up(void **state)
 		return -1;
 	bus_add_ram(r->bus, 0, RAM, 0, 0);
 	memory_layout(RAM, 40, &r->layout);
-	r->boot = (struct boot){.bus = r->bus, .cpu = &r->cpu, .layout = &r->layout, .kernel = "kernel", .append = "one two=3"};
+	r->boot = (struct boot){
+		.bus = r->bus, .cpu = &r->cpu, .layout = &r->layout, .kernel = "kernel", .append = "one two=3"};
 	r->file = (struct file){.name = "kernel", .bytes = r->image, .size = sizeof(r->image)};
 	strcpy(r->directory, "/tmp/softvt-boot-XXXXXX");
 	*state = r;
@@ -139,7 +141,8 @@ static void linux_64bit(void **state)
 	for (uint64_t la = 0; la < UINT64_C(4) << 30; la += UINT64_C(511) << 21) {
 		uint64_t pdpte = memory(r, (pml4 & BITS(51, 12)) + 8 * (la >> 30), 8);
 
-		assert_int_equal(memory(r, (pdpte & BITS(51, 12)) + 8 * (la >> 21 & 511), 8), (la & ~BITS(20, 0)) | 0x83);
+		assert_int_equal(memory(r, (pdpte & BITS(51, 12)) + 8 * (la >> 21 & 511), 8),
+				 (la & ~BITS(20, 0)) | 0x83);
 	}
 	params = r->cpu.r[RSI];
 	assert_string_equal(text(r, memory(r, params + 0x228, 4)), "one two=3");
@@ -277,7 +280,7 @@ static void multiboot_header(struct rig *r, uint32_t flags)
 {
 	put(r, 0x800, 4, 0x1badb002);
 	put(r, 0x804, 4, flags);
-	put(r, 0x808, 4, (uint32_t)-(0x1badb002 + flags));
+	put(r, 0x808, 4, (uint32_t) - (0x1badb002 + flags));
 }
 
 static void multiboot(struct rig *r, bool is64)
@@ -388,7 +391,7 @@ static void multiboot2_header(struct rig *r, size_t end)
 {
 	put(r, 0x600, 4, 0xe85250d6);
 	put(r, 0x608, 4, end - 0x600);
-	put(r, 0x60c, 4, (uint32_t)-(0xe85250d6 + (uint32_t)(end - 0x600)));
+	put(r, 0x60c, 4, (uint32_t) - (0xe85250d6 + (uint32_t)(end - 0x600)));
 }
 
 /* The information tag of a type, or 0. */
@@ -504,7 +507,8 @@ static void hostile_kernels(void **state)
 			break;
 		case 2:
 			make_elf(r, round & 8);
-			multiboot2_header(r, tag(r, 0x610, 10, 0, 4, (const uint32_t[]){0, UINT32_MAX, 4096, round & 3}));
+			multiboot2_header(r,
+					  tag(r, 0x610, 10, 0, 4, (const uint32_t[]){0, UINT32_MAX, 4096, round & 3}));
 			break;
 		default:
 			make_elf(r, round & 8);
@@ -523,10 +527,10 @@ static void hostile_kernels(void **state)
 			r->image[at] = (uint8_t)(seed >> 24);
 		}
 		r->error.text[0] = 0;
-		ok = is_linux(&r->file) ? load_linux(&r->boot, &r->file, 0, &r->error)
-		     : is_multiboot(&r->file) ? load_multiboot(&r->boot, &r->file, &r->error)
+		ok = is_linux(&r->file)	       ? load_linux(&r->boot, &r->file, 0, &r->error)
+		     : is_multiboot(&r->file)  ? load_multiboot(&r->boot, &r->file, &r->error)
 		     : is_multiboot2(&r->file) ? load_multiboot2(&r->boot, &r->file, 0, &r->error)
-		     : !is_pvh(&r->file) || load_pvh(&r->boot, &r->file, 0, &r->error);
+					       : !is_pvh(&r->file) || load_pvh(&r->boot, &r->file, 0, &r->error);
 		assert_true(ok || strlen(r->error.text) > 10);
 	}
 }

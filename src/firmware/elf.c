@@ -40,10 +40,12 @@ bool elf_open(struct elf *elf, const struct file *file, struct error *error)
 	elf->sh_names = (unsigned)file_le(file, elf->is64 ? 62 : 50, 2);
 	ph_least = elf->is64 ? 56 : 32;
 	sh_least = elf->is64 ? 64 : 40;
-	if (elf->ph_count && (elf->ph_size < ph_least || !file_has(file, elf->ph, (uint64_t)elf->ph_count * elf->ph_size)))
+	if (elf->ph_count &&
+	    (elf->ph_size < ph_least || !file_has(file, elf->ph, (uint64_t)elf->ph_count * elf->ph_size)))
 		return error_set(error, "the program headers of '%s' lie outside of the file", file->name);
 	/* Sections matter only to debuggers: broken ones are as good as none. */
-	if (elf->sh_count && (elf->sh_size < sh_least || !file_has(file, elf->sh, (uint64_t)elf->sh_count * elf->sh_size)))
+	if (elf->sh_count &&
+	    (elf->sh_size < sh_least || !file_has(file, elf->sh, (uint64_t)elf->sh_count * elf->sh_size)))
 		elf->sh_count = 0;
 	return true;
 }
@@ -115,7 +117,8 @@ bool elf_load(struct elf *elf, const struct file *file, struct space *space, uin
 		if (h.file_size > h.memory_size || !file_has(file, h.offset, h.file_size))
 			return error_set(error, "segment %u of '%s' lies outside of the file", i, file->name);
 		if (!space_load(space, at, file->bytes + h.offset, h.file_size, h.memory_size))
-			return error_set(error, "segment %u of '%s' wants %llu bytes at %#llx, where there is no free RAM", i,
+			return error_set(error,
+					 "segment %u of '%s' wants %llu bytes at %#llx, where there is no free RAM", i,
 					 file->name, (unsigned long long)h.memory_size, (unsigned long long)at);
 		if (elf->entry >= h.vaddr && elf->entry - h.vaddr < h.memory_size)
 			elf->physical_entry = elf->entry - h.vaddr + at;

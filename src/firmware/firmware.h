@@ -1,9 +1,9 @@
 /*
  * What a machine does before its first instruction: lay out memory, put tables there, load a kernel or firmware.
  *
- * With firmware (load_rom) the machine starts at its reset vector and asks fw_cfg for the rest. Without, boot_direct() leaves
- * the chipset, memory and the bootstrap processor as a boot loader would. Every file is untrusted: what does not add up is
- * refused with a sentence naming the file.
+ * With firmware (load_rom) the machine starts at its reset vector and asks fw_cfg for the rest. Without, boot_direct()
+ * leaves the chipset, memory and the bootstrap processor as a boot loader would. Every file is untrusted: what does not
+ * add up is refused with a sentence naming the file.
  */
 #pragma once
 
@@ -34,14 +34,15 @@ struct e820_entry {
 } __attribute__((packed));
 
 struct memory_layout {
-	uint64_t low_ram;  /* bytes of RAM from 0 */
-	uint64_t high_ram; /* bytes of RAM from 4 GiB */
+	uint64_t low_ram;		/* bytes of RAM from 0 */
+	uint64_t high_ram;		/* bytes of RAM from 4 GiB */
 	uint64_t pci64_base, pci64_end; /* window for 64-bit BARs above RAM */
 	struct e820_entry map[16];	/* without gaps for "nothing": what is not listed is not there */
 	unsigned entries;
 };
 
-/* How `ram` bytes (a multiple of 1 MiB, at least one) appear in the address space of a CPU with that many address bits. */
+/* How `ram` bytes (a multiple of 1 MiB, at least one) appear in the address space of a CPU with that many address bits.
+ */
 void memory_layout(uint64_t ram, unsigned physical_bits, struct memory_layout *layout);
 
 /* What a direct boot needs. The names are only read during the call. */
@@ -57,14 +58,14 @@ struct boot {
 };
 
 /*
- * Preset the chipset (preset_chipset), place the ACPI tables, load the kernel and set up boot->cpu. The caller then lets the
- * engine know that registers changed (cpu_mode_changed, mem_context_changed).
+ * Preset the chipset (preset_chipset), place the ACPI tables, load the kernel and set up boot->cpu. The caller then
+ * lets the engine know that registers changed (cpu_mode_changed, mem_context_changed).
  */
 MUST_CHECK bool boot_direct(const struct boot *boot, struct error *error);
 
 /*
- * Leave the Q35 chipset as SeaBIOS leaves it: ECAM, PM block, RCBA, PAM open, PIRQs on IRQ 10 and 11, BARs in the 32-bit window,
- * interrupt lines. Goes through configuration and port accesses only.
+ * Leave the Q35 chipset as SeaBIOS leaves it: ECAM, PM block, RCBA, PAM open, PIRQs on IRQ 10 and 11, BARs in the
+ * 32-bit window, interrupt lines. Goes through configuration and port accesses only.
  */
 void preset_chipset(struct pci_root *pci, struct bus *bus);
 

@@ -267,7 +267,8 @@ void fw_cfg_add_board(struct fw_cfg *fw, const struct memory_layout *layout, uns
 	(void)ok; /* there is always room for the first few */
 }
 
-bool fw_cfg_add_kernel(struct fw_cfg *fw, const char *kernel, const char *initrd, const char *append, struct error *error)
+bool fw_cfg_add_kernel(struct fw_cfg *fw, const char *kernel, const char *initrd, const char *append,
+		       struct error *error)
 {
 	struct file file;
 	size_t setup;

@@ -132,7 +132,8 @@ pa_t space_find(struct space *space, uint64_t size, uint64_t alignment, pa_t min
 
 		if (ram->type != E820_RAM || from >= to)
 			continue;
-		at = highest ? find_highest(space, size, alignment, from, to) : find_lowest(space, size, alignment, from, to);
+		at = highest ? find_highest(space, size, alignment, from, to)
+			     : find_lowest(space, size, alignment, from, to);
 		if (at && (!found || highest == (at > found)))
 			found = at;
 	}
@@ -179,9 +180,11 @@ static void set_segments(const struct boot *boot, bool is64)
 	const uint64_t gdt[4] = {0, 0, is64 ? UINT64_C(0x00af9b000000ffff) : UINT64_C(0x00cf9b000000ffff),
 				 UINT64_C(0x00cf93000000ffff)};
 	struct cpu *cpu = boot->cpu;
-	const struct segment code = {0, UINT32_MAX, (uint32_t)(AR_P | AR_S | AR_CODE | AR_WRITABLE | AR_ACCESSED | AR_G |
-							       (is64 ? AR_L : AR_DB)), 0x10};
-	const struct segment data = {0, UINT32_MAX, (uint32_t)(AR_P | AR_S | AR_WRITABLE | AR_ACCESSED | AR_G | AR_DB), 0x18};
+	const struct segment code = {
+		0, UINT32_MAX,
+		(uint32_t)(AR_P | AR_S | AR_CODE | AR_WRITABLE | AR_ACCESSED | AR_G | (is64 ? AR_L : AR_DB)), 0x10};
+	const struct segment data = {0, UINT32_MAX, (uint32_t)(AR_P | AR_S | AR_WRITABLE | AR_ACCESSED | AR_G | AR_DB),
+				     0x18};
 
 	bus_write_bytes(boot->bus, BOOT_GDT, gdt, sizeof(gdt));
 	cpu->gdtr = (struct table_register){BOOT_GDT, sizeof(gdt) - 1};
@@ -250,7 +253,8 @@ bool next_module(const char **list, char **name, char **command_line)
 	return true;
 }
 
-bool modules_load(struct space *space, const char *list, pa_t min, struct module *modules, unsigned *count, struct error *error)
+bool modules_load(struct space *space, const char *list, pa_t min, struct module *modules, unsigned *count,
+		  struct error *error)
 {
 	char *name, *command_line;
 	struct file file;

@@ -31,7 +31,9 @@ static inline uint64_t file_le(const struct file *file, uint64_t offset, unsigne
 struct space {
 	struct bus *bus;
 	const struct memory_layout *layout;
-	struct { pa_t base, end; } used[160];
+	struct {
+		pa_t base, end;
+	} used[160];
 	unsigned count;
 };
 
@@ -55,7 +57,7 @@ enum { LONG_TABLES_SIZE = 6 * 4096 };
 /* An ELF file, 32 or 64 bits, in memory. */
 struct elf {
 	bool is64;
-	uint64_t entry; /* e_entry */
+	uint64_t entry;		 /* e_entry */
 	uint64_t physical_entry; /* with the segment's physical address in place of its virtual one */
 	uint64_t ph, sh;
 	unsigned ph_count, ph_size, sh_count, sh_size, sh_names;
@@ -79,9 +81,11 @@ MUST_CHECK bool elf_open(struct elf *elf, const struct file *file, struct error 
 void elf_segment(const struct elf *elf, const struct file *file, unsigned index, struct segment_header *header);
 void elf_section(const struct elf *elf, const struct file *file, unsigned index, struct section_header *header);
 /* Copy all loadable segments to their physical addresses plus `delta`. */
-MUST_CHECK bool elf_load(struct elf *elf, const struct file *file, struct space *space, uint64_t delta, struct error *error);
+MUST_CHECK bool elf_load(struct elf *elf, const struct file *file, struct space *space, uint64_t delta,
+			 struct error *error);
 
-/* "file args,file args", a comma doubled inside. Fills the next module; false at the end. Both strings are the caller's to free. */
+/* "file args,file args", a comma doubled inside. Fills the next module; false at the end. Both strings are the caller's
+ * to free. */
 bool next_module(const char **list, char **name, char **command_line);
 
 /* Modules and what a protocol tells the kernel about them. */
@@ -105,5 +109,5 @@ MUST_CHECK bool load_multiboot2(const struct boot *boot, const struct file *file
 MUST_CHECK bool load_pvh(const struct boot *boot, const struct file *file, pa_t rsdp, struct error *error);
 
 /* Pages of the BIOS area, which no kernel is loaded into. */
-#define BOOT_GDT    UINT64_C(0xff000)
-#define ACPI_BASE   UINT64_C(0xe0000)
+#define BOOT_GDT  UINT64_C(0xff000)
+#define ACPI_BASE UINT64_C(0xe0000)

@@ -1,8 +1,8 @@
 /*
  * Linux bzImage. "The Linux/x86 Boot Protocol" (Documentation/arch/x86/boot.rst): field names are its own.
  *
- * Kernels with the 64-bit entry point start there, older ones at the 32-bit one. Not here: zImage and protocols before 2.02,
- * which need a real-mode start; the EFI handover.
+ * Kernels with the 64-bit entry point start there, older ones at the 32-bit one. Not here: zImage and protocols
+ * before 2.02, which need a real-mode start; the EFI handover.
  */
 #include "firmware/image.h"
 
@@ -91,8 +91,8 @@ static bool load_image(struct kernel *k, const struct boot *boot, const struct f
 	k->version = (unsigned)file_le(file, VERSION, 2);
 	k->setup_size = (file->bytes[SETUP_SECTS] ? file->bytes[SETUP_SECTS] + 1u : 5u) * SECTOR;
 	if (k->version < 0x202 || !(file->bytes[LOADFLAGS] & LOADED_HIGH))
-		return error_set(error, "'%s' is too old a Linux kernel: boot protocol %u.%02u", file->name, k->version >> 8,
-				 k->version & 0xff);
+		return error_set(error, "'%s' is too old a Linux kernel: boot protocol %u.%02u", file->name,
+				 k->version >> 8, k->version & 0xff);
 	if (!file_has(file, k->setup_size, ENTRY64 + 1))
 		return error_set(error, "the Linux kernel '%s' is cut short", file->name);
 	k->image_size = file->size - k->setup_size;

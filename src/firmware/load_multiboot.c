@@ -1,9 +1,9 @@
 /*
- * Multiboot 1: "Multiboot Specification version 0.6.96". ELF of 32 and 64 bits, and images that carry their addresses in the
- * header (the a.out kludge).
+ * Multiboot 1: "Multiboot Specification version 0.6.96". ELF of 32 and 64 bits, and images that carry their addresses
+ * in the header (the a.out kludge).
  *
- * Not given to the kernel, and not flagged as given: boot device, symbols, drives, BIOS configuration table, APM, VBE, frame
- * buffer.
+ * Not given to the kernel, and not flagged as given: boot device, symbols, drives, BIOS configuration table, APM, VBE,
+ * frame buffer.
  */
 #include "firmware/image.h"
 
@@ -18,7 +18,8 @@ enum { FLAG_MUST_MASK = 0xffff, FLAG_PAGE_ALIGN = 1, FLAG_MEMORY = 2, FLAG_VIDEO
 enum { INFO_MEMORY = 1 << 0, INFO_CMDLINE = 1 << 2, INFO_MODS = 1 << 3, INFO_MMAP = 1 << 6, INFO_LOADER = 1 << 9 };
 
 struct info {
-	uint32_t flags, mem_lower, mem_upper, boot_device, cmdline, mods_count, mods_addr, syms[4], mmap_length, mmap_addr;
+	uint32_t flags, mem_lower, mem_upper, boot_device, cmdline, mods_count, mods_addr, syms[4], mmap_length,
+		mmap_addr;
 	uint32_t drives_length, drives_addr, config_table, boot_loader_name, apm_table, vbe[4];
 };
 
@@ -93,8 +94,8 @@ static pa_t put_modules(struct space *space, const struct module *modules, unsig
 	return at;
 }
 
-static bool put_info(const struct boot *boot, struct space *space, const struct module *modules, unsigned count, pa_t *at,
-		     struct error *error)
+static bool put_info(const struct boot *boot, struct space *space, const struct module *modules, unsigned count,
+		     pa_t *at, struct error *error)
 {
 	enum { MIN = 0x8000 };
 	struct mmap_entry map[ARRAY_SIZE(boot->layout->map)];

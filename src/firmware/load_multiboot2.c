@@ -1,9 +1,9 @@
 /*
- * Multiboot 2: "Multiboot2 Specification version 2.0". Tags of the header are walked once, then the image is loaded and the
- * information tags are written.
+ * Multiboot 2: "Multiboot2 Specification version 2.0". Tags of the header are walked once, then the image is loaded and
+ * the information tags are written.
  *
- * Not given: boot device, VBE, frame buffer (the display is not set up without firmware), APM, EFI, SMBIOS, network. A kernel
- * that insists on one of them is refused.
+ * Not given: boot device, VBE, frame buffer (the display is not set up without firmware), APM, EFI, SMBIOS, network. A
+ * kernel that insists on one of them is refused.
  */
 #include "firmware/image.h"
 
@@ -14,10 +14,31 @@
 #define LOADER_MAGIC UINT32_C(0x36d76289)
 
 enum { SEARCH = 32768, HEADER_SIZE = 16, OPTIONAL = 1 };
-enum { TAG_END, TAG_REQUEST, TAG_ADDRESS, TAG_ENTRY, TAG_CONSOLE, TAG_FRAMEBUFFER, TAG_ALIGN, TAG_EFI_BS, TAG_EFI32, TAG_EFI64,
-       TAG_RELOCATABLE };
-enum { INFO_END, INFO_CMDLINE, INFO_LOADER, INFO_MODULE, INFO_MEMORY, INFO_MMAP = 6, INFO_ELF = 9, INFO_RSDP_OLD = 14,
-       INFO_RSDP_NEW = 15, INFO_LOAD_BASE = 21 };
+enum {
+	TAG_END,
+	TAG_REQUEST,
+	TAG_ADDRESS,
+	TAG_ENTRY,
+	TAG_CONSOLE,
+	TAG_FRAMEBUFFER,
+	TAG_ALIGN,
+	TAG_EFI_BS,
+	TAG_EFI32,
+	TAG_EFI64,
+	TAG_RELOCATABLE
+};
+enum {
+	INFO_END,
+	INFO_CMDLINE,
+	INFO_LOADER,
+	INFO_MODULE,
+	INFO_MEMORY,
+	INFO_MMAP = 6,
+	INFO_ELF = 9,
+	INFO_RSDP_OLD = 14,
+	INFO_RSDP_NEW = 15,
+	INFO_LOAD_BASE = 21
+};
 
 struct header {
 	bool has_address, has_entry, relocatable;
@@ -39,7 +60,8 @@ static bool find_header(const struct file *file, uint64_t *at)
 		for (unsigned i = 0; i < 4; i++)
 			sum += (uint32_t)file_le(file, offset + 4 * i, 4);
 		if (file_le(file, offset, 4) == HEADER_MAGIC && file_le(file, offset + 4, 4) == 0 && sum == 0 &&
-		    file_has(file, offset, file_le(file, offset + 8, 4)) && offset + file_le(file, offset + 8, 4) <= SEARCH) {
+		    file_has(file, offset, file_le(file, offset + 8, 4)) &&
+		    offset + file_le(file, offset + 8, 4) <= SEARCH) {
 			*at = offset;
 			return true;
 		}
@@ -56,8 +78,9 @@ bool is_multiboot2(const struct file *file)
 
 static bool can_give(uint32_t type)
 {
-	return type == INFO_CMDLINE || type == INFO_LOADER || type == INFO_MODULE || type == INFO_MEMORY || type == INFO_MMAP ||
-	       type == INFO_ELF || type == INFO_RSDP_OLD || type == INFO_RSDP_NEW || type == INFO_LOAD_BASE;
+	return type == INFO_CMDLINE || type == INFO_LOADER || type == INFO_MODULE || type == INFO_MEMORY ||
+	       type == INFO_MMAP || type == INFO_ELF || type == INFO_RSDP_OLD || type == INFO_RSDP_NEW ||
+	       type == INFO_LOAD_BASE;
 }
 
 /* "Multiboot2 header tags". Sizes were checked against the file by find_header(). */
@@ -76,14 +99,16 @@ static bool read_tags(const struct file *file, uint64_t at, struct header *h, st
 		if (type == TAG_END)
 			break;
 		if (size < (type < sizeof(least) ? least[type] : 8) || size > end - at)
-			return error_set(error, "the Multiboot2 header of '%s' has a tag of type %u with a wrong size", file->name,
-					 type);
+			return error_set(error, "the Multiboot2 header of '%s' has a tag of type %u with a wrong size",
+					 file->name, type);
 		switch (type) {
 		case TAG_REQUEST:
 			for (uint64_t i = tag; i + 4 <= at + size && !optional; i += 4) {
 				if (!can_give((uint32_t)file_le(file, i, 4)))
-					return error_set(error, "the kernel '%s' needs Multiboot2 information %u, which is not there",
-							 file->name, (unsigned)file_le(file, i, 4));
+					return error_set(
+						error,
+						"the kernel '%s' needs Multiboot2 information %u, which is not there",
+						file->name, (unsigned)file_le(file, i, 4));
 			}
 			break;
 		case TAG_ADDRESS:
@@ -106,8 +131,10 @@ static bool read_tags(const struct file *file, uint64_t at, struct header *h, st
 			break;
 		case TAG_FRAMEBUFFER:
 			if (!optional)
-				return error_set(error, "the kernel '%s' insists on a frame buffer, which needs firmware (-bios)",
-						 file->name);
+				return error_set(
+					error,
+					"the kernel '%s' insists on a frame buffer, which needs firmware (-bios)",
+					file->name);
 			break;
 		case TAG_CONSOLE:
 		case TAG_ALIGN: /* modules always are */
@@ -116,7 +143,8 @@ static bool read_tags(const struct file *file, uint64_t at, struct header *h, st
 		case TAG_EFI64: break;
 		default:
 			if (!optional)
-				return error_set(error, "the Multiboot2 header of '%s' has an unknown tag %u", file->name, type);
+				return error_set(error, "the Multiboot2 header of '%s' has an unknown tag %u",
+						 file->name, type);
 		}
 		at = (at + size + 7) & ~UINT64_C(7);
 	}
@@ -137,7 +165,8 @@ static bool load_addresses(const struct file *file, uint64_t at, const struct he
 	size = file->size - offset;
 	if (h->load_end) {
 		if (h->load_end < load)
-			return error_set(error, "the load end address in the Multiboot2 header of '%s' is wrong", file->name);
+			return error_set(error, "the load end address in the Multiboot2 header of '%s' is wrong",
+					 file->name);
 		size = min_u64(size, h->load_end - load);
 	}
 	*end = max_u64(load + size, h->bss_end);
@@ -148,8 +177,8 @@ static bool load_addresses(const struct file *file, uint64_t at, const struct he
 }
 
 /* "Relocatable header tag": how far from its linked addresses the image goes. */
-static bool choose_delta(const struct header *h, const struct elf *elf, const struct file *file, const struct boot *boot,
-			 uint64_t *delta)
+static bool choose_delta(const struct header *h, const struct elf *elf, const struct file *file,
+			 const struct boot *boot, uint64_t *delta)
 {
 	uint64_t base = UINT64_MAX, end = 0, align = h->align ? h->align : 1;
 	struct space space;

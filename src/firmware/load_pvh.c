@@ -1,5 +1,6 @@
 /*
- * PVH: "x86/HVM direct boot ABI" of Xen, as Linux (PVH entry), FreeBSD and Xen itself have it: an ELF note names a 32-bit entry.
+ * PVH: "x86/HVM direct boot ABI" of Xen, as Linux (PVH entry), FreeBSD and Xen itself have it: an ELF note names a
+ * 32-bit entry.
  */
 #include "firmware/image.h"
 
@@ -33,12 +34,14 @@ static bool find_note(const struct file *file, const struct segment_header *h, u
 		return false;
 	end = at + h->file_size;
 	while (end - at >= 12) {
-		uint64_t name_size = file_le(file, at, 4), size = file_le(file, at + 4, 4), type = file_le(file, at + 8, 4);
+		uint64_t name_size = file_le(file, at, 4), size = file_le(file, at + 4, 4),
+			 type = file_le(file, at + 8, 4);
 		uint64_t name = at + 12, value = name + ((name_size + 3) & ~UINT64_C(3));
 
 		if (value > end || size > end - value)
 			return false;
-		if (type == XEN_ELFNOTE_PHYS32_ENTRY && name_size == 4 && !memcmp(file->bytes + name, "Xen", 4) && size >= 4) {
+		if (type == XEN_ELFNOTE_PHYS32_ENTRY && name_size == 4 && !memcmp(file->bytes + name, "Xen", 4) &&
+		    size >= 4) {
 			*entry = (uint32_t)file_le(file, value, 4);
 			return true;
 		}
@@ -105,7 +108,8 @@ bool load_pvh(const struct boot *boot, const struct file *file, pa_t rsdp, struc
 	}
 	modules_free(modules, info.nr_modules);
 	for (unsigned i = 0; i < boot->layout->entries; i++)
-		map[i] = (struct memmap_entry){boot->layout->map[i].base, boot->layout->map[i].size, boot->layout->map[i].type, 0};
+		map[i] = (struct memmap_entry){boot->layout->map[i].base, boot->layout->map[i].size,
+					       boot->layout->map[i].type, 0};
 	info.memmap_entries = boot->layout->entries;
 	info.memmap_paddr = put(&space, map, info.memmap_entries * sizeof(map[0]));
 	info.modlist_paddr = info.nr_modules ? put(&space, list, info.nr_modules * sizeof(list[0])) : 0;

@@ -1,6 +1,6 @@
 /*
- * Firmware images: SeaBIOS, OVMF. The image ends at 4 GiB, where the reset vector is; its last 128 KiB also show below 1 MiB until
- * the PAM registers put RAM there.
+ * Firmware images: SeaBIOS, OVMF. The image ends at 4 GiB, where the reset vector is; its last 128 KiB also show below
+ * 1 MiB until the PAM registers put RAM there.
  *
  * Not modelled: flash that the guest can write (variables of UEFI last for one run only, in RAM of the firmware's own).
  */
@@ -25,7 +25,8 @@ struct rom *load_rom(struct bus *bus, const char *name, struct error *error)
 	if (!file_read(&file, "firmware", name, error))
 		return NULL;
 	if (file.size == 0 || file.size % PAGE || file.size > LARGEST) {
-		error_set(error, "the firmware image '%s' must have a multiple of 4 KiB, up to 16 MiB; it has %zu bytes", name,
+		error_set(error,
+			  "the firmware image '%s' must have a multiple of 4 KiB, up to 16 MiB; it has %zu bytes", name,
 			  file.size);
 		file_free(&file);
 		return NULL;

@@ -1,14 +1,29 @@
 /*
- * The chipset as SeaBIOS leaves it, for kernels that start without firmware. Intel ICH9 and 3 Series Express Chipset data
- * sheets name the registers; PCI Local Bus 3.0, "Base Addresses" says how BARs are sized.
+ * The chipset as SeaBIOS leaves it, for kernels that start without firmware. Intel ICH9 and 3 Series Express Chipset
+ * data sheets name the registers; PCI Local Bus 3.0, "Base Addresses" says how BARs are sized.
  */
 #include "base/bits.h"
 #include "firmware/firmware.h"
 
 enum { HOST_BRIDGE = 0x00 << 3, LPC = 0x1f << 3 };
-enum { PCIEXBAR = 0x60, PAM0 = 0x90, PMBASE = 0x40, ACPI_CTRL = 0x44, PIRQA_ROUT = 0x60, PIRQE_ROUT = 0x68, RCBA = 0xf0 };
-enum { COMMAND = 0x04, COMMAND_IO = 1, COMMAND_MEMORY = 2, HEADER_TYPE = 0x0e, BAR0 = 0x10, INTERRUPT_LINE = 0x3c,
-       INTERRUPT_PIN = 0x3d };
+enum {
+	PCIEXBAR = 0x60,
+	PAM0 = 0x90,
+	PMBASE = 0x40,
+	ACPI_CTRL = 0x44,
+	PIRQA_ROUT = 0x60,
+	PIRQE_ROUT = 0x68,
+	RCBA = 0xf0
+};
+enum {
+	COMMAND = 0x04,
+	COMMAND_IO = 1,
+	COMMAND_MEMORY = 2,
+	HEADER_TYPE = 0x0e,
+	BAR0 = 0x10,
+	INTERRUPT_LINE = 0x3c,
+	INTERRUPT_PIN = 0x3d
+};
 enum { ELCR = 0x4d0, IO_BASE = 0xc000, IO_END = 0x10000 };
 
 static const uint8_t pirq_line[8] = {10, 10, 11, 11, 10, 10, 11, 11};
@@ -46,7 +61,8 @@ static void preset_bridges(struct pci_root *pci, struct bus *bus)
 }
 
 /* Place a BAR of the size that it shows when all ones are written. Returns how many registers it takes. */
-static unsigned assign_bar(struct pci_root *pci, unsigned bdf, unsigned offset, struct window *io, struct window *memory)
+static unsigned assign_bar(struct pci_root *pci, unsigned bdf, unsigned offset, struct window *io,
+			   struct window *memory)
 {
 	uint32_t flags = get(pci, bdf, offset, 4);
 	bool is_io = flags & 1, is64 = !is_io && (flags & 6) == 4;
@@ -85,7 +101,8 @@ static unsigned pirq(unsigned slot, unsigned pin)
 	return 4 + (slot == 30 ? pin & 3 : (slot + pin) & 3);
 }
 
-static void preset_function(struct pci_root *pci, unsigned slot, unsigned number, struct window *io, struct window *memory)
+static void preset_function(struct pci_root *pci, unsigned slot, unsigned number, struct window *io,
+			    struct window *memory)
 {
 	unsigned bdf = slot << 3 | number, pin = get(pci, bdf, INTERRUPT_PIN, 1);
 

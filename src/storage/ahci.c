@@ -1,10 +1,11 @@
 /*
- * AHCI host bus adapter: "Serial ATA AHCI 1.3.1 Specification", "HBA Memory Registers", "System Memory Structures", "HBA State Machine".
- * What a command means is in ata.c and atapi.c; here are registers, FISes and the way of data.
+ * AHCI host bus adapter: "Serial ATA AHCI 1.3.1 Specification", "HBA Memory Registers", "System Memory Structures",
+ * "HBA State Machine". What a command means is in ata.c and atapi.c; here are registers, FISes and the way of data.
  *
- * Commands run a fixed time after they were issued, so that a driver sees the order of a real controller: it always returns from its
- * register write first. Not modelled, and announced as absent: port multipliers, command completion coalescing, enclosure management,
- * staggered spin-up, hot plug, power states, FIS-based switching, the legacy IDE registers.
+ * Commands run a fixed time after they were issued, so that a driver sees the order of a real controller: it always
+ * returns from its register write first. Not modelled, and announced as absent: port multipliers, command completion
+ * coalescing, enclosure management, staggered spin-up, hot plug, power states, FIS-based switching, the legacy IDE
+ * registers.
  */
 #include "storage/ahci.h"
 
@@ -17,16 +18,47 @@
 
 enum { CAP = 0x00, GHC = 0x04, IS = 0x08, PI = 0x0c, VS = 0x10 };
 enum { GHC_HR = 1, GHC_IE = 2 };
-#define GHC_AE	 UINT32_C(0x80000000)
+#define GHC_AE UINT32_C(0x80000000)
 /* 64-bit addresses, NCQ, AHCI only, 3 Gbit/s, 32 slots. */
 #define CAP_BITS (UINT32_C(0xc0000000) | 1 << 18 | 2 << 20 | 31 << 8 | (AHCI_PORTS - 1))
 
 enum { PORTS_BASE = 0x100, PORT_SIZE = 0x80, ABAR_SIZE = 0x1000 };
-enum { PxCLB = 0x00, PxCLBU = 0x04, PxFB = 0x08, PxFBU = 0x0c, PxIS = 0x10, PxIE = 0x14, PxCMD = 0x18, PxTFD = 0x20, PxSIG = 0x24,
-       PxSSTS = 0x28, PxSCTL = 0x2c, PxSERR = 0x30, PxSACT = 0x34, PxCI = 0x38 };
-enum { CMD_ST = 1 << 0, CMD_SUD = 1 << 1, CMD_POD = 1 << 2, CMD_CLO = 1 << 3, CMD_FRE = 1 << 4, CMD_FR = 1 << 14, CMD_CR = 1 << 15,
-       CMD_ATAPI = 1 << 24, CMD_WRITABLE = CMD_ST | CMD_FRE | CMD_ATAPI };
-enum { IS_DHRS = 1 << 0, IS_PSS = 1 << 1, IS_SDBS = 1 << 3, IS_DPS = 1 << 5, IS_PCS = 1 << 6, IS_OFS = 1 << 24, IS_TFES = 1 << 30 };
+enum {
+	PxCLB = 0x00,
+	PxCLBU = 0x04,
+	PxFB = 0x08,
+	PxFBU = 0x0c,
+	PxIS = 0x10,
+	PxIE = 0x14,
+	PxCMD = 0x18,
+	PxTFD = 0x20,
+	PxSIG = 0x24,
+	PxSSTS = 0x28,
+	PxSCTL = 0x2c,
+	PxSERR = 0x30,
+	PxSACT = 0x34,
+	PxCI = 0x38
+};
+enum {
+	CMD_ST = 1 << 0,
+	CMD_SUD = 1 << 1,
+	CMD_POD = 1 << 2,
+	CMD_CLO = 1 << 3,
+	CMD_FRE = 1 << 4,
+	CMD_FR = 1 << 14,
+	CMD_CR = 1 << 15,
+	CMD_ATAPI = 1 << 24,
+	CMD_WRITABLE = CMD_ST | CMD_FRE | CMD_ATAPI
+};
+enum {
+	IS_DHRS = 1 << 0,
+	IS_PSS = 1 << 1,
+	IS_SDBS = 1 << 3,
+	IS_DPS = 1 << 5,
+	IS_PCS = 1 << 6,
+	IS_OFS = 1 << 24,
+	IS_TFES = 1 << 30
+};
 enum { SERR_N = 1 << 16, SERR_X = 1 << 26, IE_WRITABLE = 0x7dc0007f, IS_W1C = IE_WRITABLE & ~(IS_PCS | 1 << 22) };
 enum { SSTS_UP = 0x123, SIG_DISK = 0x00000101 };
 #define SIG_CDROM   UINT32_C(0xeb140101)
@@ -118,7 +150,8 @@ static void send_d2h(struct ahci *ahci, struct port *port, const struct ata_resu
 		port->is |= IS_DHRS;
 }
 
-static void send_pio_setup(struct ahci *ahci, struct port *port, const struct ata_result *r, uint8_t device, uint32_t size, bool to_host)
+static void send_pio_setup(struct ahci *ahci, struct port *port, const struct ata_result *r, uint8_t device,
+			   uint32_t size, bool to_host)
 {
 	uint8_t fis[20] = {FIS_PIO_SETUP, (uint8_t)(FIS_INTERRUPT | (to_host ? 0x20 : 0))};
 
@@ -153,7 +186,8 @@ static bool next_piece(struct buffer *b)
 		if (!dma_read(&b->ahci->function, b->table + (uint64_t)b->entry++ * PRD_SIZE, prd, sizeof(prd)))
 			return false;
 		b->base = load_le(prd, 8) & ~UINT64_C(1);
-		b->left = ((uint32_t)load_le(prd + 12, 4) & 0x3ffffe) + 2; /* bit 0 is 1: an even number of bytes, less one */
+		b->left = ((uint32_t)load_le(prd + 12, 4) & 0x3ffffe) +
+			  2; /* bit 0 is 1: an even number of bytes, less one */
 	}
 	return true;
 }
@@ -166,7 +200,8 @@ static bool move(struct buffer *b, uint8_t *bytes, size_t size, bool to_guest)
 		if (!next_piece(b))
 			return false;
 		part = min_u64(size, b->left);
-		if (to_guest ? !dma_write(&b->ahci->function, b->base, bytes, part) : !dma_read(&b->ahci->function, b->base, bytes, part))
+		if (to_guest ? !dma_write(&b->ahci->function, b->base, bytes, part)
+			     : !dma_read(&b->ahci->function, b->base, bytes, part))
 			return false;
 		bytes += part;
 		b->base += part;
@@ -201,8 +236,10 @@ static uint32_t signature(const struct port *port)
 /* "Device signature" after COMRESET or SRST, as a D2H Register FIS without interrupt. */
 static void send_signature(struct ahci *ahci, struct port *port)
 {
-	struct ata_result r = {.status = port->device->cdrom ? 0 : ATA_DRDY | ATA_DSC, .error = 1,
-			       .lba = port->device->cdrom ? 0xeb1401 : 1, .count = 1};
+	struct ata_result r = {.status = port->device->cdrom ? 0 : ATA_DRDY | ATA_DSC,
+			       .error = 1,
+			       .lba = port->device->cdrom ? 0xeb1401 : 1,
+			       .count = 1};
 
 	ata_reset(port->device);
 	port->sig = signature(port);
@@ -221,7 +258,8 @@ static void control(struct ahci *ahci, struct port *port, const uint8_t *fis)
 	port->srst = srst;
 }
 
-static void finish(struct ahci *ahci, struct port *port, unsigned slot, const struct ata_result *r, uint8_t device, uint32_t size)
+static void finish(struct ahci *ahci, struct port *port, unsigned slot, const struct ata_result *r, uint8_t device,
+		   uint32_t size)
 {
 	bool failed = r->status & ATA_ERR;
 
@@ -436,7 +474,8 @@ static void reset_hba(struct ahci *ahci)
 		port->is = port->ie = port->sctl = port->serr = 0;
 		port->cmd = CMD_SUD | CMD_POD;
 		if (port->device) {
-			/* The link comes up by itself; the signature arrives once FRE is set, but TFD and SIG show it now. */
+			/* The link comes up by itself; the signature arrives once FRE is set, but TFD and SIG show it
+			 * now. */
 			port->ssts = SSTS_UP;
 			port->serr = SERR_X | SERR_N;
 			send_signature(ahci, port);

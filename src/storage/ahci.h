@@ -1,5 +1,6 @@
 /*
- * The ICH9's SATA controller in AHCI mode, with disks and CD-ROM drives. "Serial ATA AHCI 1.3.1 Specification", ATA8-ACS, MMC-5.
+ * The ICH9's SATA controller in AHCI mode, with disks and CD-ROM drives. "Serial ATA AHCI 1.3.1 Specification",
+ * ATA8-ACS, MMC-5.
  */
 #pragma once
 
@@ -15,7 +16,8 @@ enum { AHCI_PORTS = 6 };
 struct ahci *ahci_create(struct pci_root *root, struct clock *clock, uint8_t slot, uint8_t number, struct error *error);
 void ahci_destroy(struct ahci *ahci);
 
-/* Plug in before the first instruction. block is not owned; NULL with cdrom: a drive without a disc. serial: up to 20 characters. */
+/* Plug in before the first instruction. block is not owned; NULL with cdrom: a drive without a disc. serial: up to 20
+ * characters. */
 void ahci_attach(struct ahci *ahci, unsigned port, struct block *block, bool cdrom, const char *serial);
 /* Is something attached? */
 bool ahci_attached(const struct ahci *ahci, unsigned port);

@@ -1,5 +1,6 @@
 /*
- * The AHCI controller as a driver programs it: commands in memory, disks and a CD on ports, errors, and guests with ill will.
+ * The AHCI controller as a driver programs it: commands in memory, disks and a CD on ports, errors, and guests with ill
+ * will.
  */
 #include "storage/ahci.h"
 
@@ -14,7 +15,19 @@
 #include <cmocka.h>
 
 enum { ABAR = 0xc0000, PORT = 0x100, LIST = 0x1000, FIS = 0x2000, TABLE = 0x3000, DATA = 0x10000, DISK_SECTORS = 4096 };
-enum { CLB = 0, FB = 8, IS = 0x10, IE = 0x14, CMD = 0x18, TFD = 0x20, SIG = 0x24, SSTS = 0x28, SCTL = 0x2c, SACT = 0x34, CI = 0x38 };
+enum {
+	CLB = 0,
+	FB = 8,
+	IS = 0x10,
+	IE = 0x14,
+	CMD = 0x18,
+	TFD = 0x20,
+	SIG = 0x24,
+	SSTS = 0x28,
+	SCTL = 0x2c,
+	SACT = 0x34,
+	CI = 0x38
+};
 
 struct rig {
 	struct log log;
@@ -122,7 +135,8 @@ static int tear_down(void **state)
 }
 
 /* Fill a slot: one FIS, data in pieces of `piece` bytes at DATA. */
-static uint8_t *prepare(struct rig *r, unsigned slot, uint8_t command, uint64_t lba, uint16_t count, size_t size, size_t piece)
+static uint8_t *prepare(struct rig *r, unsigned slot, uint8_t command, uint64_t lba, uint16_t count, size_t size,
+			size_t piece)
 {
 	uint8_t *header = r->ram + LIST + 32 * slot, *table = r->ram + TABLE + 0x1000 * slot;
 	unsigned entries = 0;
@@ -374,13 +388,15 @@ static void hostile_guest(void **state)
 		if (round % 2) { /* closer to the truth */
 			static const uint8_t commands[] = {0x25, 0x35, 0x60, 0x61, 0xa0, 0xec, 0x2f, 0xef, 0xc8, 0x20};
 
-			prepare(r, 0, commands[round / 2 % sizeof(commands)], seed % (2 * DISK_SECTORS), (uint16_t)(seed >> 8), 4096, 2 + seed % 600);
+			prepare(r, 0, commands[round / 2 % sizeof(commands)], seed % (2 * DISK_SECTORS),
+				(uint16_t)(seed >> 8), 4096, 2 + seed % 600);
 			r->ram[TABLE + 0x80 + seed % 64] = (uint8_t)(seed >> 16);
 			r->ram[TABLE + 0x40] = (uint8_t)(seed >> 24);
 		}
 		for (unsigned i = 0; i < 8; i++) {
 			seed = seed * 1664525 + 1013904223;
-			bus_write(r->bus, ABAR + (seed >> 8) % 0x400, 1u << (seed & 3), seed * 0x9e3779b97f4a7c15, false);
+			bus_write(r->bus, ABAR + (seed >> 8) % 0x400, 1u << (seed & 3), seed * 0x9e3779b97f4a7c15,
+				  false);
 		}
 		set(r, reg(port, CLB), round % 4 == 3 ? seed : LIST);
 		set(r, reg(port, FB), round % 8 == 7 ? seed : FIS);
@@ -397,8 +413,8 @@ static void hostile_guest(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(what_is_plugged_in), TEST(identify), TEST(dma_in_odd_pieces), TEST(native_queue), TEST(errors_stop_the_port),
-		TEST(cdrom), TEST(software_reset), TEST(hostile_guest),
+		TEST(what_is_plugged_in),   TEST(identify), TEST(dma_in_odd_pieces), TEST(native_queue),
+		TEST(errors_stop_the_port), TEST(cdrom),    TEST(software_reset),    TEST(hostile_guest),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -82,7 +82,7 @@ static void identify_common(const struct ata_device *d, uint8_t *page, const cha
 	word(page, 50, 0x4000);
 	word(page, 53, 0x0007);
 	word(page, 63, 0x0007 | (d->transfer >> 3 == 4 ? 0x100u << (d->transfer & 7) : 0)); /* multiword DMA 0-2 */
-	word(page, 64, 0x0003); /* PIO 3, 4 */
+	word(page, 64, 0x0003);								    /* PIO 3, 4 */
 	for (unsigned i = 65; i <= 68; i++)
 		word(page, i, 120); /* cycle times in ns */
 	word(page, 80, 0x01f0);
@@ -140,7 +140,8 @@ static void fail(struct ata_result *r, uint8_t error)
 	r->error = error;
 }
 
-static void send(const struct ata_command *c, struct ata_result *r, enum ata_protocol protocol, const uint8_t *bytes, size_t size)
+static void send(const struct ata_command *c, struct ata_result *r, enum ata_protocol protocol, const uint8_t *bytes,
+		 size_t size)
 {
 	r->protocol = protocol;
 	if (!c->to_guest(c->ctx, bytes, size))
@@ -148,7 +149,8 @@ static void send(const struct ata_command *c, struct ata_result *r, enum ata_pro
 }
 
 /* Sectors between image and guest. The range lies on the disk or nothing happens. */
-static void transfer(struct ata_device *d, const struct ata_command *c, struct ata_result *r, uint64_t lba, uint64_t sectors, bool write)
+static void transfer(struct ata_device *d, const struct ata_command *c, struct ata_result *r, uint64_t lba,
+		     uint64_t sectors, bool write)
 {
 	if (lba > d->sectors || sectors > d->sectors - lba) {
 		fail(r, ATA_IDNF);
@@ -254,7 +256,8 @@ static void set_features(struct ata_device *d, const struct ata_command *c, stru
 			flush(d, r);
 		break;
 	case 0x03: /* PIO default, PIO 0-4, multiword DMA 0-2, UDMA 0-5 */
-		if (mode <= 1 || (mode >= 8 && mode <= 12) || (mode >= 0x20 && mode <= 0x22) || (mode >= 0x40 && mode <= 0x45))
+		if (mode <= 1 || (mode >= 8 && mode <= 12) || (mode >= 0x20 && mode <= 0x22) ||
+		    (mode >= 0x40 && mode <= 0x45))
 			d->transfer = mode;
 		else
 			fail(r, ATA_ABRT);

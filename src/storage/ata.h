@@ -1,5 +1,6 @@
 /*
- * Private to storage/: an ATA disk or an ATAPI CD-ROM drive as its controller sees it: a command in, data both ways, a result out.
+ * Private to storage/: an ATA disk or an ATAPI CD-ROM drive as its controller sees it: a command in, data both ways, a
+ * result out.
  */
 #pragma once
 
@@ -17,12 +18,12 @@ struct ata_device {
 	char serial[21];
 	uint64_t sectors; /* of 512 bytes */
 	/* What commands left behind. */
-	uint8_t multiple;  /* SET MULTIPLE MODE */
-	uint8_t transfer;  /* SET FEATURES, subcommand 03H */
+	uint8_t multiple; /* SET MULTIPLE MODE */
+	uint8_t transfer; /* SET FEATURES, subcommand 03H */
 	bool write_cache;
 	uint8_t ncq_log[16]; /* first bytes of log 10H: the last queued command that failed */
 	uint8_t sense_key, asc, ascq;
-	bool media_event;  /* GET EVENT STATUS NOTIFICATION has something new to say */
+	bool media_event; /* GET EVENT STATUS NOTIFICATION has something new to say */
 	uint8_t buffer[ATA_CHUNK];
 };
 
@@ -33,7 +34,8 @@ struct ata_command {
 	uint16_t features, count;
 	uint64_t lba; /* 48 bits */
 	const uint8_t *packet;
-	/* The controller's data path: the next bytes of the guest's buffer. False: the buffer is too short or was refused. */
+	/* The controller's data path: the next bytes of the guest's buffer. False: the buffer is too short or was
+	 * refused. */
 	bool (*to_guest)(void *ctx, const void *bytes, size_t size);
 	bool (*from_guest)(void *ctx, void *bytes, size_t size);
 	void *ctx;

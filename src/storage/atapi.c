@@ -1,5 +1,6 @@
 /*
- * CD-ROM drive: MMC-5 ("Commands for MM Drives") and SPC-3 packet commands, one data track of 2048-byte sectors. Read only.
+ * CD-ROM drive: MMC-5 ("Commands for MM Drives") and SPC-3 packet commands, one data track of 2048-byte sectors. Read
+ * only.
  *
  * Not modelled, and refused as invalid commands: audio, subchannels, writing, DVD structures, changing the disc.
  */
@@ -66,8 +67,8 @@ static uint32_t sectors(const struct ata_device *d)
 }
 
 /* Data of a reply, cut to what the host asked for. */
-static void reply(struct ata_device *d, const struct ata_command *c, struct ata_result *r, const uint8_t *bytes, size_t size,
-		  size_t allocation)
+static void reply(struct ata_device *d, const struct ata_command *c, struct ata_result *r, const uint8_t *bytes,
+		  size_t size, size_t allocation)
 {
 	size = min_u64(size, allocation);
 	if (size && !c->to_guest(c->ctx, bytes, size))
@@ -170,7 +171,10 @@ static void read_toc(struct ata_device *d, const struct ata_command *c, struct a
 /* Profile list, core, morphing, removable medium, random readable, CD read. */
 static void get_configuration(struct ata_device *d, const struct ata_command *c, struct ata_result *r)
 {
-	static const struct { uint16_t code; uint8_t flags, size, data[12]; } features[] = {
+	static const struct {
+		uint16_t code;
+		uint8_t flags, size, data[12];
+	} features[] = {
 		{0x0000, 0x03, 8, {0x00, 0x08, 0x01, 0, 0x00, 0x10, 0, 0}}, /* CD-ROM is the current profile */
 		{0x0001, 0x0b, 8, {0, 0, 0, 0x02, 1, 0, 0, 0}},
 		{0x0002, 0x07, 4, {0x02, 0, 0, 0}},
@@ -218,7 +222,8 @@ static void get_event_status(struct ata_device *d, const struct ata_command *c, 
 
 static void mode_sense(struct ata_device *d, const struct ata_command *c, struct ata_result *r, bool ten)
 {
-	static const uint8_t error_recovery[8] = {0x01, 6, 0, 5}, capabilities[22] = {0x2a, 20, [2] = 0x03, [4] = 0x71, [6] = 0x29};
+	static const uint8_t error_recovery[8] = {0x01, 6, 0, 5},
+			     capabilities[22] = {0x2a, 20, [2] = 0x03, [4] = 0x71, [6] = 0x29};
 	uint8_t page[64] = {0};
 	size_t header = ten ? 8 : 4, size = header;
 	unsigned code = c->packet[2] & 0x3f;

@@ -1,6 +1,6 @@
 /*
- * Opening images and the checks that all formats share. Whether a file is qcow2 is told by its magic number: "qcow2 Image File
- * Format", "Header".
+ * Opening images and the checks that all formats share. Whether a file is qcow2 is told by its magic number: "qcow2
+ * Image File Format", "Header".
  */
 #include "base/bits.h"
 #include "storage/block_driver.h"
@@ -55,7 +55,8 @@ bool file_write_at(int fd, uint64_t offset, const void *from, size_t size)
 	return true;
 }
 
-struct block *open_image(const char *name, enum block_format format, bool read_only, unsigned depth, struct error *error)
+struct block *open_image(const char *name, enum block_format format, bool read_only, unsigned depth,
+			 struct error *error)
 {
 	uint8_t magic[4];
 	struct stat status;
@@ -85,7 +86,8 @@ struct block *open_image(const char *name, enum block_format format, bool read_o
 	}
 	if (format == BLOCK_PROBE)
 		format = file_read_at(fd, 0, magic, 4) && !memcmp(magic, "QFI\xfb", 4) ? BLOCK_QCOW2 : BLOCK_RAW;
-	return format == BLOCK_QCOW2 ? qcow2_open(fd, name, read_only, depth, error) : raw_open(fd, name, read_only, error);
+	return format == BLOCK_QCOW2 ? qcow2_open(fd, name, read_only, depth, error)
+				     : raw_open(fd, name, read_only, error);
 }
 
 struct block *block_open(const char *file, enum block_format format, bool read_only, bool snapshot, struct error *error)

@@ -1,8 +1,9 @@
 /*
- * Disk images: bytes by offset, whatever the format. Raw files, qcow2, and an overlay that keeps writes to itself (-snapshot).
+ * Disk images: bytes by offset, whatever the format. Raw files, qcow2, and an overlay that keeps writes to itself
+ * (-snapshot).
  *
- * Calls finish before they return. A process that is killed at any moment leaves an image that its format allows, with every
- * write before the last flush in it.
+ * Calls finish before they return. A process that is killed at any moment leaves an image that its format allows, with
+ * every write before the last flush in it.
  */
 #pragma once
 
@@ -14,11 +15,12 @@ struct block;
 enum block_format { BLOCK_PROBE, BLOCK_RAW, BLOCK_QCOW2 };
 
 /*
- * read_only: the file is opened so, and writes fail. snapshot: writes go to an unlinked temporary file. BLOCK_PROBE tells
- * qcow2 by its magic number, and never by what a guest could have written into a raw image that was opened as such before:
- * it is for images named without a format. NULL: *error says why.
+ * read_only: the file is opened so, and writes fail. snapshot: writes go to an unlinked temporary file. BLOCK_PROBE
+ * tells qcow2 by its magic number, and never by what a guest could have written into a raw image that was opened as
+ * such before: it is for images named without a format. NULL: *error says why.
  */
-struct block *block_open(const char *file, enum block_format format, bool read_only, bool snapshot, struct error *error);
+struct block *block_open(const char *file, enum block_format format, bool read_only, bool snapshot,
+			 struct error *error);
 /* Flushes. NULL is allowed. */
 void block_close(struct block *block);
 

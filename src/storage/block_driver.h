@@ -23,7 +23,8 @@ struct block *qcow2_open(int fd, const char *name, bool read_only, unsigned dept
 /* Takes `base` over. */
 struct block *overlay_create(struct block *base, struct error *error);
 /* depth: how many images refer to this one; bounded, so that a chain cannot be endless. */
-struct block *open_image(const char *file, enum block_format format, bool read_only, unsigned depth, struct error *error);
+struct block *open_image(const char *file, enum block_format format, bool read_only, unsigned depth,
+			 struct error *error);
 
 /* Whole transfers on a host file; reads beyond its end give zeros. */
 bool file_read_at(int fd, uint64_t offset, void *to, size_t size);

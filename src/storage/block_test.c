@@ -259,7 +259,8 @@ static void kill_amid_writes(void **state)
 			static uint8_t bytes[16384];
 			uint32_t seed = 100 + round;
 
-			while (block && block_write(block, next(&seed) % (SIZE / 512 - 32) * 512, bytes, 512 * (next(&seed) % 32 + 1)))
+			while (block && block_write(block, next(&seed) % (SIZE / 512 - 32) * 512, bytes,
+						    512 * (next(&seed) % 32 + 1)))
 				;
 			_exit(1);
 		}

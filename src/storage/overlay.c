@@ -1,5 +1,6 @@
 /*
- * -snapshot: an image that is never written; what the guest writes lives in a file without a name, gone with the process.
+ * -snapshot: an image that is never written; what the guest writes lives in a file without a name, gone with the
+ * process.
  */
 #include "base/bits.h"
 #include "storage/block_driver.h"

@@ -1,10 +1,11 @@
 /*
- * qcow2 images, versions 2 and 3: "qcow2 Image File Format" (docs/interop/qcow2). Reads standard, zero and zlib-compressed
- * clusters and backing files; writes standard clusters.
+ * qcow2 images, versions 2 and 3: "qcow2 Image File Format" (docs/interop/qcow2). Reads standard, zero and
+ * zlib-compressed clusters and backing files; writes standard clusters.
  *
- * A process can be killed between any two writes, so each change is made in an order in which the file is valid after every
- * step: a cluster is counted before it is filled, filled before a table points to it, and given up only after nothing does.
- * The worst that is left behind is a counted cluster without a user. New clusters are taken at the end of the file.
+ * A process can be killed between any two writes, so each change is made in an order in which the file is valid after
+ * every step: a cluster is counted before it is filled, filled before a table points to it, and given up only after
+ * nothing does. The worst that is left behind is a counted cluster without a user. New clusters are taken at the end of
+ * the file.
  *
  * The file is untrusted: offsets from tables are checked for alignment and for lying in the file before they are used.
  * Refused: encryption, external data files, zstd, extended L2 entries. Internal snapshots are kept intact, not used.
@@ -20,10 +21,10 @@
 #include <unistd.h>
 #include <zlib.h>
 
-#define COPIED	      BIT(63)
-#define COMPRESSED    BIT(62)
-#define ZERO	      BIT(0)
-#define OFFSET_MASK   BITS(55, 9)
+#define COPIED	    BIT(63)
+#define COMPRESSED  BIT(62)
+#define ZERO	    BIT(0)
+#define OFFSET_MASK BITS(55, 9)
 
 enum { INCOMPATIBLE_DIRTY = 1, INCOMPATIBLE_CORRUPT = 2 };
 enum { EXTENSION_END = 0, FORMAT_NAME = (int)0xe2792aca };
@@ -49,9 +50,9 @@ struct qcow2 {
 	struct cached l2[CACHE], refcounts[CACHE];
 	uint64_t look_ups;
 	struct block *backing;
-	uint8_t *buffer;	   /* one cluster */
-	uint8_t *unpacked;	   /* one cluster: the last compressed one read */
-	uint64_t unpacked_entry;   /* its L2 entry, 0: none */
+	uint8_t *buffer;	 /* one cluster */
+	uint8_t *unpacked;	 /* one cluster: the last compressed one read */
+	uint64_t unpacked_entry; /* its L2 entry, 0: none */
 };
 
 static uint64_t be_read(const uint8_t *bytes, unsigned size)
@@ -180,12 +181,13 @@ static void drop(struct qcow2 *q, uint64_t offset)
 }
 
 /*
- * The table is full: a larger one, together with the count blocks for the range in which all this lies. They count themselves,
- * and are complete before the header names them.
+ * The table is full: a larger one, together with the count blocks for the range in which all this lies. They count
+ * themselves, and are complete before the header names them.
  */
 static bool grow_refcount_table(struct qcow2 *q, uint64_t cluster)
 {
-	uint64_t per_block = counts_per_block(q), first = cluster / per_block, blocks = 1, table_clusters, entries, total;
+	uint64_t per_block = counts_per_block(q), first = cluster / per_block, blocks = 1, table_clusters, entries,
+		 total;
 	uint64_t old_offset = q->refcount_table_offset, old_size = q->refcount_table_size, *table;
 	uint8_t header[12], *bytes;
 	bool ok = true;
@@ -202,7 +204,8 @@ static bool grow_refcount_table(struct qcow2 *q, uint64_t cluster)
 		return false;
 	bytes = xcalloc(blocks, q->cluster_size);
 	for (uint64_t i = 0; i < total; i++)
-		put_count(q, bytes + ((cluster + i) / per_block - first) * q->cluster_size, (cluster + i) % per_block, 1);
+		put_count(q, bytes + ((cluster + i) / per_block - first) * q->cluster_size, (cluster + i) % per_block,
+			  1);
 	ok = file_write_at(q->fd, cluster << q->cluster_bits, bytes, blocks * q->cluster_size);
 	free(bytes);
 
@@ -431,7 +434,8 @@ static void drop_entry(struct qcow2 *q, uint64_t entry)
 }
 
 /* Part of a cluster that needs a new place, or a cluster of zeros that keeps its own: the rest is filled in. */
-static bool write_whole(struct qcow2 *q, struct cached *table, uint64_t entry, uint64_t offset, const uint8_t *from, size_t size)
+static bool write_whole(struct qcow2 *q, struct cached *table, uint64_t entry, uint64_t offset, const uint8_t *from,
+			size_t size)
 {
 	uint64_t start = offset & ~(q->cluster_size - 1), inside = offset - start;
 	bool keep = !(entry & COMPRESSED) && (entry & COPIED) && good_offset(q, entry & OFFSET_MASK);
@@ -551,7 +555,8 @@ static bool open_backing(struct qcow2 *q, const char *name, const uint8_t *heade
 	if (!file_read_at(q->fd, offset, backing, size))
 		return error_set(error, "could not read '%s': %s", name, strerror(errno));
 	backing[size] = 0;
-	path = backing[0] == '/' || !slash ? xstrdup(backing) : xasprintf("%.*s/%s", (int)(slash - name), name, backing);
+	path = backing[0] == '/' || !slash ? xstrdup(backing)
+					   : xasprintf("%.*s/%s", (int)(slash - name), name, backing);
 	q->backing = open_image(path, backing_format(q, extensions), true, depth + 1, error);
 	free(path);
 	return q->backing || error_prefix(error, "backing file of '%s'", name);
@@ -571,7 +576,8 @@ static bool check_features(struct qcow2 *q, const char *name, const uint8_t *hea
 		return error_set(error, "the image '%s' uses a feature that is not supported (%#llx)", name,
 				 (unsigned long long)incompatible);
 	if (incompatible && !q->block.read_only)
-		return error_set(error, "the image '%s' is marked as damaged: repair it with qemu-img check -r all", name);
+		return error_set(error, "the image '%s' is marked as damaged: repair it with qemu-img check -r all",
+				 name);
 	if (q->refcount_order > 6 || header_length < 104 || header_length > q->cluster_size)
 		return error_set(error, "the header of '%s' is broken", name);
 	return true;
@@ -611,14 +617,16 @@ static bool read_header(struct qcow2 *q, const char *name, unsigned depth, struc
 	if (q->block.size % 512 || q->block.size > BIT(56) || q->l1_size * 8 > L1_MAX || needed > q->l1_size ||
 	    (q->l1_size && !good_offset(q, q->l1_offset)) || !good_offset(q, q->refcount_table_offset) ||
 	    q->refcount_table_size * 8 > REFCOUNT_TABLE_MAX)
-		return error_set(error, "the header of '%s' is broken: sizes or offsets of its tables are impossible", name);
+		return error_set(error, "the header of '%s' is broken: sizes or offsets of its tables are impossible",
+				 name);
 	if (!read_table(q, q->l1_offset, q->l1_size, &q->l1) ||
 	    !read_table(q, q->refcount_table_offset, q->refcount_table_size, &q->refcount_table))
 		return error_set(error, "could not read the tables of '%s': %s", name, strerror(errno));
 	if (!open_backing(q, name, header, depth, error))
 		return false;
 	/* "autoclear_features": who writes without knowing a feature clears its bit. We know none. */
-	if (q->version >= 3 && !q->block.read_only && be_read(header + 88, 8) && !file_write_at(q->fd, 88, &autoclear, 8))
+	if (q->version >= 3 && !q->block.read_only && be_read(header + 88, 8) &&
+	    !file_write_at(q->fd, 88, &autoclear, 8))
 		return error_set(error, "could not write to '%s': %s", name, strerror(errno));
 	return true;
 }

@@ -1,9 +1,10 @@
 /*
- * The PCI transport of virtio devices, of 1.0 and later ("Virtio Over PCI Bus") and before it ("Legacy Interfaces: A Note on PCI Device Layout"),
- * and split virtqueues with indirect descriptors.
+ * The PCI transport of virtio devices, of 1.0 and later ("Virtio Over PCI Bus") and before it ("Legacy Interfaces: A
+ * Note on PCI Device Layout"), and split virtqueues with indirect descriptors.
  *
- * Rings, descriptors and indexes are the guest's and may say anything: chains are bounded by the queue's size, and whoever breaks the rules
- * finds the device in DEVICE_NEEDS_RESET. Not offered: event indexes, packed rings, notification data.
+ * Rings, descriptors and indexes are the guest's and may say anything: chains are bounded by the queue's size, and
+ * whoever breaks the rules finds the device in DEVICE_NEEDS_RESET. Not offered: event indexes, packed rings,
+ * notification data.
  */
 #include "storage/virtio.h"
 
@@ -12,19 +13,52 @@
 #include <assert.h>
 #include <string.h>
 
-enum { STATUS_FEATURES_OK = 8, STATUS_DRIVER_OK = 4, STATUS_NEEDS_RESET = 64, ISR_QUEUE = 1, ISR_CONFIG = 2, NO_VECTOR = 0xffff };
+enum {
+	STATUS_FEATURES_OK = 8,
+	STATUS_DRIVER_OK = 4,
+	STATUS_NEEDS_RESET = 64,
+	ISR_QUEUE = 1,
+	ISR_CONFIG = 2,
+	NO_VECTOR = 0xffff
+};
 enum { DESC_NEXT = 1, DESC_WRITE = 2, DESC_INDIRECT = 4, DESC_SIZE = 16, AVAIL_NO_INTERRUPT = 1 };
 enum { BAR_LEGACY = 0, BAR_MSIX = 1, BAR_MODERN = 4, LEGACY_SIZE = 128, MODERN_SIZE = 0x4000, MSIX_SIZE = 0x1000 };
 enum { COMMON = 0x0000, ISR = 0x1000, DEVICE = 0x2000, NOTIFY = 0x3000, AREA = 0x1000 };
 enum { CAP_COMMON = 1, CAP_NOTIFY, CAP_ISR, CAP_DEVICE, CAP_PCI };
 enum { NOTIFY_MULTIPLIER = 4, WORK_NS = 5000 };
 /* Offsets in the common configuration. */
-enum { DEVICE_FEATURE_SELECT = 0x00, DEVICE_FEATURE = 0x04, DRIVER_FEATURE_SELECT = 0x08, DRIVER_FEATURE = 0x0c, CONFIG_VECTOR = 0x10,
-       NUM_QUEUES = 0x12, DEVICE_STATUS = 0x14, CONFIG_GENERATION = 0x15, QUEUE_SELECT = 0x16, QUEUE_SIZE = 0x18, QUEUE_VECTOR = 0x1a,
-       QUEUE_ENABLE = 0x1c, QUEUE_NOTIFY_OFF = 0x1e, QUEUE_DESC = 0x20, QUEUE_DRIVER = 0x28, QUEUE_DEVICE = 0x30, COMMON_SIZE = 0x38 };
+enum {
+	DEVICE_FEATURE_SELECT = 0x00,
+	DEVICE_FEATURE = 0x04,
+	DRIVER_FEATURE_SELECT = 0x08,
+	DRIVER_FEATURE = 0x0c,
+	CONFIG_VECTOR = 0x10,
+	NUM_QUEUES = 0x12,
+	DEVICE_STATUS = 0x14,
+	CONFIG_GENERATION = 0x15,
+	QUEUE_SELECT = 0x16,
+	QUEUE_SIZE = 0x18,
+	QUEUE_VECTOR = 0x1a,
+	QUEUE_ENABLE = 0x1c,
+	QUEUE_NOTIFY_OFF = 0x1e,
+	QUEUE_DESC = 0x20,
+	QUEUE_DRIVER = 0x28,
+	QUEUE_DEVICE = 0x30,
+	COMMON_SIZE = 0x38
+};
 /* And in the legacy header. */
-enum { L_HOST_FEATURES = 0x00, L_GUEST_FEATURES = 0x04, L_QUEUE_PFN = 0x08, L_QUEUE_SIZE = 0x0c, L_QUEUE_SELECT = 0x0e, L_NOTIFY = 0x10,
-       L_STATUS = 0x12, L_ISR = 0x13, L_CONFIG_VECTOR = 0x14, L_QUEUE_VECTOR = 0x16 };
+enum {
+	L_HOST_FEATURES = 0x00,
+	L_GUEST_FEATURES = 0x04,
+	L_QUEUE_PFN = 0x08,
+	L_QUEUE_SIZE = 0x0c,
+	L_QUEUE_SELECT = 0x0e,
+	L_NOTIFY = 0x10,
+	L_STATUS = 0x12,
+	L_ISR = 0x13,
+	L_CONFIG_VECTOR = 0x14,
+	L_QUEUE_VECTOR = 0x16
+};
 
 static struct virtio *from_function(struct pci_function *function)
 {
@@ -125,7 +159,8 @@ static bool add_segment(struct virtio_chain *chain, uint64_t address, uint32_t s
 }
 
 /* Follow a table of `entries` descriptors from `index`. A table that loops is longer than it has entries. */
-static bool follow(struct virtio *v, uint64_t table, uint32_t entries, uint16_t index, struct virtio_chain *chain, bool indirect)
+static bool follow(struct virtio *v, uint64_t table, uint32_t entries, uint16_t index, struct virtio_chain *chain,
+		   bool indirect)
 {
 	for (uint32_t steps = 0; steps < entries; steps++) {
 		uint8_t desc[DESC_SIZE];
@@ -133,7 +168,8 @@ static bool follow(struct virtio *v, uint64_t table, uint32_t entries, uint16_t 
 		uint32_t size;
 		uint16_t flags;
 
-		if (index >= entries || !dma_read(&v->function, table + (uint64_t)index * DESC_SIZE, desc, sizeof(desc)))
+		if (index >= entries ||
+		    !dma_read(&v->function, table + (uint64_t)index * DESC_SIZE, desc, sizeof(desc)))
 			return false;
 		address = load_le(desc, 8);
 		size = (uint32_t)load_le(desc + 8, 4);
@@ -141,7 +177,8 @@ static bool follow(struct virtio *v, uint64_t table, uint32_t entries, uint16_t 
 		index = (uint16_t)load_le(desc + 14, 2);
 		if (flags & DESC_INDIRECT) {
 			/* "MUST NOT set both", and no table within a table. */
-			if (indirect || (flags & DESC_NEXT) || size % DESC_SIZE || !size || !(v->offered & VIRTIO_F_INDIRECT_DESC))
+			if (indirect || (flags & DESC_NEXT) || size % DESC_SIZE || !size ||
+			    !(v->offered & VIRTIO_F_INDIRECT_DESC))
 				return false;
 			return follow(v, address, size / DESC_SIZE, 0, chain, true);
 		}
@@ -175,8 +212,8 @@ bool virtio_pop(struct virtio *v, unsigned index, struct virtio_chain *chain)
 	return true;
 }
 
-static size_t copy(struct virtio *v, const struct virtio_chain *chain, unsigned first, unsigned end, uint64_t offset, uint8_t *bytes,
-		   size_t size, bool write)
+static size_t copy(struct virtio *v, const struct virtio_chain *chain, unsigned first, unsigned end, uint64_t offset,
+		   uint8_t *bytes, size_t size, bool write)
 {
 	size_t done = 0;
 
@@ -304,7 +341,8 @@ static void common_write(struct virtio *v, unsigned offset, unsigned size, uint6
 	case DRIVER_FEATURE_SELECT: v->driver_select = (uint32_t)value; break;
 	case DRIVER_FEATURE:
 		if (v->driver_select < 2 && !(v->status & STATUS_FEATURES_OK))
-			v->accepted = v->driver_select ? bits_set(v->accepted, 63, 32, value) : bits_set(v->accepted, 31, 0, value);
+			v->accepted = v->driver_select ? bits_set(v->accepted, 63, 32, value)
+						       : bits_set(v->accepted, 31, 0, value);
 		break;
 	case CONFIG_VECTOR: v->config_vector = take_vector(v, value); break;
 	case DEVICE_STATUS: write_status(v, (uint8_t)value); break;
@@ -479,8 +517,8 @@ static void save(struct pci_function *function, struct state *state)
 		v->ops->state(v, state);
 }
 
-static const struct pci_function_ops function_ops = {.config_read = window_read, .config_written = window_written, .reset = reset,
-						      .state = save};
+static const struct pci_function_ops function_ops = {
+	.config_read = window_read, .config_written = window_written, .reset = reset, .state = save};
 
 static void add_capability(struct pci_function *f, unsigned type, uint32_t offset, uint32_t length, unsigned size)
 {
@@ -495,8 +533,8 @@ static void add_capability(struct pci_function *f, unsigned type, uint32_t offse
 		store_le(cap + 16, 4, NOTIFY_MULTIPLIER);
 }
 
-bool virtio_add(struct virtio *v, struct pci_root *root, struct clock *clock, const char *name, unsigned type, uint32_t class_code,
-		uint8_t slot, struct error *error)
+bool virtio_add(struct virtio *v, struct pci_root *root, struct clock *clock, const char *name, unsigned type,
+		uint32_t class_code, uint8_t slot, struct error *error)
 {
 	struct pci_function *f = &v->function;
 

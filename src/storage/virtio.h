@@ -1,6 +1,6 @@
 /*
- * Private to virtio devices: the PCI transport and split virtqueues. "Virtual I/O Device (VIRTIO) Version 1.1", "Virtio Over PCI Bus", "Split
- * Virtqueues".
+ * Private to virtio devices: the PCI transport and split virtqueues. "Virtual I/O Device (VIRTIO) Version 1.1", "Virtio
+ * Over PCI Bus", "Split Virtqueues".
  */
 #pragma once
 
@@ -58,14 +58,15 @@ struct virtio_chain {
 #define VIRTIO_F_VERSION_1     (UINT64_C(1) << 32)
 
 /* type: the virtio device ID. Fill ops, offered, queues, config and config_size first. */
-MUST_CHECK bool virtio_add(struct virtio *virtio, struct pci_root *root, struct clock *clock, const char *name, unsigned type,
-			   uint32_t class_code, uint8_t slot, struct error *error);
+MUST_CHECK bool virtio_add(struct virtio *virtio, struct pci_root *root, struct clock *clock, const char *name,
+			   unsigned type, uint32_t class_code, uint8_t slot, struct error *error);
 void virtio_remove(struct virtio *virtio);
 
 /* False: nothing is there, or the driver broke the rules and the device now wants a reset. */
 bool virtio_pop(struct virtio *virtio, unsigned queue, struct virtio_chain *chain);
 /* Copy from the readable or to the writable part at an offset; short at its end. Returns the bytes copied. */
 size_t virtio_read(struct virtio *virtio, const struct virtio_chain *chain, uint64_t offset, void *to, size_t size);
-size_t virtio_write(struct virtio *virtio, const struct virtio_chain *chain, uint64_t offset, const void *from, size_t size);
+size_t virtio_write(struct virtio *virtio, const struct virtio_chain *chain, uint64_t offset, const void *from,
+		    size_t size);
 /* Give the request back, with how many bytes of it were written, and interrupt unless the driver asked not to. */
 void virtio_push(struct virtio *virtio, unsigned queue, const struct virtio_chain *chain, uint32_t written);

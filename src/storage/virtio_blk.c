@@ -9,8 +9,14 @@
 #include <string.h>
 
 enum { TYPE_IN = 0, TYPE_OUT = 1, TYPE_FLUSH = 4, TYPE_GET_ID = 8, STATUS_OK = 0, STATUS_IOERR = 1, STATUS_UNSUPP = 2 };
-enum { HEADER = 16, ID_SIZE = 20, SECTOR = 512, CHUNK = 65536, SEG_MAX = VIRTIO_QUEUE_SIZE - 2,
-       REQUEST_MAX = 64 << 20 /* a longer one would hold the machine up */ };
+enum {
+	HEADER = 16,
+	ID_SIZE = 20,
+	SECTOR = 512,
+	CHUNK = 65536,
+	SEG_MAX = VIRTIO_QUEUE_SIZE - 2,
+	REQUEST_MAX = 64 << 20 /* a longer one would hold the machine up */
+};
 enum { F_SEG_MAX = 1 << 2, F_RO = 1 << 5, F_BLK_SIZE = 1 << 6, F_FLUSH = 1 << 9 };
 
 struct virtio_blk {
@@ -93,8 +99,8 @@ static void run(struct virtio *virtio, unsigned queue)
 
 static const struct virtio_ops ops = {.run = run};
 
-struct virtio_blk *virtio_blk_create(struct pci_root *root, struct clock *clock, uint8_t slot, struct block *block, const char *serial,
-				     struct error *error)
+struct virtio_blk *virtio_blk_create(struct pci_root *root, struct clock *clock, uint8_t slot, struct block *block,
+				     const char *serial, struct error *error)
 {
 	struct virtio_blk *b = xcalloc(1, sizeof(*b));
 	struct virtio *v = &b->virtio;
@@ -103,8 +109,8 @@ struct virtio_blk *virtio_blk_create(struct pci_root *root, struct clock *clock,
 	strncpy(b->serial, serial, ID_SIZE);
 	v->ops = &ops;
 	v->queues = 1;
-	v->offered = VIRTIO_F_VERSION_1 | VIRTIO_F_INDIRECT_DESC | VIRTIO_F_ANY_LAYOUT | F_SEG_MAX | F_BLK_SIZE | F_FLUSH |
-		     (block_read_only(block) ? F_RO : 0);
+	v->offered = VIRTIO_F_VERSION_1 | VIRTIO_F_INDIRECT_DESC | VIRTIO_F_ANY_LAYOUT | F_SEG_MAX | F_BLK_SIZE |
+		     F_FLUSH | (block_read_only(block) ? F_RO : 0);
 	v->config_size = 24;
 	store_le(v->config, 8, block_size(block) / SECTOR);
 	store_le(v->config + 12, 4, SEG_MAX);

@@ -1,5 +1,6 @@
 /*
- * virtio-blk-pci: "Virtual I/O Device (VIRTIO) Version 1.1", "Block Device", transitional (also answers drivers of the time before 1.0).
+ * virtio-blk-pci: "Virtual I/O Device (VIRTIO) Version 1.1", "Block Device", transitional (also answers drivers of the
+ * time before 1.0).
  */
 #pragma once
 
@@ -10,6 +11,6 @@
 struct virtio_blk;
 
 /* block is not owned. serial: up to 20 characters. NULL: *error says why. */
-struct virtio_blk *virtio_blk_create(struct pci_root *root, struct clock *clock, uint8_t slot, struct block *block, const char *serial,
-				     struct error *error);
+struct virtio_blk *virtio_blk_create(struct pci_root *root, struct clock *clock, uint8_t slot, struct block *block,
+				     const char *serial, struct error *error);
 void virtio_blk_destroy(struct virtio_blk *blk);

@@ -1,5 +1,6 @@
 /*
- * virtio-blk by a driver made of a few lines: modern and legacy, by direct and indirect descriptors; then rings that lie.
+ * virtio-blk by a driver made of a few lines: modern and legacy, by direct and indirect descriptors; then rings that
+ * lie.
  */
 #include "storage/virtio_blk.h"
 
@@ -14,7 +15,15 @@
 #include <cmocka.h>
 
 enum { SLOT = 3, BDF = SLOT << 3, LEGACY = 0xc000, MSIX = 0x600000, MODERN = 0x700000, RAM = 0x400000 };
-enum { DESC = 0x10000, AVAIL = 0x11000, USED = 0x12000, HEADER = 0x20000, DATA = 0x30000, STATUS = 0x21000, INDIRECT = 0x22000 };
+enum {
+	DESC = 0x10000,
+	AVAIL = 0x11000,
+	USED = 0x12000,
+	HEADER = 0x20000,
+	DATA = 0x30000,
+	STATUS = 0x21000,
+	INDIRECT = 0x22000
+};
 enum { DISK_SECTORS = 2048, QUEUE = 256 };
 enum { NEXT = 1, WRITE = 2, IS_INDIRECT = 4 };
 
@@ -125,7 +134,8 @@ static void start(struct rig *r)
 	memset(r->ram + AVAIL, 0, 0x2000);
 }
 
-static void desc(struct rig *r, uint64_t table, unsigned index, uint64_t address, uint32_t size, unsigned flags, unsigned next)
+static void desc(struct rig *r, uint64_t table, unsigned index, uint64_t address, uint32_t size, unsigned flags,
+		 unsigned next)
 {
 	store_le(r->ram + table + 16 * index, 8, address);
 	store_le(r->ram + table + 16 * index + 8, 4, size);
@@ -200,7 +210,7 @@ static void interrupts(void **state)
 	request(r, 0, 0, 512, false);
 	assert_true(r->intx);
 	assert_int_equal(bus_read(r->bus, MODERN + 0x1000, 1, false), 1);
-	assert_false(r->intx); /* reading ISR acknowledges */
+	assert_false(r->intx);		/* reading ISR acknowledges */
 	store_le(r->ram + AVAIL, 2, 1); /* the driver wants none */
 	request(r, 0, 0, 512, false);
 	assert_false(r->intx);
@@ -259,7 +269,8 @@ static void window_in_configuration_space(void **state)
 	struct rig *r = *state;
 	unsigned cap = pci_config_access_read(r->root, BDF, 0x34, 1);
 
-	while (pci_config_access_read(r->root, BDF, cap, 1) != 9 || pci_config_access_read(r->root, BDF, cap + 3, 1) != 5)
+	while (pci_config_access_read(r->root, BDF, cap, 1) != 9 ||
+	       pci_config_access_read(r->root, BDF, cap + 3, 1) != 5)
 		cap = pci_config_access_read(r->root, BDF, cap + 1, 1);
 	pci_config_access_write(r->root, BDF, cap + 4, 1, 4);
 	pci_config_access_write(r->root, BDF, cap + 8, 4, 0x12);
@@ -282,10 +293,10 @@ static void broken_rings(void **state)
 		start(r);
 		assert_int_equal(request(r, 0, 1, 512, false), 0);
 		switch (lie) {
-		case 0: desc(r, DESC, 0, HEADER, 16, NEXT, 0); break;			   /* a loop */
-		case 1: desc(r, DESC, 0, HEADER, 16, NEXT, QUEUE); break;		   /* out of the table */
-		case 2: desc(r, DESC, 0, INDIRECT, 17, IS_INDIRECT, 0); break;		   /* not whole descriptors */
-		case 3:									   /* a table in a table */
+		case 0: desc(r, DESC, 0, HEADER, 16, NEXT, 0); break;	       /* a loop */
+		case 1: desc(r, DESC, 0, HEADER, 16, NEXT, QUEUE); break;      /* out of the table */
+		case 2: desc(r, DESC, 0, INDIRECT, 17, IS_INDIRECT, 0); break; /* not whole descriptors */
+		case 3:							       /* a table in a table */
 			desc(r, DESC, 0, INDIRECT, 16, IS_INDIRECT, 0);
 			desc(r, INDIRECT, 0, INDIRECT, 16, IS_INDIRECT, 0);
 			break;
@@ -293,9 +304,10 @@ static void broken_rings(void **state)
 			desc(r, DESC, 0, STATUS, 1, WRITE | NEXT, 1);
 			desc(r, DESC, 1, HEADER, 16, 0, 0);
 			break;
-		case 5: r->avail = (uint16_t)(r->avail + QUEUE + 7); break;		   /* more than the ring holds */
-		case 6: desc(r, DESC, 0, UINT64_MAX - 4, 16, IS_INDIRECT, 0); break;	   /* nowhere */
-		default: desc(r, DESC, 0, INDIRECT, 0xfffffff0, IS_INDIRECT, 0);	   /* a table of 2^28 loops */
+		case 5: r->avail = (uint16_t)(r->avail + QUEUE + 7); break;	     /* more than the ring holds */
+		case 6: desc(r, DESC, 0, UINT64_MAX - 4, 16, IS_INDIRECT, 0); break; /* nowhere */
+		default:
+			desc(r, DESC, 0, INDIRECT, 0xfffffff0, IS_INDIRECT, 0); /* a table of 2^28 loops */
 			for (unsigned i = 0; i < 2000; i++)
 				desc(r, INDIRECT, i, HEADER, 16, NEXT, i + 1);
 		}
@@ -322,7 +334,8 @@ static void random_driver(void **state)
 		start(r);
 		for (unsigned i = 0; i < 12; i++) {
 			seed = seed * 1664525 + 1013904223;
-			desc(r, DESC, i, (seed >> 8) % 3 ? (seed >> 12) % RAM : seed * UINT64_C(0x9e3779b97f4a7c15), seed >> 20, seed >> 5 & 7, i + 1);
+			desc(r, DESC, i, (seed >> 8) % 3 ? (seed >> 12) % RAM : seed * UINT64_C(0x9e3779b97f4a7c15),
+			     seed >> 20, seed >> 5 & 7, i + 1);
 			store_le(r->ram + AVAIL + 4 + 2 * i, 2, seed >> 9 & 15);
 		}
 		store_le(r->ram + AVAIL + 2, 2, seed & 15);
@@ -339,8 +352,13 @@ static void random_driver(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(reads_and_writes), TEST(interrupts), TEST(legacy_driver), TEST(features_that_were_not_offered),
-		TEST(window_in_configuration_space), TEST(broken_rings), TEST(random_driver),
+		TEST(reads_and_writes),
+		TEST(interrupts),
+		TEST(legacy_driver),
+		TEST(features_that_were_not_offered),
+		TEST(window_in_configuration_space),
+		TEST(broken_rings),
+		TEST(random_driver),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -24,8 +24,8 @@ static void port_write(void *device, uint64_t offset, unsigned size, uint64_t va
 
 static const struct device_ops ops = {.read = port_read, .write = port_write};
 
-struct debug_exit *debug_exit_create(struct bus *bus, uint16_t iobase, unsigned iosize, void (*exit)(void *ctx, unsigned status),
-				     void *ctx)
+struct debug_exit *debug_exit_create(struct bus *bus, uint16_t iobase, unsigned iosize,
+				     void (*exit)(void *ctx, unsigned status), void *ctx)
 {
 	struct debug_exit *d = xcalloc(1, sizeof(*d));
 

@@ -1,5 +1,6 @@
 /*
- * edu: "EDU device" (QEMU's docs/specs/edu), a PCI device to learn with: factorials, interrupts, and DMA to a buffer of its own.
+ * edu: "EDU device" (QEMU's docs/specs/edu), a PCI device to learn with: factorials, interrupts, and DMA to a buffer of
+ * its own.
  *
  * A transfer that does not lie in the buffer, which the document leaves open, is not made; the command still completes.
  */
@@ -10,13 +11,24 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { IDENTIFICATION = 0x00, LIVENESS = 0x04, FACTORIAL = 0x08, STATUS = 0x20, INTERRUPT_STATUS = 0x24, INTERRUPT_RAISE = 0x60,
-       INTERRUPT_ACKNOWLEDGE = 0x64, DMA_SOURCE = 0x80, DMA_DESTINATION = 0x88, DMA_COUNT = 0x90, DMA_COMMAND = 0x98 };
+enum {
+	IDENTIFICATION = 0x00,
+	LIVENESS = 0x04,
+	FACTORIAL = 0x08,
+	STATUS = 0x20,
+	INTERRUPT_STATUS = 0x24,
+	INTERRUPT_RAISE = 0x60,
+	INTERRUPT_ACKNOWLEDGE = 0x64,
+	DMA_SOURCE = 0x80,
+	DMA_DESTINATION = 0x88,
+	DMA_COUNT = 0x90,
+	DMA_COMMAND = 0x98
+};
 enum { COMPUTING = 0x01, INTERRUPT_AFTER = 0x80, FACTORIAL_DONE = 0x001, DMA_DONE = 0x100 };
 enum { DMA_START = 1, DMA_TO_RAM = 2, DMA_INTERRUPT = 4 };
 enum { BUFFER = 0x40000, BUFFER_SIZE = 4096, BAR_SIZE = 1 << 20, FACTORIAL_NS = 1000, DMA_NS = 10000 };
-#define VERSION	     UINT32_C(0x010000ed)
-#define DMA_MASK     UINT64_C(0x0fffffff)
+#define VERSION	 UINT32_C(0x010000ed)
+#define DMA_MASK UINT64_C(0x0fffffff)
 
 struct edu {
 	struct pci_function function;
@@ -66,7 +78,8 @@ static void transfer(void *owner)
 
 	if (e->command & DMA_TO_RAM) {
 		if (in_buffer(e->source, e->count))
-			dma_write(&e->function, e->destination & e->dma_mask, e->buffer + (e->source - BUFFER), e->count);
+			dma_write(&e->function, e->destination & e->dma_mask, e->buffer + (e->source - BUFFER),
+				  e->count);
 	} else if (in_buffer(e->destination, e->count)) {
 		dma_read(&e->function, e->source & e->dma_mask, e->buffer + (e->destination - BUFFER), e->count);
 	}

@@ -1,8 +1,8 @@
 /*
  * pc-testdev, as kvm-unit-tests use it: bytes to write and read back by ports and memory, and interrupt lines to pull.
  *
- * The flush port makes an emulator of nested paging forget a page's mapping and find it again. Nothing is remembered about RAM here
- * that a guest could outdate, so the port only takes its value.
+ * The flush port makes an emulator of nested paging forget a page's mapping and find it again. Nothing is remembered
+ * about RAM here that a guest could outdate, so the port only takes its value.
  */
 #include "testdev/testdev.h"
 

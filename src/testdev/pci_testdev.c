@@ -1,6 +1,6 @@
 /*
- * pci-testdev: "pci-testdev QEMU device" (docs/specs). A memory and a port BAR with a header that offers tests; each test says where to write
- * and counts the writes that it accepts.
+ * pci-testdev: "pci-testdev QEMU device" (docs/specs). A memory and a port BAR with a header that offers tests; each
+ * test says where to write and counts the writes that it accepts.
  */
 #include "testdev/testdev.h"
 
@@ -9,7 +9,14 @@
 #include <string.h>
 
 enum { TESTS = 3, SELECT = 0, WIDTH = 1, OFFSET = 4, DATA = 8, COUNT = 12, NAME = 16, HEADER = 48 };
-enum { MEMORY_DATA = 2048, MEMORY_SIZE = 4096, PORTS_DATA = 128, PORTS_SIZE = 256, DATA_MATCH = 0xfa, DATA_OTHER = 0xce };
+enum {
+	MEMORY_DATA = 2048,
+	MEMORY_SIZE = 4096,
+	PORTS_DATA = 128,
+	PORTS_SIZE = 256,
+	DATA_MATCH = 0xfa,
+	DATA_OTHER = 0xce
+};
 
 static const char *const names[TESTS] = {"no-eventfd", "wildcard-eventfd", "datamatch-eventfd"};
 
@@ -63,7 +70,8 @@ static void bar_write(void *device, uint64_t offset, unsigned size, uint64_t val
 			bar->count[bar->current] = 0;
 		return;
 	}
-	if (bar->current >= 0 && offset == data_offset(bar, (unsigned)bar->current) && matches((unsigned)bar->current, size, value))
+	if (bar->current >= 0 && offset == data_offset(bar, (unsigned)bar->current) &&
+	    matches((unsigned)bar->current, size, value))
 		bar->count[bar->current]++;
 }
 
