@@ -401,6 +401,18 @@ static void lowest_priority(void **state)
 	assert_false(intr(&f->cpu[0]) || intr(&f->cpu[1]) || intr(&f->cpu[3]));
 	interrupt.destination = 0x08;
 	assert_false(apic_deliver(f->bus, &interrupt));
+	/* Equal priorities: the first. */
+	apic_write(f->cpu[0].apic, TPR, 0);
+	apic_write(f->cpu[1].apic, TPR, 0);
+	interrupt.destination = 0x03;
+	interrupt.vector = 0x61;
+	assert_true(apic_deliver(f->bus, &interrupt));
+	assert_true(intr(&f->cpu[0]));
+	assert_false(intr(&f->cpu[1]));
+	/* A wide sender's everybody reaches xAPICs too. */
+	interrupt = (struct interrupt){.vector = 0x62, .logical = true, .destination = UINT32_MAX};
+	assert_true(apic_deliver(f->bus, &interrupt));
+	assert_true(bit(f->cpu[1].apic, IRR, 0x62));
 }
 
 static void ipis(void **state)
@@ -658,6 +670,9 @@ static void disabled(void **state)
 	apic_write(cpu->apic, TPR, 0x10);
 	assert_true(wrmsr(cpu, 0x1b, 0xfee00000));
 	assert_false(apic_deliver(f->bus, &interrupt));
+	interrupt.delivery = APIC_NMI;
+	assert_false(apic_deliver(f->bus, &interrupt));
+	assert_false(pin(cpu, PIN_NMI));
 	apic_set_lint0(f->bus, 0, true);
 	assert_true(intr(cpu)); /* LINT0 is INTR */
 	assert_int_equal(apic_acknowledge(cpu), 8);

@@ -276,6 +276,7 @@ static void initialization_clears(void **state)
 	struct fixture *f = *state;
 
 	out(f, 0x21, 0xaa);
+	out(f, 0x20, 0x0c); /* a poll that nobody reads */
 	pic_set(f->pic, 2, true);
 	pic_set(f->pic, 4, true);
 	out(f, 0x20, 0x11);

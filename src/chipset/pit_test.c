@@ -180,6 +180,21 @@ static void mode_1(void **state)
 	expect(f, "000001");
 }
 
+/* A trigger before the first count starts nothing. */
+static void early_trigger(void **state)
+{
+	struct fixture *f = *state;
+
+	out(f, 0x43, 0x92);
+	pit_set_gate2(f->pit, false);
+	pit_set_gate2(f->pit, true);
+	expect(f, "111");
+	out(f, 0x42, 3);
+	expect(f, "111");
+	pit_set_gate2(f->pit, true); /* no edge */
+	expect(f, "111");
+}
+
 static void mode_2(void **state)
 {
 	struct fixture *f = *state;
@@ -430,13 +445,11 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
-		TEST(mode_0),	  TEST(mode_0_two_bytes),
-		TEST(mode_1),	  TEST(mode_2),
-		TEST(mode_3),	  TEST(mode_4),
-		TEST(mode_5),	  TEST(zero_is_the_largest),
-		TEST(bcd),	  TEST(latches),
-		TEST(read_back),  TEST(byte_access),
-		TEST(interrupts), TEST(saved_and_restored),
+		TEST(mode_0),	     TEST(mode_0_two_bytes), TEST(mode_1),
+		TEST(early_trigger), TEST(mode_2),	     TEST(mode_3),
+		TEST(mode_4),	     TEST(mode_5),	     TEST(zero_is_the_largest),
+		TEST(bcd),	     TEST(latches),	     TEST(read_back),
+		TEST(byte_access),   TEST(interrupts),	     TEST(saved_and_restored),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -181,7 +181,17 @@ static void smis(void **state)
 	assert_int_equal(bus_in(f->bus, SMI_STS, 4), 0x20);
 	bus_out(f->bus, SMI_STS, 4, 0x20);
 	assert_int_equal(bus_in(f->bus, SMI_STS, 4), 0);
-	/* Locked: GBL_SMI_EN cannot be cleared. */
+	/* Locked: GBL_SMI_EN stays as it is. */
+	pm_set_smi_lock(f->pm, true);
+	bus_out(f->bus, SMI_EN, 4, 0x20);
+	assert_int_equal(bus_in(f->bus, SMI_EN, 4), 0x21);
+	pm_set_smi_lock(f->pm, false);
+	bus_out(f->bus, SMI_EN, 4, 0x20);
+	pm_set_smi_lock(f->pm, true);
+	bus_out(f->bus, SMI_EN, 4, 0x21);
+	assert_int_equal(bus_in(f->bus, SMI_EN, 4), 0x20);
+	pm_set_smi_lock(f->pm, false);
+	bus_out(f->bus, SMI_EN, 4, 0x21);
 	pm_set_smi_lock(f->pm, true);
 	bus_out(f->bus, SMI_EN, 4, 0);
 	assert_int_equal(bus_in(f->bus, SMI_EN, 4), 1);
@@ -237,6 +247,8 @@ static void watchdog(void **state)
 	pm_set_no_reboot(f->pm, true);
 	run(f, 20 * NS_PER_SECOND);
 	assert_int_equal(f->requests, 1);
+	bus_out(f->bus, TCO1_CNT, 2, 0x800); /* halted */
+	assert_true(clock_next(f->clock) == VTIME_NEVER);
 	bus_out(f->bus, TCO_TMR, 2, 0); /* no period at all */
 	bus_out(f->bus, TCO_RLD, 2, 1);
 	assert_int_equal(bus_in(f->bus, TCO_RLD, 2), 2);

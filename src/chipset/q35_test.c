@@ -166,6 +166,9 @@ static void smram(void **state)
 {
 	struct fixture *f = *state;
 
+	set_cfg(f, 0x9e, 1, 0x80);
+	assert_int_equal(rd(f, 0xfeda8000, true), 0xff); /* G_SMRAME is 0 */
+	set_cfg(f, 0x9e, 1, 0);
 	set_cfg(f, 0x9d, 1, 0x4a); /* enabled and open */
 	wr(f, 0xa8000, 0x77, false);
 	set_cfg(f, 0x9d, 1, 0x0a); /* closed */

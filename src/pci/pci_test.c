@@ -346,6 +346,8 @@ static void msix(void **state)
 
 	put(f, 0x20, 4, 0xfe100000);
 	put(f, 4, 2, 6);
+	pci_send_msix(&f->function, 1); /* not enabled */
+	assert_int_equal(bus_read(f->bus, 0xfe100800, 4, false), 0);
 	/* Masked after reset. */
 	assert_int_equal(bus_read(f->bus, 0xfe10001c, 4, false), 1);
 	bus_write(f->bus, 0xfe100010, 8, 0xfee02000, false);
@@ -381,6 +383,7 @@ static void msix(void **state)
 static bool translate(void *ctx, uint16_t requester, iova_t iova, bool write, pa_t *pa, size_t *size)
 {
 	assert_int_equal(requester, BDF);
+	assert_int_equal(write, *(bool *)ctx);
 	*size = min_u64(*size, 4096 - iova % 4096);
 	*pa = iova ^ 0x1000;
 	return iova < 0x3000;
@@ -390,6 +393,7 @@ static void dma(void **state)
 {
 	struct fixture *f = *state;
 	static uint8_t bytes[0x3000];
+	bool writing = true;
 
 	assert_false(dma_write(&f->function, 0x1ffe, "1234", 4));
 	assert_false(dma_read(&f->function, 0, bytes, 4));
@@ -400,11 +404,12 @@ static void dma(void **state)
 	assert_false(dma_read(&f->function, 0xffffe, bytes, 4)); /* over the end of RAM */
 	assert_memory_equal(bus_ram(f->bus) + 0x1ffe, "1234", 4);
 	assert_int_equal(dma_read_le(&f->function, 0x1fff, 2), '2' | '3' << 8);
-	pci_root_connect_dma(f->root, &(struct dma_ops){translate, NULL});
+	pci_root_connect_dma(f->root, &(struct dma_ops){translate, &writing});
 	assert_true(dma_write(&f->function, 0x1ffe, "abcd", 4));
 	assert_memory_equal(bus_ram(f->bus) + 0xffe, "ab", 2);
 	assert_memory_equal(bus_ram(f->bus) + 0x3000, "cd", 2);
 	/* The aborted part reads as ones, the rest is there. */
+	writing = false;
 	assert_false(dma_read(&f->function, 0x1000, bytes, sizeof(bytes)));
 	assert_memory_equal(bytes + 0xffe, "ab", 2);
 	assert_memory_equal(bytes + 0x1000, "cd", 2);
