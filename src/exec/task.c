@@ -213,10 +213,9 @@ enum step task_switch(struct cpu *cpu, uint16_t selector, enum task_switch how, 
 	value = l->cr3 ? load_le(image + l->cr3, 4) : 0;
 	if (l->cr3 && (cpu->cr0 & CR0_PG) && exec_write_cr3(cpu, value))
 		return raise_error(cpu, VECTOR_TS, (selector & 0xfffc) | ext);
-	if ((step = load_segments(cpu, ldt, ext)))
-		return step;
+	step = load_segments(cpu, ldt, ext);
 	exec_context_changed(cpu);
-	if ((step = code_check_rip(cpu, cpu->seg[CS].ar, cpu->seg[CS].limit, cpu->rip, ext)))
+	if (step || (step = code_check_rip(cpu, cpu->seg[CS].ar, cpu->seg[CS].limit, cpu->rip, ext)))
 		return step;
 	return STEP_LEAVE;
 }
