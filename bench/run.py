@@ -281,7 +281,7 @@ def main():
     parser.add_argument("--emulators", default="softvt,TCG,Bochs", help="which ones, comma-separated")
     parser.add_argument("--loops", help="names, comma-separated; all of them by default; none: only the boot")
     parser.add_argument("--no-boot", action="store_true", help="only the loops")
-    parser.add_argument("--native-scale", type=int, default=20, help="how many times Bochs' calls the native loops run")
+    parser.add_argument("--native-scale", type=int, default=6, help="how many times Bochs' calls the native loops run")
     parser.add_argument("--dry", action="store_true", help="do not renew docs/performance.md")
     options = parser.parse_args()
     options.softvt = options.softvt or os.path.join(options.build, "softvt")
