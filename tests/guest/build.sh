@@ -5,7 +5,7 @@ here=$(dirname "$0")
 to=$1
 shift
 mkdir -p "$to"
-while read -r name bits; do
+while read -r name bits cpus; do
 	case " $* " in
 	"  " | *" $name "*) sh "$here/build_image.sh" "$to/$name.elf" "$bits" "$here/$name.c" ;;
 	esac

@@ -102,7 +102,7 @@ def run_bochs(image, smp, cpu, timeout):
 def run(engine, image, options):
     if engine == "softvt":
         command = [options.softvt] + (["-cpu", options.cpu] if options.cpu else [])
-        return qemu_like(command, options.smp, image, options.timeout)
+        return qemu_like(command, processors(image, options), image, options.timeout)
     cached = options.cache and os.path.join(options.cache, "%s.%s.txt" % (name_of(image), engine))
     if cached and os.path.exists(cached) and os.path.getmtime(cached) >= os.path.getmtime(image):
         with open(cached) as f:
@@ -111,15 +111,26 @@ def run(engine, image, options):
         return text, bool(end) and end.group(2) == "0"
     if engine == "qemu":
         command = ["qemu-system-x86_64", "-accel", "tcg", "-M", "q35", "-cpu", options.cpu or "max,vendor=GenuineIntel", "-nodefaults"]
-        text, good = qemu_like(command, options.smp, image, options.timeout)
+        text, good = qemu_like(command, processors(image, options), image, options.timeout)
         text = "".join(line + "\n" for line in text.splitlines() if not line.startswith("(stderr)"))
     else:
-        text, good = run_bochs(image, options.smp, options.bochs_cpu, options.timeout)
+        text, good = run_bochs(image, processors(image, options), options.bochs_cpu, options.timeout)
     if cached:
         os.makedirs(options.cache, exist_ok=True)
         with open(cached, "w") as f:
             f.write(text)
     return text, good
+
+
+def processors(image, options):
+    """How many vCPUs: --smp, or the third column of the image's row in chapters.txt."""
+    if options.smp:
+        return options.smp
+    with open(os.path.join(HERE, "chapters.txt")) as f:
+        for fields in map(str.split, f):
+            if len(fields) > 2 and fields[0] == name_of(image):
+                return int(fields[2])
+    return 1
 
 
 def name_of(image):
@@ -198,7 +209,7 @@ def main():
     parser.add_argument("--softvt", default="build/softvt", metavar="PATH")
     parser.add_argument("--cpu", help="CPU model for SoftVT and QEMU")
     parser.add_argument("--bochs-cpu", default="tigerlake")
-    parser.add_argument("--smp", type=int, default=1)
+    parser.add_argument("--smp", type=int, help="vCPUs; by default what chapters.txt says")
     parser.add_argument("--timeout", type=int, default=120, help="seconds per image and engine")
     parser.add_argument("--cache", metavar="DIR", help="keep the peers' reports here and use them while newer than the image")
     parser.add_argument("--quiet", action="store_true", help="with --engine: show only what is not PASS")
