@@ -15,7 +15,7 @@ const char chapter[] = "smm";
 
 /* What the handler leaves at 0x6000, and what it is told at 0x6040. */
 struct log {
-	u32 count, cs, cr0, cr4, flags, dr7, ds_ss, es, revision, at_fef8, at_ff00, ip, count_after_nested, pad[3];
+	u32 count, cs, cr0, cr4, flags, dr7, ds_ss, es, revision, at_fef8, at_ff00, ip, count_after_nested, at_fec8, pad[2];
 	u32 command, poke_offset, poke_value, poke_value_high;
 };
 #define LOG ((volatile struct log *)0x6000)
@@ -26,7 +26,7 @@ asm(".pushsection .snippet,\"ax\"\n"
     "smi_handler: mov $0x5f00, %esp; incl 0x6000; movw %cs, 0x6004; mov %cr0, %eax; mov %eax, 0x6008; mov %cr4, %eax; mov %eax, 0x600c\n"
     "pushfl; popl 0x6010; mov %dr7, %eax; mov %eax, 0x6014; movw %ds, 0x6018; movw %ss, 0x601a; movw %es, 0x601c\n"
     "mov %cs, %ax; mov %ax, %fs; mov %fs:0xfefc, %eax; mov %eax, 0x6020; mov %fs:0xfef8, %eax; mov %eax, 0x6024; mov %fs:0xff00, %eax;"
-    "mov %eax, 0x6028\n"
+    "mov %eax, 0x6028; mov %fs:0xfec8, %eax; mov %eax, 0x6034\n"
     "call 1f; 1: pop %ax; movw %ax, 0x602c\n"
     "mov 0x6040, %eax; movl $0, 0x6040; cmp $1, %eax; jne 2f\n"
     "mov 0x6044, %bx; mov 0x6048, %ecx; mov %ecx, %fs:(%bx); mov 0x604c, %ecx; cmp $0xffffffff, %ecx; je 2f; mov %ecx, %fs:4(%bx)\n"
@@ -69,6 +69,73 @@ static struct ctx smi(ulong ax)
 static void install(u32 smbase)
 {
 	memcpy((void *)(ulong)(smbase + 0x8000), smi_handler, smi_handler_end - smi_handler);
+}
+
+static u32 ioapic_id;
+
+/* Programs the I/O APIC's pin of the 8254. */
+static void pin_2(u32 low)
+{
+	*(volatile u32 *)0xfec00000ul = 0x15;
+	*(volatile u32 *)0xfec00010ul = ioapic_id << 24;
+	*(volatile u32 *)0xfec00000ul = 0x14;
+	*(volatile u32 *)0xfec00010ul = low;
+}
+
+/* HLT with an SMI from the 8254 to come soon, and a timer interrupt (vector 41H) to end it much later. */
+static struct ctx halt(ulong code)
+{
+	struct ctx c;
+
+	LOG->count = 0;
+	apic_write(APIC_TIMER_DIVIDE, 0xb);
+	apic_write(APIC_LVT_TIMER, 0x41);
+	outb(0x43, 0x30);
+	pin_2(0x200);
+	outb(0x40, 200);
+	apic_write(APIC_TIMER_INITIAL, 200000000);
+	outb(0x40, 0);
+	c = run((struct ctx){RING0, .ip = code});
+	apic_write(APIC_TIMER_INITIAL, 0);
+	if (c.vector == 0x41)
+		apic_write(APIC_EOI, 0);
+	pin_2(0x10000);
+	outb(0x43, 0x30);
+	return c;
+}
+
+/* SDM vol. 3, "Auto HALT Restart", "I/O Instruction Restart". */
+static void restarts(bool amd)
+{
+	struct ctx c;
+	ulong hlt = CODE("sti; hlt; cli");
+
+	ioapic_id = apic_read(APIC_ID) >> 24;
+	c = halt(hlt);
+	if (!LOG->count || !(amd ? LOG->at_fec8 >> 8 & 1 : LOG->at_ff00 >> 16 & 1)) {
+		absent("halt");
+	} else {
+		check("halt/halts-again", "int 0x41+2 count=1", "%s count=%u", outcome(c), LOG->count);
+		LOG->command = POKE;
+		LOG->poke_offset = amd ? 0xfec8 : 0xff00;
+		LOG->poke_value = 0;
+		LOG->poke_value_high = 0xffffffff;
+		c = halt(hlt);
+		check("halt/goes-on-when-told", "ok count=1", "%s count=%u", outcome(c), LOG->count);
+	}
+	if (!(LOG->revision & 1 << 16)) {
+		absent("io");
+		return;
+	}
+	LOG->count = 0;
+	LOG->command = POKE;
+	LOG->poke_offset = amd ? 0xfec8 : 0xff00;
+	LOG->poke_value = 0xff;
+	LOG->poke_value_high = 0xffffffff;
+	c = smi(0x17);
+	for (u32 i = 0; i < 100000 && LOG->count < 2; i++)
+		asm volatile("pause");
+	check("io/restarted-out-raises-a-second", "ok count=2", "%s count=%u", outcome(c), LOG->count);
 }
 
 void chapter_main(void)
@@ -194,5 +261,6 @@ void chapter_main(void)
 	for (u32 i = 0; i < 1000000 && !LOG->count; i++)
 		asm volatile("pause");
 	check("apic/smi-delivery-mode", "1", "%u", LOG->count);
+	restarts(amd);
 	pci_byte_write(0, 0, smram, control);
 }
