@@ -211,7 +211,7 @@ UNARIES(u32)
 UNARIES(u64)
 
 /*
- * Shifts by an immediate or CL, of a register. The count is masked to 5 bits, 6 for 64-bit operands; 0 changes nothing. Narrow operands and memory go to
+ * Shifts by an immediate, 1 or CL, of a register. The count is masked to 5 bits, 6 for 64-bit operands; 0 changes nothing. Narrow operands and memory go to
  * exec/shift.c.
  */
 #define SHIFT(OP, T, S, RESULT, BEFORE, KIND)                                                                          \
@@ -225,6 +225,11 @@ UNARIES(u64)
 	HANDLER(OP##_##T##_ri)                                                                                         \
 	{                                                                                                              \
 		OP##_##T(cpu, insn->rm, (unsigned)insn->imm & (8 * sizeof(T) - 1));                                    \
+		NEXT(cpu, insn);                                                                                       \
+	}                                                                                                              \
+	HANDLER(OP##_##T##_r1)                                                                                         \
+	{                                                                                                              \
+		OP##_##T(cpu, insn->rm, 1);                                                                            \
 		NEXT(cpu, insn);                                                                                       \
 	}                                                                                                              \
 	HANDLER(OP##_##T##_rc)                                                                                         \
@@ -337,13 +342,13 @@ static const struct unary one_operand[] = {UROW(INC), UROW(DEC), UROW(NEG), UROW
 
 struct shift {
 	uint16_t operation;
-	insn_fn *ri[2], *rc[2]; /* 32 and 64 bits */
+	insn_fn *ri[2], *rc[2], *r1[2]; /* 32 and 64 bits; count in the code, in CL, 1 */
 };
-#define SROW(OP) {ZYDIS_MNEMONIC_##OP, {OP##_u32_ri, OP##_u64_ri}, {OP##_u32_rc, OP##_u64_rc}}
+#define SROW(OP) {ZYDIS_MNEMONIC_##OP, {OP##_u32_ri, OP##_u64_ri}, {OP##_u32_rc, OP##_u64_rc}, {OP##_u32_r1, OP##_u64_r1}}
 static const struct shift shifts[] = {
 	SROW(SHL), SROW(SHR), SROW(SAR),
-	{ZYDIS_MNEMONIC_ROL, {ROL_u32_ri, ROL_u64_ri}, {NULL, NULL}},
-	{ZYDIS_MNEMONIC_ROR, {ROR_u32_ri, ROR_u64_ri}, {NULL, NULL}},
+	{ZYDIS_MNEMONIC_ROL, {ROL_u32_ri, ROL_u64_ri}, {NULL}, {NULL}},
+	{ZYDIS_MNEMONIC_ROR, {ROR_u32_ri, ROR_u64_ri}, {NULL}, {NULL}},
 };
 
 static insn_fn *shift_handler(const struct shift *shift, const struct insn *insn)
@@ -355,6 +360,8 @@ static insn_fn *shift_handler(const struct shift *shift, const struct insn *insn
 		return NULL;
 	if (count->kind == OPERAND_FIXED && count->class == ZYDIS_REGCLASS_GPR8)
 		return shift->rc[wide];
+	if (count->where == FIELD_FIXED)
+		return shift->r1[wide];
 	return count->where == FIELD_IMM && (insn->imm & (wide ? 63 : 31)) ? shift->ri[wide] : NULL;
 }
 
