@@ -123,10 +123,6 @@ static void restarts(bool amd)
 		c = halt(hlt);
 		check("halt/goes-on-when-told", "ok count=1", "%s count=%u", outcome(c), LOG->count);
 	}
-	if (!(LOG->revision & 1 << 16)) {
-		absent("io");
-		return;
-	}
 	LOG->count = 0;
 	LOG->command = POKE;
 	LOG->poke_offset = amd ? 0xfec8 : 0xff00;
@@ -135,6 +131,11 @@ static void restarts(bool amd)
 	c = smi(0x17);
 	for (u32 i = 0; i < 100000 && LOG->count < 2; i++)
 		asm volatile("pause");
+	/* Bit 16 of the revision identifier promises it; AMD's map has the slot in any case. */
+	if (LOG->count == 1 && !(LOG->revision & 1 << 16)) {
+		absent("io");
+		return;
+	}
 	check("io/restarted-out-raises-a-second", "ok count=2", "%s count=%u", outcome(c), LOG->count);
 }
 
