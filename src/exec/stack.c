@@ -4,6 +4,7 @@
  * SDM vol. 1, "Procedure Calls, Interrupts, and Exceptions"; vol. 2 for each instruction. PUSH and POP of segments are
  * segment.c's.
  */
+#include "cpu/mode.h"
 #include "exec/entries.h"
 #include "exec/protect.h"
 
@@ -32,8 +33,17 @@ bool stack_pop(struct cpu *cpu, unsigned size, uint64_t *value)
 enum step stack_peek(struct cpu *cpu, unsigned skip, unsigned size, uint64_t *value, unsigned count)
 {
 	uint64_t mask = stack_mask(cpu);
+	const uint8_t *host = NULL;
 	la_t la;
 
+	/* Mostly nothing is to be checked, and all of it lies in one page. */
+	if ((cpu->mode & MODE_FLAT) && mask != UINT16_MAX)
+		host = tlb_read(cpu, (cpu->r[RSP] + skip) & mask, size * count);
+	if (likely(host)) {
+		for (unsigned i = 0; i < count; i++)
+			value[i] = load_le(host + i * size, size);
+		return STEP_NEXT;
+	}
 	for (unsigned i = 0; i < count; i++)
 		if (segment_linear(cpu, SS, (cpu->r[RSP] + skip + i * size) & mask, size, ACCESS_READ, &la) ||
 		    mem_read_size(cpu, la, size, &value[i]))
