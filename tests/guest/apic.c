@@ -444,18 +444,13 @@ static void x2apic(void)
 	check("x2apic/xapic-again", "1", "%u", cpu_has(1, 0, 3, 9));
 }
 
-/* The second processor: 16-bit start-up code at 0x8000, then flat protected mode with an interrupt table of its own. */
+/* The second processor, in flat protected mode with an interrupt table of its own. */
 asm(".pushsection .snippet,\"ax\"\n"
-    ".code16\n"
-    "ap_start: cli; mov %cs, %ax; mov %ax, %ds; mov %cr0, %ebx; mov %edx, %esi; call 1f; 1: pop %dx\n"
-    "lgdtl %cs:ap_gdt_pointer - ap_start; mov $0x11, %eax; mov %eax, %cr0; ljmpl $0x18, $ap_protected\n"
-    "ap_gdt_pointer: .word 0x1ff; .long gdt\n"
-    "ap_start_end:\n"
     ".code32\n"
-    "ap_protected: mov $0x10, %eax; mov %eax, %ds; mov %eax, %es; mov %eax, %ss; mov $ap_stack + 1024, %esp\n"
+    "ap_protected_main:\n"
     "mov %ebx, ap_cr0; mov %esi, ap_edx; mov $1, %eax; cpuid; mov %eax, ap_signature; shr $24, %ebx; mov %ebx, ap_id\n"
     "lidt ap_idt_pointer; movl $0x1ff, 0xfee000f0; movl $0x02000000, 0xfee000d0; movl $0xffffffff, 0xfee000e0\n"
-    "lock incl ap_count; sti\n"
+    "lock incl ap_ready; sti\n"
     "1: cmpl $0, ap_work; jne 2f; pause; jmp 1b\n"
     "2: movl $0, ap_work; mov $20000, %ecx\n"
     "3: lock incl shared_lock; loop 3b; mov $20000, %ecx\n"
@@ -465,39 +460,21 @@ asm(".pushsection .snippet,\"ax\"\n"
     "ap_nmi: lock incl ap_nmis; iret\n"
     ".code64\n"
     ".popsection\n");
-extern u8 ap_start[], ap_start_end[], ap_ipi[], ap_nmi[];
-volatile u32 ap_count, ap_cr0, ap_edx, ap_signature, ap_id, ap_work, ap_done, ap_ticks, ap_nmis, shared_lock, shared_spin, spin;
-u8 ap_stack[1024];
+extern u8 ap_protected_main[], ap_ipi[], ap_nmi[];
+volatile u32 ap_ready, ap_cr0, ap_edx, ap_signature, ap_id, ap_work, ap_done, ap_ticks, ap_nmis, shared_lock, shared_spin, spin;
 u64 ap_idt[256];
 struct __attribute__((packed)) {
 	u16 limit;
 	u32 base;
 } ap_idt_pointer;
 
-static void pause_for(u32 n)
-{
-	while (n--)
-		asm volatile("pause");
-}
-
-static bool reaches(volatile u32 *value, u32 wanted)
-{
-	for (u32 i = 0; i < 20000000 && *value != wanted; i++)
-		asm volatile("pause");
-	return *value == wanted;
-}
-
 static void second_processor(void)
 {
 	ap_idt_pointer.limit = sizeof(ap_idt) - 1;
 	ap_idt_pointer.base = (u32)(ulong)ap_idt;
-	memcpy((void *)0x8000, ap_start, ap_start_end - ap_start);
 	ap_idt[0x70] = gate_descriptor(SEL_CODE0_32, (u32)(ulong)ap_ipi, ACC_INT, 0);
 	ap_idt[VEC_NMI] = gate_descriptor(SEL_CODE0_32, (u32)(ulong)ap_nmi, ACC_INT, 0);
-	apic_write(APIC_ICR, 0xc4500); /* INIT, all excluding self */
-	pause_for(100000);
-	apic_write(APIC_ICR, 0xc4608); /* start-up at 0x8000 */
-	if (!reaches(&ap_count, 1)) {
+	if (!start_second_cpu((ulong)ap_protected_main) || !reaches(&ap_ready, 1)) {
 		absent("smp");
 		return;
 	}
@@ -506,7 +483,7 @@ static void second_processor(void)
 	check("smp/ap-id", "1", "%x", ap_id);
 	apic_write(APIC_ICR, 0xc4608);
 	pause_for(100000);
-	check("smp/second-startup-ignored", "1", "%u", ap_count);
+	check("smp/second-startup-ignored", "1", "%u", ap_ready);
 	apic_send(1, 0x4070);
 	check("smp/ipi-physical", "1", "%u", reaches(&ap_ticks, 1));
 	apic_send(2, 0x4870);
@@ -543,7 +520,7 @@ static void second_processor(void)
 	pause_for(100000);
 	check("smp/init-stops", "4", "%u", ap_ticks);
 	apic_send(1, 0x4608);
-	check("smp/started-again", "1", "%u", reaches(&ap_count, 2));
+	check("smp/started-again", "1", "%u", reaches(&ap_ready, 2));
 }
 
 void chapter_main(void)

@@ -354,7 +354,47 @@ double_fault_entry:
 
 #endif
 
+	/*
+	 * Where a second processor starts, copied to 0x8000: flat 32-bit protected mode, then ap_entry with CR0 and EDX as they
+	 * were at the start in EBX and ESI, and a stack.
+	 */
+	.code16
+	.globl ap_start, ap_start_end, ap_entry, ap_count
+ap_start:
+	cli
+	movl %cr0, %ebx
+	movl %edx, %esi
+	lgdtl %cs:ap_gdt_pointer - ap_start
+	movl $0x11, %eax
+	movl %eax, %cr0
+	ljmpl $SEL_CODE0_32, $ap_protected
+ap_gdt_pointer:
+	.word GDT_ENTRIES * 8 - 1
+	.long gdt
+ap_start_end:
+	.code32
+ap_protected:
+	movl $SEL_DATA0, %eax
+	movl %eax, %ds
+	movl %eax, %es
+	movl %eax, %ss
+	movl $ap_stack_top, %esp
+	lock incl ap_count
+	jmp *ap_entry
+	.bss
+	.balign 16
+	.skip 1024
+ap_stack_top:
+ap_entry:
+	.skip 4
+ap_count:
+	.skip 4
+	.text
+
 	/* One stub of 16 bytes per vector. */
+#ifdef __x86_64__
+	.code64
+#endif
 	.globl trap_stubs
 	.balign 16
 trap_stubs:

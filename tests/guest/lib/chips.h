@@ -42,6 +42,41 @@ static inline void virtual_wire(void)
 	apic_write(APIC_LVT_LINT0, 0x700);
 }
 
+extern u8 ap_start[], ap_start_end[];
+extern u32 ap_entry;
+extern volatile u32 ap_count; /* how often a second processor has started */
+
+static inline void pause_for(u32 n)
+{
+	while (n--)
+		asm volatile("pause");
+}
+
+/* Waits, for a long time if need be, until another processor has made it so. */
+static inline bool reaches(volatile u32 *value, u32 wanted)
+{
+	for (u32 i = 0; i < 20000000 && *value != wanted; i++)
+		asm volatile("pause");
+	return *value == wanted;
+}
+
+/*
+ * Starts the second processor in flat 32-bit protected mode at entry; false if there is none. SDM vol. 3, "MP Initialization
+ * Protocol Algorithm".
+ */
+static inline bool start_second_cpu(ulong entry)
+{
+	u32 before = ap_count;
+
+	memcpy((void *)0x8000, ap_start, ap_start_end - ap_start);
+	ap_entry = entry;
+	apic_write(APIC_SVR, 0x1ff);
+	apic_write(APIC_ICR, 0xc4500); /* INIT, all excluding self */
+	pause_for(100000);
+	apic_write(APIC_ICR, 0xc4608); /* start-up at 0x8000 */
+	return reaches(&ap_count, before + 1);
+}
+
 static inline u8 pic_irr(u16 port)
 {
 	outb(port, 0x0a);
