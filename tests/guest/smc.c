@@ -5,7 +5,7 @@
  * instruction fetched after a jump, and in practice by the very next instruction; this processor family detects it, so the tests
  * expect it at once. Code is written through its own address, through another mapping, by string instructions and by locked ones.
  */
-#include "guest.h"
+#include "chips.h"
 
 const char chapter[] = "smc";
 
@@ -183,9 +183,54 @@ static void other_mappings(void)
 	check("generator/1000-routines", "0 wrong", "%u wrong", wrong);
 }
 
+/*
+ * Another processor runs what this one writes. SDM: the writer stores the code, then a flag; the other sees the flag, executes a
+ * serialising instruction (CPUID), then the code.
+ */
+asm(".pushsection .snippet,\"ax\"\n"
+    ".code32\n"
+    "ap_loop: 1: cmpl $0, cross_go; jne 2f; pause; jmp 1b\n"
+    "2: xor %eax, %eax; cpuid; call *cross_target; mov %eax, cross_result; movl $0, cross_go; jmp 1b\n"
+    ".code64\n"
+    ".popsection\n");
+extern u8 ap_loop[];
+volatile u32 cross_go, cross_target = CODE_AT, cross_result;
+
+static void cross_modifying(void)
+{
+	u32 wrong = 0, late = 0;
+
+	if (!start_second_cpu((ulong)ap_loop)) {
+		absent("cross");
+		return;
+	}
+	for (u32 i = 0; i < 200; i++) {
+		u32 k = i * 2654435761u;
+
+		/* mov $k, %eax; ret: at one place, and across a page boundary */
+		cross_target = i & 1 ? CODE_AT + 0xffd : CODE_AT;
+		memcpy((u8 *)(ulong)cross_target, (u8[]){0xb8, (u8)k, (u8)(k >> 8), (u8)(k >> 16), (u8)(k >> 24), 0xc3}, 6);
+		cross_go = 1;
+		late += !reaches(&cross_go, 0);
+		wrong += cross_result != k;
+	}
+	check("cross/200-routines", "0 wrong, 0 late", "%u wrong, %u late", wrong, late);
+	/* Only an immediate of a routine that the other one is running all the time: it sees the old or the new, and in the end the new. */
+	cross_target = CODE_AT;
+	memcpy(code, (u8[]){0xb9, 0, 0, 0, 1, 0xb8, 1, 0, 0, 0, 0x83, 0xf8, 2, 0x74, 2, 0xe2, 0xf4, 0xc3}, 18);
+	/* mov $0x1000000, %ecx; 5: mov $1, %eax; cmp $2, %eax; je +2; loop 5; ret */
+	cross_go = 1;
+	pause_for(1000);
+	((volatile u8 *)code)[6] = 2;
+	late = !reaches(&cross_go, 0);
+	check("cross/seen-by-a-running-loop", "2 late=0", "%x late=%u", cross_result, late);
+	apic_write(APIC_ICR, 0xc4500); /* INIT: let it rest */
+}
+
 void chapter_main(void)
 {
 	own_code();
 	page_boundary();
 	other_mappings();
+	cross_modifying();
 }
