@@ -31,7 +31,7 @@ help:
 	@echo 'make              builds build/softvt'
 	@echo 'make run          boots Debian'\''s kernel to a shell on this terminal (installs, builds and fetches first)'
 	@echo 'make test         runs every test and ends with a count; SANITIZE=1 runs it under the sanitizers,'
-	@echo '                  SUITES=layout,unit,engines,guest,boot chooses'
+	@echo '                  SUITES=layout,unit,cli,engines,guest,boot chooses'
 	@echo 'make bench        compares with Bochs, QEMU TCG and native code, and renews docs/performance.md'
 	@echo 'make fuzz         runs each fuzzer for FUZZ_SECONDS=60 seconds'
 	@echo 'make assets       fetches the kernels and makes the initramfs images and the ISO that tests boot'

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """Runs every test there is and ends with one line, `N passed, M failed`.
 
-A suite is a meson unit test run, or a directory tests/NAME with a suite.py in it. suite.py is called with --build DIR and
---jobs N, prints a line for each test as it goes, ends with a line `N passed, M failed` (`, K skipped` may follow) and
-returns non-zero if something failed. A suite that says no count, or counts nothing, has failed: a test that did not
-run must not look like one that passed.
+A suite is one of Meson's (`suite: 'unit'` of a test), or a directory tests/NAME with a suite.py in it. suite.py is called
+with --build DIR and --jobs N, prints a line for each test as it goes, ends with a line `N passed, M failed` (`, K skipped`
+may follow) and returns non-zero if something failed. A suite that says no count, or counts nothing, has failed: a test
+that did not run must not look like one that passed.
 """
 import argparse
 import json
@@ -17,7 +17,7 @@ import sys
 import time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-ORDER = ["layout", "unit", "engines", "guest", "boot"]  # cheap first; others follow by name
+ORDER = ["layout", "unit", "cli", "engines", "guest", "boot"]  # cheap first; others follow by name
 QUIET_SECONDS = 30  # a silent suite is said to be alive this often
 SUITE_SECONDS = 40 * 60
 COUNT = re.compile(r"^(?:\w+: )?(\d+) passed, (\d+) failed(?:, (\d+) skipped)?\.?$")
@@ -82,26 +82,41 @@ def counted(status, lines):
     return passed, failed, skipped
 
 
-def unit(build, jobs):
-    """meson test; what is counted are the test functions inside, as cmocka reports them, or one for a program without."""
+def meson_suites(build):
+    """The names of Meson's suites, without the project's name before them."""
+    tests = subprocess.run(["meson", "introspect", build, "--tests"], check=True, capture_output=True, text=True).stdout
+    return {name.rsplit(":", 1)[-1] for test in json.loads(tests) for name in test["suite"]}
+
+
+def inside(result):
+    """What one of Meson's test programs counted: by a last line of its own, by cmocka's, or it is one test itself."""
+    text = result.get("stdout", "") + result.get("stderr", "")
+    good = result["result"] in ("OK", "EXPECTEDFAIL")
+    if result["result"] == "SKIP":
+        return 0, 0, 1
+    lines = text.rstrip().splitlines()
+    if lines and COUNT.match(lines[-1]):
+        return counted(not good, lines)
+    passed, failed, skipped = (sum(map(int, re.findall(rf"\[  {word}  \] (\d+) test", text)))
+                               for word in ("PASSED", "FAILED", "SKIPPED"))
+    if good and passed == failed == 0:
+        passed = 1
+    elif not good and failed == 0:
+        failed = 1  # it died before it could say
+    return passed, failed, skipped
+
+
+def meson(suite, build, jobs):
     log = os.path.join(build, "meson-logs", "testlog.json")
     if os.path.exists(log):
         os.unlink(log)
-    status, _ = stream("unit", ["meson", "test", "-C", build, "--no-rebuild", "--num-processes", str(jobs),
-                                "--print-errorlogs"])
-    passed = failed = skipped = 0
+    status, _ = stream(suite, ["meson", "test", "-C", build, "--suite", suite, "--no-rebuild", "--num-processes", str(jobs),
+                               "--print-errorlogs"])
+    rows = []
     if os.path.exists(log):
         with open(log, encoding="utf-8", errors="replace") as file:
-            for result in map(json.loads, file):
-                text = result.get("stdout", "") + result.get("stderr", "")
-                inside = [sum(map(int, re.findall(rf"\[  {word}  \] (\d+) test", text)))
-                          for word in ("PASSED", "FAILED", "SKIPPED")]
-                good = result["result"] in ("OK", "EXPECTEDFAIL")
-                if result["result"] == "SKIP":
-                    inside = [0, 0, 1]
-                elif sum(inside) == 0 or good != (inside[1] == 0):
-                    inside[0 if good else 1] += 1  # no cmocka, or it died before it could say
-                passed, failed, skipped = passed + inside[0], failed + inside[1], skipped + inside[2]
+            rows = [inside(json.loads(line)) for line in file]
+    passed, failed, skipped = (sum(row[i] for row in rows) for i in range(3))
     if status != 0 and failed == 0 or passed + failed == 0:
         failed += 1
     return passed, failed, skipped
@@ -118,7 +133,8 @@ def main():
 
     found = {name: os.path.join("tests", name, "suite.py") for name in sorted(os.listdir("tests"))
              if os.path.exists(os.path.join("tests", name, "suite.py"))}
-    names = sorted(["unit", *found], key=lambda name: (ORDER.index(name) if name in ORDER else len(ORDER), name))
+    programs = meson_suites(options.build)
+    names = sorted(programs | set(found), key=lambda name: (ORDER.index(name) if name in ORDER else len(ORDER), name))
     if options.suites:
         wanted = options.suites.split(",")
         unknown = [name for name in wanted if name not in names]
@@ -130,11 +146,13 @@ def main():
     for name in names:
         begin = time.monotonic()
         say(name, "begins")
-        if name == "unit":
-            count = unit(options.build, options.jobs)
-        else:
-            count = counted(*stream(name, [sys.executable, found[name], "--build", options.build, "--jobs",
-                                           str(options.jobs)]))
+        counts = []
+        if name in programs:
+            counts.append(meson(name, options.build, options.jobs))
+        if name in found:
+            command = [sys.executable, found[name], "--build", options.build, "--jobs", str(options.jobs)]
+            counts.append(counted(*stream(name, command)))
+        count = [sum(row[i] for row in counts) for i in range(3)]
         rows.append((name, *count, time.monotonic() - begin))
         say(name, "%d passed, %d failed, %d skipped in %.0f s" % rows[-1][1:])
 
