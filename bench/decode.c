@@ -6,7 +6,7 @@
  * The first sweep lets the decoder meet every form; of the next five the fastest counts.
  */
 #include "decode/insn.h"
-#include "decode/mode.h"
+#include "cpu/mode.h"
 
 #include <elf.h>
 #include <stdio.h>

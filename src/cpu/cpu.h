@@ -102,7 +102,7 @@ struct cpu {
 	int64_t budget;		/* instructions until the engine must look up: exec/run.h */
 	int64_t turn;		/* what budget was when the turn began */
 	uint64_t idle;		/* of them, ticks that passed without an instruction (RDTSC, PAUSE cost time) */
-	uint32_t mode;		/* key of decoded code: decode/mode.h; cpu_mode_changed() keeps it */
+	uint32_t mode;		/* key of decoded code: cpu/mode.h; cpu_mode_changed() keeps it */
 	uint32_t attention;	/* enum attention */
 	struct block *block;	/* being run, or the last one */
 	unsigned link;		/* engine: 1 + which of block's successors is wanted, 0 none */
@@ -117,6 +117,7 @@ struct cpu {
 	uint8_t shadow;		/* enum shadow, twice */
 	bool nmi_blocked;
 	bool in_smm;
+	bool a20m;		/* A20M# is asserted: mem_set_a20m() */
 	enum activity activity;
 	struct table_register gdtr, idtr;
 	uint64_t cr0, cr2, cr3, cr4, cr8;

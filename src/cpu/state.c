@@ -5,7 +5,7 @@
  */
 #include "cpu/flags.h"
 #include "cpu/msr.h"
-#include "decode/mode.h"
+#include "cpu/mode.h"
 
 #define APIC_BASE_BSP	 BIT(8)
 #define APIC_BASE_ENABLE BIT(11)
@@ -141,7 +141,8 @@ void cpu_state(struct cpu *cpu, struct state *state)
 	state_var(state, cpu->cpl);
 	state_var(state, cpu->shadow);
 	state_var(state, cpu->nmi_blocked);
-	state_var(state, cpu->in_smm);
+	state_bool(state, &cpu->in_smm);
+	state_bool(state, &cpu->a20m);
 	state_var(state, cpu->activity);
 	table_state(&cpu->gdtr, state);
 	table_state(&cpu->idtr, state);

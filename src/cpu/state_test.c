@@ -1,7 +1,7 @@
 /* Reset, INIT, the mode key, RFLAGS, save and restore of a vCPU. */
 #include "cpu/control.h"
 #include "cpu/flags.h"
-#include "decode/mode.h"
+#include "cpu/mode.h"
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>

@@ -9,7 +9,7 @@
 
 #include "debug/expression.h"
 #include "decode/insn.h"
-#include "decode/mode.h"
+#include "cpu/mode.h"
 
 #define COUNT_MAX 65536
 

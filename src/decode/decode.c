@@ -6,7 +6,7 @@
  */
 #include "base/error.h"
 #include "decode/form.h"
-#include "decode/mode.h"
+#include "cpu/mode.h"
 #include <stdio.h>
 #include <stdlib.h>
 

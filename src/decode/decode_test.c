@@ -2,7 +2,7 @@
  * The decoder against Zydis: lengths, operations, registers, addresses and immediates, over the host's own programs and over random bytes.
  */
 #include "decode/insn.h"
-#include "decode/mode.h"
+#include "cpu/mode.h"
 #include <elf.h>
 #include <setjmp.h>
 #include <stdarg.h>

@@ -3,7 +3,7 @@
  */
 #include "decode/form.h"
 #include "base/error.h"
-#include "decode/mode.h"
+#include "cpu/mode.h"
 #include <stdlib.h>
 
 #define BUCKETS 16384

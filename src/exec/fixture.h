@@ -7,7 +7,7 @@
 #include "apic/apic.h"
 #include "bus/bus.h"
 #include "decode/block.h"
-#include "decode/mode.h"
+#include "cpu/mode.h"
 #include "exec/host.h"
 #include "exec/protect.h"
 #include "exec/run.h"

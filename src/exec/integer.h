@@ -8,7 +8,7 @@
 #pragma once
 
 #include "cpu/flags.h"
-#include "decode/mode.h"
+#include "cpu/mode.h"
 #include "exec/entries.h"
 #include "exec/operand.h"
 

@@ -7,7 +7,7 @@
 #include "clock/clock.h"
 #include "bus/bus.h"
 #include "cpu/msr.h"
-#include "decode/mode.h"
+#include "cpu/mode.h"
 #include "exec/exec.h"
 #include "exec/run.h"
 #include "mem/tlb.h"

@@ -5,7 +5,7 @@
 
 #include "base/log.h"
 #include "decode/block.h"
-#include "decode/mode.h"
+#include "cpu/mode.h"
 #include "interp/interp.h"
 #include "mem/mem.h"
 #include "mem/tlb.h"

@@ -179,6 +179,15 @@ static void keyboard_a20(void *ctx, bool enabled)
 	lpc_set_keyboard_a20(m->board->lpc, enabled);
 }
 
+/* Port 92H and the keyboard controller meet in the LPC bridge, which drives A20M#. */
+static void gate_a20(void *ctx, bool enabled)
+{
+	struct machine *m = ctx;
+
+	for (unsigned i = 0; i < m->cpus; i++)
+		mem_set_a20m(&m->cpu[i], !enabled);
+}
+
 void board_ferr(struct machine *m)
 {
 	lpc_set_ferr(m->board->lpc);
@@ -215,7 +224,7 @@ static void build_chipset(struct machine *m, const struct machine_config *config
 {
 	struct board *board = m->board;
 	const struct request_hook hook = {.request = requested, .ctx = m};
-	const struct lpc_hooks lpc_hooks = {.hook = hook};
+	const struct lpc_hooks lpc_hooks = {.hook = hook, .a20 = gate_a20, .a20_ctx = m};
 	const struct irq intr = {.set = apic_set_lint0, .listener = m->apic_bus};
 	struct lpc_parts behind = {0};
 	struct pm_wires pm_wires;
@@ -561,6 +570,8 @@ bool board_boot(struct machine *m, struct error *error)
 	if (!board->kernel)
 		return true;
 	set_virtual_wire(m->cpu[0].apic);
+	if (board->vga)
+		vga_text_mode(board->vga);
 	return boot_direct(&boot, error);
 }
 

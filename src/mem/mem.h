@@ -36,6 +36,9 @@ void mem_flush_page(struct cpu *cpu, la_t la);		   /* INVLPG: this page in the c
 void mem_flush_page_pcid(struct cpu *cpu, unsigned pcid, la_t la); /* INVPCID type 0 */
 void mem_flush_non_global(struct cpu *cpu);		   /* all PCIDs, INVPCID type 3 */
 
+/* The A20M# pin, which keyboard controller and port 92H drive: asserted, physical address bit 20 is 0. */
+void mem_set_a20m(struct cpu *cpu, bool asserted);
+
 /* Data, little-endian, any alignment, with the current CPL. The inline versions are in mem/access.h. */
 MUST_CHECK bool mem_read_bytes(struct cpu *cpu, la_t la, void *to, size_t size, unsigned access);
 MUST_CHECK bool mem_write_bytes(struct cpu *cpu, la_t la, const void *from, size_t size, unsigned access);

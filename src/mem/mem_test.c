@@ -342,6 +342,26 @@ static void alignment_checks(void **state)
 	assert_false(mem_read32(&f->cpu, 5, &value));
 }
 
+static void a20m_clears_bit_20(void **state)
+{
+	uint8_t value;
+
+	f->cpu.cr0 = CR0_PE;
+	changed();
+	f->ram[0x234] = 1;
+	f->ram[0x100234] = 2;
+	assert_false(mem_read8(&f->cpu, 0x100234, &value));
+	assert_int_equal(value, 2);
+	mem_set_a20m(&f->cpu, true);
+	assert_false(mem_read8(&f->cpu, 0x100234, &value));
+	assert_int_equal(value, 1);
+	assert_false(mem_read8(&f->cpu, 0x300234, &value)); /* is 200234H */
+	assert_int_equal(value, 0);
+	mem_set_a20m(&f->cpu, false);
+	assert_false(mem_read8(&f->cpu, 0x100234, &value));
+	assert_int_equal(value, 2);
+}
+
 static void note_write(void *ctx, struct cpu *writer, const uint8_t *host, size_t size)
 {
 	f->written++;
@@ -387,7 +407,7 @@ int main(void)
 		T(rights_follow_every_combination), T(a_and_d_bits), T(protection_keys), T(reserved_bits), T(large_pages_and_invlpg),
 		T(global_pages_survive_mov_cr3), T(pcids_keep_their_translations), T(pse36_and_32bit_paging), T(pdptes_are_registers),
 		T(split_accesses_are_whole), T(non_canonical_is_gp_or_ss), T(alignment_checks), T(writes_to_code_pages_are_told),
-		T(data_breakpoints_hit_by_overlap),
+		T(data_breakpoints_hit_by_overlap), T(a20m_clears_bit_20),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

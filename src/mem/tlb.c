@@ -286,6 +286,14 @@ void mem_cpu_destroy(struct cpu *cpu)
 	cpu->bank = NULL;
 }
 
+void mem_set_a20m(struct cpu *cpu, bool asserted)
+{
+	if (cpu->a20m == asserted)
+		return;
+	cpu->a20m = asserted;
+	mem_flush_all(cpu);
+}
+
 void mem_connect_code(struct cpu *cpu, const struct code_ops *ops)
 {
 	cpu->mem->code = *ops;

@@ -28,6 +28,12 @@ struct path {
 	uint64_t entry[MAX_LEVELS];
 };
 
+/* SDM vol. 3, "Address Wraparound" and A20M#: with the pin asserted, bit 20 of every physical address the CPU makes is 0. */
+static pa_t a20(const struct cpu *cpu, pa_t pa)
+{
+	return unlikely(cpu->a20m) ? pa & ~BIT(20) : pa;
+}
+
 static uint8_t *ram_at(struct cpu *cpu, pa_t pa)
 {
 	struct bus_span span;
@@ -38,7 +44,7 @@ static uint8_t *ram_at(struct cpu *cpu, pa_t pa)
 
 static void set_bits(struct cpu *cpu, pa_t pa, unsigned size, uint64_t bits)
 {
-	uint8_t *host = ram_at(cpu, pa);
+	uint8_t *host = ram_at(cpu, pa = a20(cpu, pa));
 
 	if (!host) {
 		bus_write(cpu->bus, pa, size, bus_read(cpu->bus, pa, size, cpu->in_smm) | bits, cpu->in_smm);
@@ -50,7 +56,7 @@ static void set_bits(struct cpu *cpu, pa_t pa, unsigned size, uint64_t bits)
 
 static uint64_t read_entry(struct cpu *cpu, pa_t pa, unsigned size)
 {
-	uint8_t *host = ram_at(cpu, pa);
+	uint8_t *host = ram_at(cpu, pa = a20(cpu, pa));
 
 	return host ? load_le(host, size) : bus_read(cpu->bus, pa, size, cpu->in_smm);
 }
@@ -227,15 +233,16 @@ static bool walk_64bit(struct cpu *cpu, la_t la, unsigned access, struct request
 bool mem_walk(struct cpu *cpu, la_t la, unsigned access, struct requester who, bool update, struct translation *t)
 {
 	if (!(cpu->cr0 & CR0_PG)) {
-		*t = (struct translation){.pa = la,
+		*t = (struct translation){.pa = a20(cpu, la),
 					  .size = PAGE_SIZE,
 					  .rights = ACCESS_READ | ACCESS_WRITE | ACCESS_EXEC,
 					  .dirty = true};
 		return false;
 	}
-	if (!(cpu->cr4 & CR4_PAE))
-		return walk_32bit(cpu, la, access, who, update, t);
-	return walk_64bit(cpu, la, access, who, update, t);
+	if (cpu->cr4 & CR4_PAE ? walk_64bit(cpu, la, access, who, update, t) : walk_32bit(cpu, la, access, who, update, t))
+		return true;
+	t->pa = a20(cpu, t->pa);
+	return false;
 }
 
 bool mem_read_pdptes(struct cpu *cpu, uint64_t cr3, uint64_t pdpte[4])

@@ -7,7 +7,7 @@
 #include <string.h>
 #include "bus/bus.h"
 #include "cpu/cpuid.h"
-#include "decode/mode.h"
+#include "cpu/mode.h"
 #include "exec/host.h"
 #include "interp/interp.h"
 #include "layout.h"
