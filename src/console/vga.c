@@ -467,7 +467,7 @@ static void save(struct pci_function *function, struct state *state)
 static const struct pci_function_ops function_ops = {.config_written = config_written, .reset = reset, .state = save};
 
 /* The option ROM, padded to a power of two. NULL: *error says why. */
-static uint8_t *read_rom(const char *name, uint64_t *size, struct error *error)
+static uint8_t *read_rom(const char *name, size_t *size, struct error *error)
 {
 	FILE *file = fopen(name, "rb");
 	uint8_t *bytes;
@@ -495,14 +495,13 @@ struct vga *vga_create(struct pci_root *root, struct bus *bus, struct clock *clo
 {
 	struct vga *v = xcalloc(1, sizeof(*v));
 	struct pci_function *f = &v->function;
-	uint64_t rom_size = 0;
 
 	v->clock = clock;
 	/* Fresh pages are zero, and cost nothing until they are used. */
 	v->memory = mmap(NULL, VGA_MEMORY, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (v->memory == MAP_FAILED)
 		v->memory = NULL;
-	if (!v->memory || (rom && !(v->rom = read_rom(rom, &rom_size, error)))) {
+	if (!v->memory || (rom && !(v->rom = read_rom(rom, &v->rom_size, error)))) {
 		if (!v->memory)
 			error_set(error, "the host has no memory for the VGA");
 		vga_destroy(v);
@@ -514,7 +513,7 @@ struct vga *vga_create(struct pci_root *root, struct bus *bus, struct clock *clo
 	pci_add_memory_bar(f, 0, PCI_BAR_MEM32, VGA_MEMORY, v->memory);
 	pci_add_bar(f, 2, PCI_BAR_MEM32, MMIO_SIZE, &mmio_ops, v);
 	if (v->rom)
-		pci_add_memory_bar(f, PCI_ROM_BAR, PCI_BAR_MEM32, rom_size, v->rom);
+		pci_add_memory_bar(f, PCI_ROM_BAR, PCI_BAR_MEM32, v->rom_size, v->rom);
 	if (!pci_add(root, f, slot, 0, error)) {
 		vga_destroy(v);
 		return NULL;

@@ -17,5 +17,7 @@ struct vga;
 struct vga *vga_create(struct pci_root *root, struct bus *bus, struct clock *clock, uint8_t slot, const char *rom,
 		       struct error *error);
 void vga_destroy(struct vga *vga);
+/* Text of 80 by 25 with the option ROM's font, as its BIOS leaves it: for kernels that are started without firmware. */
+void vga_text_mode(struct vga *vga);
 /* What the screen shows now, as a PNG file. */
 MUST_CHECK bool vga_screendump(struct vga *vga, const char *file, struct error *error);

@@ -32,6 +32,7 @@ struct vga {
 	struct clock *clock;
 	struct region *legacy; /* A0000H to BFFFFH */
 	uint8_t *rom;
+	size_t rom_size;
 	/* Byte n of plane p is at 4n + p; chained and DISPI modes see all as one line of bytes. */
 	uint8_t *memory;
 	uint8_t misc, feature, latch[4];

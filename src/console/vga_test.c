@@ -291,6 +291,24 @@ static void text_picture(void **state)
 	assert_false(vga_screendump(r->vga, "/nonexistent/x.png", &error));
 }
 
+/* Without firmware: blank text in grey on black, to which a program may write at once. */
+static void text_mode_without_firmware(void **state)
+{
+	struct rig *r = *state;
+	struct picture p;
+
+	vga_text_mode(r->vga);
+	r->vga->memory[4 * (32 * 'X') + 2] = 0x80;
+	poke(r, 0x18000, 'X');
+	assert_int_equal(peek(r, 0x18001), 0x07);
+	vga_picture(r->vga, &p);
+	assert_int_equal(p.width, 720);
+	assert_int_equal(p.height, 400);
+	pixel(&p, 0, 0, 0xaaaaaa);
+	pixel(&p, 1, 0, 0);
+	free(p.rgb);
+}
+
 /* All registers at random: a picture is made of anything. */
 static void random_registers(void **state)
 {
@@ -324,6 +342,7 @@ int main(void)
 		TEST(registers),
 		TEST(linear_frame_buffer),
 		TEST(text_picture),
+		TEST(text_mode_without_firmware),
 		TEST(random_registers),
 	};
 
