@@ -290,6 +290,12 @@ static bool interrupted(const struct cpu *cpu)
 	       run_left(cpu) <= 0;
 }
 
+/* What that many elements take. */
+static uint64_t ticks_of(uint64_t count)
+{
+	return count / ELEMENTS_PER_TICK + (count % ELEMENTS_PER_TICK != 0);
+}
+
 /* How many elements may be done at once. */
 static uint64_t limit(const struct cpu *cpu, uint64_t count)
 {
@@ -326,7 +332,8 @@ static inline enum step repeated(struct cpu *cpu, const struct insn *insn, enum 
 		}
 		count -= done;
 		reg_set(cpu, RCX, insn->addr_size, count);
-		run_idle(cpu, (unsigned)((done + ELEMENTS_PER_TICK - 1) / ELEMENTS_PER_TICK));
+		/* By place in the count and not by piece: how many go at once depends on what the TLB holds, and time must not. */
+		run_idle(cpu, (unsigned)(ticks_of(count + done) - ticks_of(count)));
 		if (compares && cc_condition(&cpu->cc, CONDITION_Z) == !!(insn->prefixes & PREFIX_REPNE))
 			break;
 		if (count && interrupted(cpu))
