@@ -49,7 +49,7 @@ static enum step aam(struct cpu *cpu, const struct insn *insn)
 	uint8_t al = (uint8_t)cpu->r[RAX], base = (uint8_t)insn->imm;
 
 	if (base == 0)
-		return raise(cpu, VECTOR_DE);
+		return raise_fault(cpu, VECTOR_DE);
 	reg_set(cpu, RAX, 2, (uint64_t)(al / base) << 8);
 	set_al(cpu, al % base, 0);
 	return STEP_NEXT;

@@ -103,7 +103,7 @@ static enum step mov_from_cr(struct cpu *cpu, const struct insn *insn)
 	case 3: value = cpu->cr3; break;
 	case 4: value = cpu->cr4; break;
 	case 8: value = apic_get_tpr(cpu->apic) >> 4; break;
-	default: return raise(cpu, VECTOR_UD);
+	default: return raise_fault(cpu, VECTOR_UD);
 	}
 	if (cpu->cpl > 0)
 		return raise_gp0(cpu);
@@ -127,7 +127,7 @@ static enum step mov_to_cr(struct cpu *cpu, const struct insn *insn)
 	bool refused;
 
 	if (insn->reg > 8 || !(BIT(insn->reg) & (BIT(0) | BIT(2) | BIT(3) | BIT(4) | BIT(8))))
-		return raise(cpu, VECTOR_UD);
+		return raise_fault(cpu, VECTOR_UD);
 	if (cpu->cpl > 0)
 		return raise_gp0(cpu);
 	switch (insn->reg) {

@@ -107,13 +107,13 @@ static enum step check_access(struct cpu *cpu, const struct insn *insn, unsigned
 {
 	*number = insn->reg;
 	if (*number > 7 || ((*number & 6) == 4 && (cpu->cr4 & CR4_DE)))
-		return raise(cpu, VECTOR_UD);
+		return raise_fault(cpu, VECTOR_UD);
 	if ((*number & 6) == 4)
 		*number += 2;
 	if (cpu->cpl > 0)
 		return raise_gp0(cpu);
 	if (cpu->dr7 & DR7_GD) {
-		raise(cpu, VECTOR_DB);
+		raise_fault(cpu, VECTOR_DB);
 		cpu->fault.dr6 = DR6_BD;
 		return STEP_FAULT;
 	}

@@ -20,7 +20,7 @@ static enum step fault_with(struct cpu *cpu, enum vector vector, bool has_error,
 	return STEP_FAULT;
 }
 
-enum step raise(struct cpu *cpu, enum vector vector)
+enum step raise_fault(struct cpu *cpu, enum vector vector)
 {
 	return fault_with(cpu, vector, false, 0);
 }
@@ -32,7 +32,7 @@ enum step raise_error(struct cpu *cpu, enum vector vector, uint32_t error)
 
 enum step exec_undefined(struct cpu *cpu, const struct insn *insn)
 {
-	return raise(cpu, VECTOR_UD);
+	return raise_fault(cpu, VECTOR_UD);
 }
 
 /* INT n, INT3 and INTO: the gate's DPL counts, and error codes have EXT clear. INT1 is treated like a hardware event. */
@@ -465,7 +465,7 @@ static void deliver_pending(struct cpu *cpu)
 		take_sipi(cpu);
 	} else if (cpu->pending_debug && !(cpu->shadow & SHADOW_MOV_SS) && cpu->activity != ACTIVITY_WAIT_SIPI &&
 		   cpu->activity != ACTIVITY_SHUTDOWN) {
-		raise(cpu, VECTOR_DB);
+		raise_fault(cpu, VECTOR_DB);
 		cpu->fault.dr6 = cpu->pending_debug;
 		cpu->activity = ACTIVITY_ACTIVE;
 		exec_fault(cpu);
@@ -500,7 +500,7 @@ static void check_next_instruction(struct cpu *cpu)
 	}
 	if ((cpu->rflags & RFLAGS_RF) || (cpu->shadow & SHADOW_MOV_SS) || !(hits = debug_code_breakpoint(cpu, la)))
 		return;
-	raise(cpu, VECTOR_DB);
+	raise_fault(cpu, VECTOR_DB);
 	cpu->fault.dr6 = hits;
 	exec_fault(cpu);
 }

@@ -272,7 +272,7 @@ static enum step far_branch(struct cpu *cpu, const struct insn *insn)
 
 	if (insn->opcode == 0xff) { /* m16:16, m16:32, m16:64 */
 		if (insn->ea == EA_NONE)
-			return raise(cpu, VECTOR_UD);
+			return raise_fault(cpu, VECTOR_UD);
 		if (operand_linear(cpu, insn, insn->size + 2u, ACCESS_READ, &la) || mem_read_size(cpu, la, insn->size, &offset) ||
 		    mem_read16(cpu, la + insn->size, &selector))
 			return STEP_FAULT;

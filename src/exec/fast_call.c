@@ -26,7 +26,7 @@ static enum step exec_syscall(struct cpu *cpu, const struct insn *insn)
 	uint64_t flags = cpu_rflags(cpu);
 
 	if (!cpu_64bit(cpu) || !(cpu->efer & EFER_SCE))
-		return raise(cpu, VECTOR_UD);
+		return raise_fault(cpu, VECTOR_UD);
 	cpu->r[RCX] = cpu->rip;
 	cpu->r[R11] = flags & ~RFLAGS_RF;
 	cpu->rip = cpu->lstar;
@@ -43,7 +43,7 @@ static enum step exec_sysret(struct cpu *cpu, const struct insn *insn)
 	bool wide = insn->prefixes & PREFIX_REX_W;
 
 	if (!cpu_64bit(cpu) || !(cpu->efer & EFER_SCE))
-		return raise(cpu, VECTOR_UD);
+		return raise_fault(cpu, VECTOR_UD);
 	if (cpu->cpl > 0 || (wide && !cpu_canonical(cpu, cpu->r[RCX])))
 		return raise_gp0(cpu);
 	cpu->rip = wide ? cpu->r[RCX] : (uint32_t)cpu->r[RCX];
@@ -88,7 +88,7 @@ static enum step exec_swapgs(struct cpu *cpu, const struct insn *insn)
 	uint64_t base = cpu->seg[GS].base;
 
 	if (!cpu_64bit(cpu))
-		return raise(cpu, VECTOR_UD);
+		return raise_fault(cpu, VECTOR_UD);
 	if (cpu->cpl > 0)
 		return raise_gp0(cpu);
 	cpu->seg[GS].base = cpu->fs_kernel_gs;

@@ -86,7 +86,7 @@ static enum step exec_sti(struct cpu *cpu, const struct insn *insn)
 static enum step exec_clac_stac(struct cpu *cpu, const struct insn *insn)
 {
 	if (!model_has(cpu->model, FEATURE_SMAP) || cpu->cpl > 0)
-		return raise(cpu, VECTOR_UD);
+		return raise_fault(cpu, VECTOR_UD);
 	if (insn->form->operation == ZYDIS_MNEMONIC_STAC)
 		cpu->rflags |= RFLAGS_AC;
 	else

@@ -71,7 +71,7 @@ static enum step indexed_evex(struct cpu *cpu, const struct insn *insn)
 	if (host_gate(cpu, GATE_AVX512) != STEP_NEXT || !indexed_of(insn->form->operation, &x))
 		return STEP_FAULT;
 	if (!(insn->evex & 7) || (!x.scatter && insn->reg == insn->rm))
-		return raise(cpu, VECTOR_UD);
+		return raise_fault(cpu, VECTOR_UD);
 	count = length / (x.index_bytes > x.data_bytes ? x.index_bytes : x.data_bytes);
 	for (unsigned i = 0; i < count; i++) {
 		uint64_t value;
@@ -107,7 +107,7 @@ static enum step gather_vex(struct cpu *cpu, const struct insn *insn)
 	if (host_gate(cpu, GATE_AVX) != STEP_NEXT || !indexed_of(insn->form->operation, &x))
 		return STEP_FAULT;
 	if (insn->reg == insn->rm || insn->reg == insn->vvvv || insn->rm == insn->vvvv)
-		return raise(cpu, VECTOR_UD);
+		return raise_fault(cpu, VECTOR_UD);
 	count = length / (x.index_bytes > x.data_bytes ? x.index_bytes : x.data_bytes);
 	for (unsigned i = 0; i < count; i++) {
 		if (mask->b[(i + 1) * x.data_bytes - 1] & 0x80) { /* the sign bit */

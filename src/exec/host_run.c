@@ -14,8 +14,8 @@
 static enum step gate_vex(struct cpu *cpu, uint64_t components)
 {
 	if (!(cpu->cr4 & CR4_OSXSAVE) || (cpu->fpu.xcr0 & components) != components || !cpu_protected(cpu) || cpu_v86(cpu))
-		return raise(cpu, VECTOR_UD);
-	return cpu->cr0 & CR0_TS ? raise(cpu, VECTOR_NM) : STEP_NEXT;
+		return raise_fault(cpu, VECTOR_UD);
+	return cpu->cr0 & CR0_TS ? raise_fault(cpu, VECTOR_NM) : STEP_NEXT;
 }
 
 enum step host_gate(struct cpu *cpu, enum host_gate gate)
@@ -23,17 +23,17 @@ enum step host_gate(struct cpu *cpu, enum host_gate gate)
 	switch (gate) {
 	case GATE_SSE:
 		if (unlikely((cpu->cr0 & CR0_EM) || !(cpu->cr4 & CR4_OSFXSR)))
-			return raise(cpu, VECTOR_UD);
+			return raise_fault(cpu, VECTOR_UD);
 		break;
 	case GATE_MMX:
 		if (unlikely(cpu->cr0 & CR0_EM))
-			return raise(cpu, VECTOR_UD);
+			return raise_fault(cpu, VECTOR_UD);
 		break;
 	case GATE_AVX: return gate_vex(cpu, XCR0_AVX);
 	case GATE_AVX512: return gate_vex(cpu, XCR0_AVX512);
-	case GATE_X87: return cpu->cr0 & (CR0_EM | CR0_TS) ? raise(cpu, VECTOR_NM) : STEP_NEXT;
+	case GATE_X87: return cpu->cr0 & (CR0_EM | CR0_TS) ? raise_fault(cpu, VECTOR_NM) : STEP_NEXT;
 	}
-	return unlikely(cpu->cr0 & CR0_TS) ? raise(cpu, VECTOR_NM) : STEP_NEXT;
+	return unlikely(cpu->cr0 & CR0_TS) ? raise_fault(cpu, VECTOR_NM) : STEP_NEXT;
 }
 
 /* MMX registers are the physical ones: with TOP = 0 the same as the image's. */
@@ -89,7 +89,7 @@ static inline uint64_t run_floating(struct cpu *cpu, thunk_fn *thunk, void *reg,
 
 static enum step simd_exception(struct cpu *cpu)
 {
-	return raise(cpu, cpu->cr4 & CR4_OSXMMEXCPT ? VECTOR_XM : VECTOR_UD);
+	return raise_fault(cpu, cpu->cr4 & CR4_OSXMMEXCPT ? VECTOR_XM : VECTOR_UD);
 }
 
 static enum step execute(struct cpu *cpu, const struct insn *insn, struct host_form *h, void *rm)
@@ -99,7 +99,7 @@ static enum step execute(struct cpu *cpu, const struct insn *insn, struct host_f
 	uint64_t result;
 
 	if (unlikely(!thunk)) /* code memory is full: only a guest that tries millions of immediates gets here */
-		return raise(cpu, VECTOR_UD);
+		return raise_fault(cpu, VECTOR_UD);
 	if (unlikely(h->mmx_state))
 		host_enter_mmx(&cpu->fpu);
 	reg = register_at(cpu, h->reg_at, insn->reg);

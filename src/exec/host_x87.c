@@ -28,7 +28,7 @@ enum step host_x87_pending(struct cpu *cpu)
 	if (likely(!(get(cpu, X87_FSW) & FSW_ES)))
 		return STEP_NEXT;
 	if (cpu->cr0 & CR0_NE)
-		return raise(cpu, VECTOR_MF);
+		return raise_fault(cpu, VECTOR_MF);
 	if (cpu->event)
 		cpu->event(cpu, CPU_FERR);
 	return STEP_NEXT;
@@ -81,7 +81,7 @@ static enum step arithmetic(struct cpu *cpu, const struct insn *insn)
 	if (unlikely(!h->thunk)) {
 		h->thunk = host_make_x87_thunk(insn->opcode, insn->modrm, insn->form->flags_read, h->writes_flags);
 		if (!h->thunk)
-			return raise(cpu, VECTOR_UD);
+			return raise_fault(cpu, VECTOR_UD);
 	}
 	if (!h->memory) {
 		run(cpu, insn, NULL, 0);
@@ -172,7 +172,7 @@ static enum step obsolete(struct cpu *cpu, const struct insn *insn)
 static enum step fwait(struct cpu *cpu, const struct insn *insn)
 {
 	if ((cpu->cr0 & CR0_MP) && (cpu->cr0 & CR0_TS))
-		return raise(cpu, VECTOR_NM);
+		return raise_fault(cpu, VECTOR_NM);
 	return host_x87_pending(cpu);
 }
 

@@ -3,9 +3,7 @@
  * defined flags, memory and faults compared. Guest and host memory have the same addresses, with a hole below. What
  * 64-bit mode does not have (decimal arithmetic) is compared with the manual's own words.
  */
-#define raise raise_signal /* exec.h has another one */
 #include <signal.h>
-#undef raise
 #include "cpu/flags.h"
 #include "exec/rig.h"
 #include <setjmp.h>

@@ -38,13 +38,13 @@ static enum step exec_bound(struct cpu *cpu, const struct insn *insn)
 	la_t la;
 
 	if (insn->ea == EA_NONE)
-		return raise(cpu, VECTOR_UD);
+		return raise_fault(cpu, VECTOR_UD);
 	if (operand_linear(cpu, insn, 2u * insn->size, ACCESS_READ, &la) || mem_read_size(cpu, la, insn->size, &lower) ||
 	    mem_read_size(cpu, la + insn->size, insn->size, &upper))
 		return STEP_FAULT;
 	index = sign_extend(cpu->r[insn->reg], bits);
 	if (index < sign_extend(lower, bits) || index > sign_extend(upper, bits))
-		return raise(cpu, VECTOR_BR);
+		return raise_fault(cpu, VECTOR_BR);
 	return STEP_NEXT;
 }
 

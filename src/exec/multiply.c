@@ -87,7 +87,7 @@ static enum step divide(struct cpu *cpu, const struct insn *insn)
 		return STEP_FAULT;
 	/* The quotient fits exactly when the upper half is below the divisor; this covers a divisor of 0. */
 	if ((uint64_t)(dividend >> 8 * size) >= divisor)
-		return raise(cpu, VECTOR_DE);
+		return raise_fault(cpu, VECTOR_DE);
 	if (dividend >> 64) {
 		quotient = (uint64_t)(dividend / divisor);
 		remainder = (uint64_t)(dividend % divisor);
@@ -114,11 +114,11 @@ static enum step divide_signed(struct cpu *cpu, const struct insn *insn)
 	negative_quotient = negative != (sign_extend(source, 8 * size) < 0);
 	divisor = sign_extend(source, 8 * size) < 0 ? -source & bytes_mask(size) : source;
 	if (divisor == 0)
-		return raise(cpu, VECTOR_DE);
+		return raise_fault(cpu, VECTOR_DE);
 	quotient = dividend / divisor;
 	remainder = (uint64_t)(dividend % divisor);
 	if (quotient > (bytes_mask(size) >> 1) + negative_quotient)
-		return raise(cpu, VECTOR_DE);
+		return raise_fault(cpu, VECTOR_DE);
 	pair_set(cpu, size, negative_quotient ? -(uint64_t)quotient : (uint64_t)quotient,
 		 (negative ? -remainder : remainder) & bytes_mask(size));
 	return STEP_NEXT;

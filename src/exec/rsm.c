@@ -6,7 +6,7 @@
 static enum step exec_rsm(struct cpu *cpu, const struct insn *insn)
 {
 	if (!cpu->in_smm)
-		return raise(cpu, VECTOR_UD);
+		return raise_fault(cpu, VECTOR_UD);
 	if (!smm_leave(cpu)) {
 		exec_shutdown(cpu, "RSM with invalid state");
 		return STEP_LEAVE;

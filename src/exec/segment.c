@@ -260,12 +260,12 @@ static enum step mov_segment(struct cpu *cpu, const struct insn *insn)
 	uint64_t selector;
 
 	if (number >= SEG_COUNT)
-		return raise(cpu, VECTOR_UD);
+		return raise_fault(cpu, VECTOR_UD);
 	if (insn->opcode == 0x8c)
 		return operand_write(cpu, insn, insn->ea == EA_NONE ? insn->size : 2, cpu->seg[number].selector) ? STEP_FAULT :
 														   STEP_NEXT;
 	if (number == CS)
-		return raise(cpu, VECTOR_UD);
+		return raise_fault(cpu, VECTOR_UD);
 	if (operand_read(cpu, insn, 2, &selector))
 		return STEP_FAULT;
 	return after_load(cpu, number, segment_load(cpu, number, (uint16_t)selector));
@@ -338,7 +338,7 @@ static enum step load_far_pointer(struct cpu *cpu, const struct insn *insn)
 	la_t la;
 
 	if (insn->ea == EA_NONE)
-		return raise(cpu, VECTOR_UD);
+		return raise_fault(cpu, VECTOR_UD);
 	switch (insn->form->operation) {
 	case ZYDIS_MNEMONIC_LDS: number = DS; break;
 	case ZYDIS_MNEMONIC_LES: number = ES; break;
@@ -370,7 +370,7 @@ static enum step ask(struct cpu *cpu, const struct insn *insn, struct descriptor
 
 	*found = false;
 	if (!is_protected(cpu))
-		return raise(cpu, VECTOR_UD);
+		return raise_fault(cpu, VECTOR_UD);
 	if (operand_read(cpu, insn, 2, &selector))
 		return STEP_FAULT;
 	if (selector_is_null((uint16_t)selector))
@@ -458,7 +458,7 @@ static enum step exec_arpl(struct cpu *cpu, const struct insn *insn)
 	unsigned rpl = cpu->r[insn->reg] & 3;
 
 	if (!is_protected(cpu))
-		return raise(cpu, VECTOR_UD);
+		return raise_fault(cpu, VECTOR_UD);
 	if (operand_rmw_begin(cpu, insn, 2, &rmw, &selector))
 		return STEP_FAULT;
 	if ((selector & 3) < rpl) {
@@ -486,7 +486,7 @@ static enum step exec_lldt(struct cpu *cpu, const struct insn *insn)
 	enum step step;
 
 	if (!is_protected(cpu))
-		return raise(cpu, VECTOR_UD);
+		return raise_fault(cpu, VECTOR_UD);
 	if (cpu->cpl > 0)
 		return raise_gp0(cpu);
 	if (operand_read(cpu, insn, 2, &value))
@@ -523,7 +523,7 @@ static enum step exec_ltr(struct cpu *cpu, const struct insn *insn)
 	int type;
 
 	if (!is_protected(cpu))
-		return raise(cpu, VECTOR_UD);
+		return raise_fault(cpu, VECTOR_UD);
 	if (cpu->cpl > 0)
 		return raise_gp0(cpu);
 	if (operand_read(cpu, insn, 2, &value))
@@ -558,7 +558,7 @@ static enum step store_selector(struct cpu *cpu, const struct insn *insn)
 	enum segment_number number = insn->form->operation == ZYDIS_MNEMONIC_STR ? TR : LDTR;
 
 	if (!is_protected(cpu))
-		return raise(cpu, VECTOR_UD);
+		return raise_fault(cpu, VECTOR_UD);
 	if (umip_forbids(cpu))
 		return raise_gp0(cpu);
 	if (operand_write(cpu, insn, insn->ea == EA_NONE ? insn->size : 2, cpu->seg[number].selector))

@@ -262,9 +262,9 @@ static bool is_wide(const struct insn *insn)
 static enum step begin(struct cpu *cpu, const struct insn *insn, unsigned size, unsigned access, la_t *la)
 {
 	if (!(cpu->cr4 & CR4_OSXSAVE))
-		return raise(cpu, VECTOR_UD);
+		return raise_fault(cpu, VECTOR_UD);
 	if (cpu->cr0 & CR0_TS)
-		return raise(cpu, VECTOR_NM);
+		return raise_fault(cpu, VECTOR_NM);
 	if (operand_linear(cpu, insn, size, access, la))
 		return STEP_FAULT;
 	return is_aligned(*la, 64) ? STEP_NEXT : raise_gp0(cpu);
@@ -400,7 +400,7 @@ static enum step xrstors(struct cpu *cpu, const struct insn *insn)
 static enum step fx_begin(struct cpu *cpu, const struct insn *insn, unsigned access, la_t *la)
 {
 	if (cpu->cr0 & (CR0_EM | CR0_TS))
-		return raise(cpu, VECTOR_NM);
+		return raise_fault(cpu, VECTOR_NM);
 	if (operand_linear(cpu, insn, LEGACY_SIZE, access, la))
 		return STEP_FAULT;
 	return is_aligned(*la, 16) ? STEP_NEXT : raise_gp0(cpu);
@@ -469,7 +469,7 @@ static enum step xgetbv(struct cpu *cpu, const struct insn *insn)
 	uint32_t number = (uint32_t)cpu->r[RCX];
 
 	if (!(cpu->cr4 & CR4_OSXSAVE))
-		return raise(cpu, VECTOR_UD);
+		return raise_fault(cpu, VECTOR_UD);
 	if (number > 1 || (number == 1 && !model_has(cpu->model, FEATURE_XGETBV1)))
 		return raise_gp0(cpu);
 	set_edx_eax(cpu, number ? cpu->fpu.xcr0 & in_use(cpu) : cpu->fpu.xcr0);
@@ -493,7 +493,7 @@ static enum step xsetbv(struct cpu *cpu, const struct insn *insn)
 	uint64_t value = edx_eax(cpu);
 
 	if (!(cpu->cr4 & CR4_OSXSAVE))
-		return raise(cpu, VECTOR_UD);
+		return raise_fault(cpu, VECTOR_UD);
 	if (cpu->cpl || (uint32_t)cpu->r[RCX] != 0 || !xcr0_valid(cpu, value))
 		return raise_gp0(cpu);
 	cpu->fpu.xcr0 = value;
@@ -503,7 +503,7 @@ static enum step xsetbv(struct cpu *cpu, const struct insn *insn)
 static enum step rdpkru(struct cpu *cpu, const struct insn *insn)
 {
 	if (!(cpu->cr4 & CR4_PKE))
-		return raise(cpu, VECTOR_UD);
+		return raise_fault(cpu, VECTOR_UD);
 	if ((uint32_t)cpu->r[RCX])
 		return raise_gp0(cpu);
 	set_edx_eax(cpu, cpu->fpu.pkru);
@@ -513,7 +513,7 @@ static enum step rdpkru(struct cpu *cpu, const struct insn *insn)
 static enum step wrpkru(struct cpu *cpu, const struct insn *insn)
 {
 	if (!(cpu->cr4 & CR4_PKE))
-		return raise(cpu, VECTOR_UD);
+		return raise_fault(cpu, VECTOR_UD);
 	if ((uint32_t)cpu->r[RCX] || (uint32_t)cpu->r[RDX])
 		return raise_gp0(cpu);
 	cpu->fpu.pkru = (uint32_t)cpu->r[RAX];
