@@ -10,20 +10,21 @@ seconds=${1:-60}
 [ $# -eq 0 ] || shift
 build=build-fuzz
 
+[ -e fuzz/meson.build ] || { echo "fuzz: there is no fuzzer (fuzz/meson.build)" >&2; exit 1; }
 if [ ! -e $build/build.ninja ]; then
 	echo "fuzz: configuring $build (clang, address and undefined-behaviour sanitizers)"
 	mkdir -p $build
 	CC=clang meson setup -Db_sanitize=address,undefined -Db_lundef=false $build >$build/setup.log 2>&1 ||
 		{ cat $build/setup.log; exit 1; }
 fi
-[ -e fuzz/meson.build ] || { echo "fuzz: there is no fuzzer (fuzz/meson.build)" >&2; exit 1; }
 echo "fuzz: compiling"
-ninja -C $build --quiet -j "${JOBS:-$(nproc)}"
+programs=$(ninja -C $build -t targets all | sed -n 's/^\(fuzz\/fuzz_[a-z0-9_]*\): .*/\1/p')
+ninja -C $build --quiet -j "${JOBS:-$(nproc)}" $programs
 
 passed=0 failed=0
-for program in $build/fuzz/fuzz_*; do
-	[ -x "$program" ] && [ -f "$program" ] || continue
+for program in $programs; do
 	name=${program##*/fuzz_}
+	program=$build/$program
 	[ $# -eq 0 ] || case " $* " in *" $name "*) ;; *) continue ;; esac
 	mkdir -p $build/corpus/"$name"
 	corpus=fuzz/corpus/$name
