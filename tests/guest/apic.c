@@ -1,9 +1,9 @@
 /*
- * Local APIC and I/O APIC: IPIs to itself, priorities, timer in its three modes, logical destinations, errors, level-triggered lines,
- * x2APIC, and a second processor where there is one.
+ * Local APIC and I/O APIC: IPIs to itself, priorities, timer in its three modes, logical destinations, errors,
+ * level-triggered lines, x2APIC, and a second processor where there is one.
  *
- * SDM vol. 3, "Advanced Programmable Interrupt Controller (APIC)", "Multiple-Processor Management"; 82093AA (I/O APIC) data sheet. Nothing
- * here depends on how fast a timer counts.
+ * SDM vol. 3, "Advanced Programmable Interrupt Controller (APIC)", "Multiple-Processor Management"; 82093AA (I/O APIC)
+ * data sheet. Nothing here depends on how fast a timer counts.
  */
 #include "chips.h"
 
@@ -62,7 +62,8 @@ static void registers(void)
 	check("svr/soft-disabled-lvts-stay-masked", "1", "%u", apic_read(APIC_LVT_TIMER) >> 16 & 1);
 	virtual_wire();
 	check("id/bsp", "0", "%x", apic_read(APIC_ID) >> 24);
-	check("version/integrated", "1", "%u", (apic_read(APIC_VERSION) & 0xff) >= 0x10 && (apic_read(APIC_VERSION) & 0xff) < 0x20);
+	check("version/integrated", "1", "%u",
+	      (apic_read(APIC_VERSION) & 0xff) >= 0x10 && (apic_read(APIC_VERSION) & 0xff) < 0x20);
 	check("version/max-lvt", "1", "%u", (apic_read(APIC_VERSION) >> 16 & 0xff) >= 3);
 	apic_write(APIC_LDR, 0xffffffff);
 	check("ldr/only-top-byte", "ff000000", "%x", apic_read(APIC_LDR));
@@ -91,7 +92,8 @@ static void self_and_priority(void)
 	self_ipi(0x51);
 	check("self/pending-in-irr", "1 0", "%u %u", in_request(0x51), in_service(0x51));
 	v = take();
-	check("self/taken", "51 irr=0 isr=1 ppr=50", "%x irr=%u isr=%u ppr=%x", v, in_request(0x51), in_service(0x51), apic_read(APIC_PPR));
+	check("self/taken", "51 irr=0 isr=1 ppr=50", "%x irr=%u isr=%u ppr=%x", v, in_request(0x51), in_service(0x51),
+	      apic_read(APIC_PPR));
 	eoi();
 	check("self/eoi", "0 ppr=0", "%u ppr=%x", in_service(0x51), apic_read(APIC_PPR));
 	/* Higher class first; the same or a lower class waits for EOI. */
@@ -225,7 +227,8 @@ static void errors(void)
 	if (v)
 		eoi();
 	apic_write(APIC_ESR, 0);
-	check("esr/illegal-vector", "20 by vector e1|40 by vector e1|60 by vector e1", "%x by vector %x", apic_read(APIC_ESR), v);
+	check("esr/illegal-vector", "20 by vector e1|40 by vector e1|60 by vector e1", "%x by vector %x",
+	      apic_read(APIC_ESR), v);
 	apic_write(APIC_ESR, 0);
 	check("esr/second-write-clears", "0", "%x", apic_read(APIC_ESR));
 	apic_write(APIC_LVT_ERROR, 0x10000);
@@ -346,7 +349,8 @@ static void ioapic(void)
 	outb(0x3f8 + 4, 0x0b);
 	outb(0x3f8 + 1, 2);
 	v = take();
-	check("level/delivered", "62 remote-irr=1 tmr=1", "%x remote-irr=%u tmr=%u", v, ioapic_read(0x18) >> 14 & 1, apic_read(APIC_TMR + 0x30) >> 2 & 1);
+	check("level/delivered", "62 remote-irr=1 tmr=1", "%x remote-irr=%u tmr=%u", v, ioapic_read(0x18) >> 14 & 1,
+	      apic_read(APIC_TMR + 0x30) >> 2 & 1);
 	eoi();
 	v = take();
 	check("level/again-while-asserted", "62", "%x", v);
@@ -433,11 +437,13 @@ static void x2apic(void)
 	T("x2apic/self-ipi-read", "#GP(0x0)+0", RING0, rd, .cx = 0x83f);
 	T("x2apic/upper-half-of-lvt", "#GP(0x0)+0", RING0, wr, .cx = 0x832, .ax = 0x10000, .dx = 1);
 	T("x2apic/ring3", "#GP(0x0)+0", RING3, rd, .cx = 0x802);
-	T("x2apic/back-to-xapic", "#GP(0x0)+0", RING0, wr, .cx = MSR_APIC_BASE, .ax = (u32)base & ~0x400u, .dx = base >> 32);
+	T("x2apic/back-to-xapic", "#GP(0x0)+0", RING0, wr, .cx = MSR_APIC_BASE, .ax = (u32)base & ~0x400u,
+	  .dx = base >> 32);
 	wrmsr(MSR_APIC_BASE, base & ~0xc00ull);
 	check("x2apic/by-way-of-disabled", "0", "%x", (u32)rdmsr(MSR_APIC_BASE) & 0xc00);
 	check("x2apic/cpuid-apic-clear-when-disabled", "0", "%u", cpu_has(1, 0, 3, 9));
-	T("x2apic/disabled-to-x2apic", "#GP(0x0)+0", RING0, wr, .cx = MSR_APIC_BASE, .ax = (u32)base | 0x400, .dx = base >> 32);
+	T("x2apic/disabled-to-x2apic", "#GP(0x0)+0", RING0, wr, .cx = MSR_APIC_BASE, .ax = (u32)base | 0x400,
+	  .dx = base >> 32);
 	wrmsr(MSR_APIC_BASE, base & ~0xc00ull);
 	wrmsr(MSR_APIC_BASE, base);
 	virtual_wire();
@@ -454,14 +460,16 @@ asm(".pushsection .snippet,\"ax\"\n"
     "1: cmpl $0, ap_work; jne 2f; pause; jmp 1b\n"
     "2: movl $0, ap_work; mov $20000, %ecx\n"
     "3: lock incl shared_lock; loop 3b; mov $20000, %ecx\n"
-    "4: mov $1, %eax; 5: xchg %eax, spin; test %eax, %eax; jz 6f; pause; jmp 5b; 6: incl shared_spin; movl $0, spin; loop 4b\n"
+    "4: mov $1, %eax; 5: xchg %eax, spin; test %eax, %eax; jz 6f; pause; jmp 5b; 6: incl shared_spin; movl $0, spin; "
+    "loop 4b\n"
     "lock incl ap_done; jmp 1b\n"
     "ap_ipi: lock incl ap_ticks; push %eax; movl $0, 0xfee000b0; pop %eax; iret\n"
     "ap_nmi: lock incl ap_nmis; iret\n"
     ".code64\n"
     ".popsection\n");
 extern u8 ap_protected_main[], ap_ipi[], ap_nmi[];
-volatile u32 ap_ready, ap_cr0, ap_edx, ap_signature, ap_id, ap_work, ap_done, ap_ticks, ap_nmis, shared_lock, shared_spin, spin;
+volatile u32 ap_ready, ap_cr0, ap_edx, ap_signature, ap_id, ap_work, ap_done, ap_ticks, ap_nmis, shared_lock,
+	shared_spin, spin;
 u64 ap_idt[256];
 struct __attribute__((packed)) {
 	u16 limit;

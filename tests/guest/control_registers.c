@@ -1,8 +1,9 @@
 /*
- * What MOV to control registers refuses, in 64-bit mode, and loads of table registers with addresses that are not canonical.
+ * What MOV to control registers refuses, in 64-bit mode, and loads of table registers with addresses that are not
+ * canonical.
  *
- * SDM vol. 2, "MOV—Move to/from Control Registers", "LGDT/LIDT"; vol. 3, "Control Registers". A processor that takes one of these values
- * cannot go on, which is why they have an image of their own.
+ * SDM vol. 2, "MOV—Move to/from Control Registers", "LGDT/LIDT"; vol. 3, "Control Registers". A processor that takes
+ * one of these values cannot go on, which is why they have an image of their own.
  */
 #include "guest.h"
 
@@ -12,7 +13,8 @@ const char chapter[] = "control_registers";
 
 void chapter_main(void)
 {
-	const ulong to_cr0 = CODE("mov %rax, %cr0"), to_cr3 = CODE("mov %rax, %cr3"), to_cr4 = CODE("mov %rax, %cr4"), to_cr8 = CODE("mov %rax, %cr8");
+	const ulong to_cr0 = CODE("mov %rax, %cr0"), to_cr3 = CODE("mov %rax, %cr3"), to_cr4 = CODE("mov %rax, %cr4"),
+		    to_cr8 = CODE("mov %rax, %cr8");
 	const ulong cr0 = read_cr0(), cr3 = read_cr3(), cr4 = read_cr4();
 	struct ctx c;
 
@@ -47,7 +49,8 @@ void chapter_main(void)
 
 		if (bit >= 24 && bit <= 27) /* PKS, UINTR and what may come */
 			continue;
-		T(format_text(name, sizeof(name), "cr4/reserved-bit-%u", bit), "#GP(0x0)+0", RING0, to_cr4, .ax = cr4 | HIGH(bit));
+		T(format_text(name, sizeof(name), "cr4/reserved-bit-%u", bit), "#GP(0x0)+0", RING0, to_cr4,
+		  .ax = cr4 | HIGH(bit));
 	}
 	T("cr4/bit-15", "#GP(0x0)+0", RING0, to_cr4, .ax = cr4 | HIGH(15));
 	/* A feature that CPUID does not offer has a reserved bit. */
@@ -56,18 +59,30 @@ void chapter_main(void)
 		bool there;
 		u32 bit;
 	} features[] = {
-		{"cr4/vme", HAS_VME, 0}, {"cr4/pvi", HAS_VME, 1}, {"cr4/de", HAS_DE, 2}, {"cr4/pse", HAS_PSE, 4}, {"cr4/pge", HAS_PGE, 7},
-		{"cr4/umip", HAS_UMIP, 11}, {"cr4/vmxe", cpu_has(1, 0, 2, 5), 13}, {"cr4/smxe", cpu_has(1, 0, 2, 6), 14},
-		{"cr4/fsgsbase", HAS_FSGSBASE, 16}, {"cr4/pcide", HAS_PCID, 17}, {"cr4/osxsave", HAS_XSAVE, 18}, {"cr4/smep", HAS_SMEP, 20},
-		{"cr4/smap", HAS_SMAP, 21}, {"cr4/pke", HAS_PKU, 22},
+		{"cr4/vme", HAS_VME, 0},
+		{"cr4/pvi", HAS_VME, 1},
+		{"cr4/de", HAS_DE, 2},
+		{"cr4/pse", HAS_PSE, 4},
+		{"cr4/pge", HAS_PGE, 7},
+		{"cr4/umip", HAS_UMIP, 11},
+		{"cr4/vmxe", cpu_has(1, 0, 2, 5), 13},
+		{"cr4/smxe", cpu_has(1, 0, 2, 6), 14},
+		{"cr4/fsgsbase", HAS_FSGSBASE, 16},
+		{"cr4/pcide", HAS_PCID, 17},
+		{"cr4/osxsave", HAS_XSAVE, 18},
+		{"cr4/smep", HAS_SMEP, 20},
+		{"cr4/smap", HAS_SMAP, 21},
+		{"cr4/pke", HAS_PKU, 22},
 	};
 	for (u32 i = 0; i < sizeof(features) / sizeof(features[0]); i++) {
 		/* SMEP and SMAP would hit the runtime itself, whose pages user mode may use. */
 		if (features[i].there && (features[i].bit == 20 || features[i].bit == 21))
 			continue;
-		c = TRY(RING0, CODE("mov %rax, %cr4; mov %cr4, %rcx; mov %rbx, %cr4"), .ax = cr4 | HIGH(features[i].bit), .bx = cr4);
-		check(features[i].name, features[i].there ? "with CPUID: ok 1" : "without CPUID: #GP(0x0)+0 0", "%s: %s %u", features[i].there ? "with CPUID" : "without CPUID",
-		      outcome(c), (u32)(c.cx >> features[i].bit & 1));
+		c = TRY(RING0, CODE("mov %rax, %cr4; mov %cr4, %rcx; mov %rbx, %cr4"),
+			.ax = cr4 | HIGH(features[i].bit), .bx = cr4);
+		check(features[i].name, features[i].there ? "with CPUID: ok 1" : "without CPUID: #GP(0x0)+0 0",
+		      "%s: %s %u", features[i].there ? "with CPUID" : "without CPUID", outcome(c),
+		      (u32)(c.cx >> features[i].bit & 1));
 	}
 	T("cr8/reserved", "#GP(0x0)+0", RING0, to_cr8, .ax = 16);
 	T("cr8/reserved-high", "#GP(0x0)+0", RING0, to_cr8, .ax = HIGH(40));
@@ -84,8 +99,8 @@ void chapter_main(void)
 	T("lgdt/not-canonical", "#GP(0x0)+0", RING0, CODE("lgdt (%rbx)"), .bx = (ulong)&bad);
 	T("lidt/not-canonical", "#GP(0x0)+0", RING0, CODE("lidt (%rbx)"), .bx = (ulong)&bad);
 	c = TRY(RING0, CODE("sgdt (%rbx); sidt 16(%rbx)"), .bx = (ulong)page_alloc());
-	check("sgdt-sidt/ten-bytes", "ok 1ff 1 fff 1", "%s %x %u %x %u", outcome(c), *(u16 *)c.bx, *(u64 *)(c.bx + 2) == (ulong)gdt, *(u16 *)(c.bx + 16),
-	      *(u64 *)(c.bx + 18) == (ulong)idt);
+	check("sgdt-sidt/ten-bytes", "ok 1ff 1 fff 1", "%s %x %u %x %u", outcome(c), *(u16 *)c.bx,
+	      *(u64 *)(c.bx + 2) == (ulong)gdt, *(u16 *)(c.bx + 16), *(u64 *)(c.bx + 18) == (ulong)idt);
 	gdt[SEL_LDT / 8] = descriptor(0, 0xff, ACC_LDT, 0);
 	gdt[SEL_LDT / 8 + 1] = 0x8000;
 	T("lldt/base-not-canonical", "#GP(0x60)+0", RING0, CODE("lldt %ax"), .ax = SEL_LDT);

@@ -1,8 +1,8 @@
 /*
  * Debug registers and single-stepping, built for 32-bit and 64-bit mode.
  *
- * SDM vol. 3, "Debug, Branch Profile, TSC, ... Features": "Debug Registers", "Debug Exceptions", "Single-Stepping on Branches".
- * The task-switch trap is in task_switch.c.
+ * SDM vol. 3, "Debug, Branch Profile, TSC, ... Features": "Debug Registers", "Debug Exceptions", "Single-Stepping on
+ * Branches". The task-switch trap is in task_switch.c.
  */
 #include "guest.h"
 
@@ -22,9 +22,9 @@ const char chapter[] = "debug";
 
 enum { EXEC = 0, WRITE = 1, IO = 2, ACCESS = 3 };
 enum { LEN1 = 0, LEN2 = 1, LEN8 = 2, LEN4 = 3 };
-#define BP(n, rw, len) (2ul << (n) * 2 | (ulong)(rw) << (16 + (n) * 4) | (ulong)(len) << (18 + (n) * 4))
-#define DR6_CLEAR 0xffff0ff0ul
-#define DR7_CLEAR 0x400ul
+#define BP(n, rw, len) (2ul << (n)*2 | (ulong)(rw) << (16 + (n)*4) | (ulong)(len) << (18 + (n)*4))
+#define DR6_CLEAR      0xffff0ff0ul
+#define DR7_CLEAR      0x400ul
 
 /* A run with these debug registers; DR6 is what the experiment left, without its fixed bits. */
 static struct ctx with_dr(ulong dr0, ulong dr1, ulong dr7, struct ctx c)
@@ -45,8 +45,9 @@ static const char *seen(struct ctx c)
 	/* B0-B3, BD, BS, BT. */
 	return format_text(text, sizeof(text), "%s dr6=%x", outcome(c), (u32)c.dr6 & 0xe00f);
 }
-#define D(name, expected, dr0, dr1, dr7, code, ...)                                                                    \
-	check(name, expected, "%s", seen(with_dr((ulong)(dr0), (ulong)(dr1), dr7, (struct ctx){RING0, .ip = (code), ##__VA_ARGS__})))
+#define D(name, expected, dr0, dr1, dr7, code, ...) \
+	check(name, expected, "%s",                 \
+	      seen(with_dr((ulong)(dr0), (ulong)(dr1), dr7, (struct ctx){RING0, .ip = (code), ##__VA_ARGS__})))
 
 u8 cell[256] __attribute__((aligned(64)));
 u16 stack_selector = SEL_DATA0;
@@ -85,24 +86,30 @@ static void data_breakpoints(void)
 {
 	D("data/write", "#DB+8 dr6=1|#DB+7 dr6=1", cell, 0, BP(0, WRITE, LEN1), CODE("movb $1, cell; nop"));
 	D("data/read-by-write-bp", "ok dr6=0", cell, 0, BP(0, WRITE, LEN1), CODE("mov $cell, %esi; movb (%esi), %al"));
-	D("data/read-by-access-bp", "#DB+2 dr6=1|#DB+3 dr6=1", cell, 0, BP(0, ACCESS, LEN1), CODE("movb (" SI_ "), %al; nop"),
+	D("data/read-by-access-bp", "#DB+2 dr6=1|#DB+3 dr6=1", cell, 0, BP(0, ACCESS, LEN1),
+	  CODE("movb (" SI_ "), %al; nop"), .si = (ulong)cell);
+	D("data/dword-covers", "#DB+2 dr6=1", cell + 3, 0, BP(0, WRITE, LEN1), CODE("movl %eax, (" SI_ "); nop"),
 	  .si = (ulong)cell);
-	D("data/dword-covers", "#DB+2 dr6=1", cell + 3, 0, BP(0, WRITE, LEN1), CODE("movl %eax, (" SI_ "); nop"), .si = (ulong)cell);
-	D("data/byte-in-dword", "#DB+2 dr6=1", cell, 0, BP(0, WRITE, LEN4), CODE("movb %al, (" SI_ "); nop"), .si = (ulong)cell + 3);
-	D("data/byte-after", "ok dr6=0", cell, 0, BP(0, WRITE, LEN4), CODE("movb %al, (" SI_ "); nop"), .si = (ulong)cell + 4);
-	D("data/length-2", "#DB+2 dr6=1", cell + 2, 0, BP(0, WRITE, LEN2), CODE("movb %al, (" SI_ "); nop"), .si = (ulong)cell + 3);
-	D("data/address-low-bits-ignored", "#DB+2 dr6=1", cell + 3, 0, BP(0, WRITE, LEN4), CODE("movb %al, (" SI_ "); nop"),
+	D("data/byte-in-dword", "#DB+2 dr6=1", cell, 0, BP(0, WRITE, LEN4), CODE("movb %al, (" SI_ "); nop"),
+	  .si = (ulong)cell + 3);
+	D("data/byte-after", "ok dr6=0", cell, 0, BP(0, WRITE, LEN4), CODE("movb %al, (" SI_ "); nop"),
+	  .si = (ulong)cell + 4);
+	D("data/length-2", "#DB+2 dr6=1", cell + 2, 0, BP(0, WRITE, LEN2), CODE("movb %al, (" SI_ "); nop"),
+	  .si = (ulong)cell + 3);
+	D("data/address-low-bits-ignored", "#DB+2 dr6=1", cell + 3, 0, BP(0, WRITE, LEN4),
+	  CODE("movb %al, (" SI_ "); nop"), .si = (ulong)cell);
+	D("data/two-match", "#DB+2 dr6=3", cell, cell + 2, BP(0, WRITE, LEN1) | BP(1, ACCESS, LEN2),
+	  CODE("movl %eax, (" SI_ "); nop"), .si = (ulong)cell);
+	D("data/read-modify-write", "#DB+2 dr6=1", cell, 0, BP(0, WRITE, LEN1), CODE("incb (" SI_ "); nop"),
 	  .si = (ulong)cell);
-	D("data/two-match", "#DB+2 dr6=3", cell, cell + 2, BP(0, WRITE, LEN1) | BP(1, ACCESS, LEN2), CODE("movl %eax, (" SI_ "); nop"),
-	  .si = (ulong)cell);
-	D("data/read-modify-write", "#DB+2 dr6=1", cell, 0, BP(0, WRITE, LEN1), CODE("incb (" SI_ "); nop"), .si = (ulong)cell);
 	D("data/push", IS_64 ? "#DB+4 dr6=1" : "#DB+3 dr6=1", cell + 200, 0, BP(0, WRITE, LEN4),
 	  CODE("mov " SI_ ", " SP_ "; push " AX_ "; nop"), .si = (ulong)cell + 200 + sizeof(ulong));
 	D("data/fetch-is-no-access", "ok dr6=0", CODE("nop"), 0, BP(0, ACCESS, LEN1), CODE("nop"));
 	D("data/faulting-instruction", "#GP(0x38)+4 dr6=0|#GP(0x38)+4 dr6=1", cell, 0, BP(0, ACCESS, LEN1),
 	  CODE("mov $0x38, %ax; mov %ax, %ds; movb %al, (" SI_ ")"), .si = (ulong)cell);
 #ifdef __x86_64__
-	D("data/length-8", "#DB+2 dr6=1", cell, 0, BP(0, WRITE, LEN8), CODE("movb %al, (%rsi); nop"), .si = (ulong)cell + 7);
+	D("data/length-8", "#DB+2 dr6=1", cell, 0, BP(0, WRITE, LEN8), CODE("movb %al, (%rsi); nop"),
+	  .si = (ulong)cell + 7);
 #endif
 	struct ctx c = with_dr((ulong)cell + 2, 0, BP(0, WRITE, LEN1),
 			       (struct ctx){RING0, .ip = CODE("rep stosb; nop"), .cx = 8, .di = (ulong)cell});
@@ -110,14 +117,16 @@ static void data_breakpoints(void)
 	c = with_dr((ulong)cell + 7, 0, BP(0, WRITE, LEN1),
 		    (struct ctx){RING0, .ip = CODE("rep stosb; nop"), .cx = 8, .di = (ulong)cell});
 	check("data/rep-last-iteration", "#DB+2 dr6=1 cx=0|#DB+0 dr6=1 cx=0", "%s cx=%u", seen(c), (u32)c.cx);
-	c = with_dr((ulong)cell, 0, BP(0, WRITE, LEN1), (struct ctx){RING3, .ip = CODE("movb %al, (" SI_ "); nop"), .si = (ulong)cell});
+	c = with_dr((ulong)cell, 0, BP(0, WRITE, LEN1),
+		    (struct ctx){RING3, .ip = CODE("movb %al, (" SI_ "); nop"), .si = (ulong)cell});
 	check("data/ring3", "#DB+2 dr6=1 rf=0", "%s rf=%u", seen(c), (u32)c.flags >> 16 & 1);
 	write_cr4(read_cr4() | CR4_DE);
 	D("io/in", "#DB+2 dr6=1", 0x80, 0, BP(0, IO, LEN1), CODE("in $0x80, %al; nop"));
 	D("io/out", "#DB+2 dr6=1", 0x80, 0, BP(0, IO, LEN1), CODE("out %al, $0x80; nop"));
 	D("io/other-port", "ok dr6=0", 0x81, 0, BP(0, IO, LEN1), CODE("in $0x80, %al; nop"));
 	D("io/word-covers", "#DB+3 dr6=1", 0x81, 0, BP(0, IO, LEN1), CODE("in $0x80, %ax; nop"));
-	D("io/memory-at-port-address", "ok dr6=0", cell, 0, BP(0, IO, LEN1), CODE("movb (" SI_ "), %al"), .si = (ulong)cell);
+	D("io/memory-at-port-address", "ok dr6=0", cell, 0, BP(0, IO, LEN1), CODE("movb (" SI_ "), %al"),
+	  .si = (ulong)cell);
 	write_cr4(read_cr4() & ~CR4_DE);
 }
 
@@ -127,12 +136,13 @@ static void single_step(void)
 	struct ctx c;
 
 	D("tf/nop", "#DB+1 dr6=4000", 0, 0, 0, CODE("nop; nop"), .flags = FLAG_FIXED | FLAG_TF);
-	D("tf/taken-branch", "#DB+4 dr6=4000", 0, 0, 0, CODE("jmp 1f; nop; nop; 1: nop"), .flags = FLAG_FIXED | FLAG_TF);
+	D("tf/taken-branch", "#DB+4 dr6=4000", 0, 0, 0, CODE("jmp 1f; nop; nop; 1: nop"),
+	  .flags = FLAG_FIXED | FLAG_TF);
 	D("tf/fault-wins", "#UD+0 dr6=0", 0, 0, 0, CODE("ud2"), .flags = FLAG_FIXED | FLAG_TF);
-	D("tf/rep-per-iteration", "#DB+0 dr6=4000", 0, 0, 0, CODE("rep stosb; nop"), .flags = FLAG_FIXED | FLAG_TF, .cx = 3,
-	  .di = (ulong)cell);
-	D("tf/rep-last-iteration", "#DB+2 dr6=4000|#DB+0 dr6=4000", 0, 0, 0, CODE("rep stosb; nop"), .flags = FLAG_FIXED | FLAG_TF,
-	  .cx = 1, .di = (ulong)cell);
+	D("tf/rep-per-iteration", "#DB+0 dr6=4000", 0, 0, 0, CODE("rep stosb; nop"), .flags = FLAG_FIXED | FLAG_TF,
+	  .cx = 3, .di = (ulong)cell);
+	D("tf/rep-last-iteration", "#DB+2 dr6=4000|#DB+0 dr6=4000", 0, 0, 0, CODE("rep stosb; nop"),
+	  .flags = FLAG_FIXED | FLAG_TF, .cx = 1, .di = (ulong)cell);
 	D("tf/rep-zero", "#DB+2 dr6=4000", 0, 0, 0, CODE("rep stosb; nop"), .flags = FLAG_FIXED | FLAG_TF, .cx = 0,
 	  .di = (ulong)cell);
 	D("tf/int-enters-without-trap", "ok dr6=0", 0, 0, 0, CODE("int $0x80"), .flags = FLAG_FIXED | FLAG_TF);
@@ -165,7 +175,8 @@ static void single_step(void)
 		absent("btf");
 		return;
 	}
-	D("btf/branches-only", "#DB+6 dr6=4000", 0, 0, 0, CODE("nop; nop; jmp 1f; nop; nop; 1: nop; nop"), .flags = FLAG_FIXED | FLAG_TF);
+	D("btf/branches-only", "#DB+6 dr6=4000", 0, 0, 0, CODE("nop; nop; jmp 1f; nop; nop; 1: nop; nop"),
+	  .flags = FLAG_FIXED | FLAG_TF);
 	check("btf/cleared-by-db", "0", "%x", (u32)rdmsr(MSR_DEBUGCTL) & 2);
 	wrmsr(MSR_DEBUGCTL, 2);
 	D("btf/not-taken-is-no-branch", "#DB+6 dr6=4000", 0, 0, 0, CODE("xor %eax, %eax; jne 1f; jmp 1f; 1: nop; nop"),

@@ -1,6 +1,6 @@
 /*
- * The board's chips as their data sheets describe them: 8259A, 8254, MC146818, 16550, 8042, HPET, PM timer, PCI configuration by ports,
- * and QEMU's fw_cfg.
+ * The board's chips as their data sheets describe them: 8259A, 8254, MC146818, 16550, 8042, HPET, PM timer, PCI
+ * configuration by ports, and QEMU's fw_cfg.
  *
  * Chips that a board does not have are reported absent. Nothing depends on the speed of a clock, only on its going on.
  */
@@ -168,7 +168,8 @@ static void pic(void)
 	for (u32 i = 0; i < 100000000 && !(pic_irr(0xa0) & 1); i++)
 		;
 	v = take();
-	check("8259/slave", "28 master-isr=4 slave-isr=1", "%x master-isr=%x slave-isr=%x", v, pic_isr(0x20), pic_isr(0xa0));
+	check("8259/slave", "28 master-isr=4 slave-isr=1", "%x master-isr=%x slave-isr=%x", v, pic_isr(0x20),
+	      pic_isr(0xa0));
 	outb(0x70, 0x0c);
 	v = inb(0x71);
 	check("rtc/c-says-periodic", "c0", "%x", v & 0xc0);
@@ -258,7 +259,8 @@ static void pit(void)
 	for (u32 i = 0; i < 300; i++)
 		inb(0x80);
 	a = pit_count(0);
-	check("8254/bcd-digits", "1", "%u", (a & 15) < 10 && (a >> 4 & 15) < 10 && (a >> 8 & 15) < 10 && (a >> 12 & 15) < 10);
+	check("8254/bcd-digits", "1", "%u",
+	      (a & 15) < 10 && (a >> 4 & 15) < 10 && (a >> 8 & 15) < 10 && (a >> 12 & 15) < 10);
 	outb(0x43, 0x30);
 	/* Channel 2: gate and output at port 0x61. */
 	outb(0x61, 0);
@@ -308,8 +310,9 @@ static void rtc(void)
 		;
 	check("rtc/b-24-hours", "2", "%x", b & 2);
 	u8 second = cmos(0), minute = cmos(2), hour = cmos(4), day = cmos(7), month = cmos(8);
-	check("rtc/bcd-ranges", "1 1 1 1 1", "%u %u %u %u %u", second <= 0x59 && (second & 15) < 10, minute <= 0x59 && (minute & 15) < 10,
-	      hour <= 0x23 && (hour & 15) < 10, day >= 1 && day <= 0x31, month >= 1 && month <= 0x12);
+	check("rtc/bcd-ranges", "1 1 1 1 1", "%u %u %u %u %u", second <= 0x59 && (second & 15) < 10,
+	      minute <= 0x59 && (minute & 15) < 10, hour <= 0x23 && (hour & 15) < 10, day >= 1 && day <= 0x31,
+	      month >= 1 && month <= 0x12);
 	/* SET holds the clock, so that it can be written. */
 	cmos_write(0x0b, b | 0x80);
 	cmos_write(0, 0x12);
@@ -318,9 +321,9 @@ static void rtc(void)
 	cmos_write(0x0b, (b | 0x80) & ~0x02);
 	cmos_write(0x0b, b);
 	check("rtc/c-clear-by-reading", "0", "%x", ({
-		cmos(0x0c);
-		cmos(0x0c) & 0x40;
-	}));
+		      cmos(0x0c);
+		      cmos(0x0c) & 0x40;
+	      }));
 }
 
 /* 16550 data sheet, in its loopback mode where it can. */
@@ -337,11 +340,11 @@ static void uart(void)
 	check("16550/divisor-reads-back", "1 0", "%x %x", inb(0x3f8), inb(0x3f8 + 1));
 	outb(0x3f8 + 3, lcr);
 	check("16550/ier-has-4-bits", "f", "%x", ({
-		outb(0x3f8 + 1, 0xff);
-		u8 ier = inb(0x3f8 + 1);
-		outb(0x3f8 + 1, 0);
-		ier;
-	}));
+		      outb(0x3f8 + 1, 0xff);
+		      u8 ier = inb(0x3f8 + 1);
+		      outb(0x3f8 + 1, 0);
+		      ier;
+	      }));
 	/* In loopback nothing can be printed, and nothing may still be on its way. */
 	while (!(inb(0x3f8 + 5) & 0x40))
 		;
@@ -422,17 +425,19 @@ static void keyboard(void)
 	kbd_command(0xd2);
 	kbd_data(0x77);
 	check("8042/keyboard-output-buffer", "77 status=1", "%x status=%x", ({
-		kbd_wait(1, 1);
-		a = inb(0x64) & 0x21;
-		kbd_read();
-	}), a);
+		      kbd_wait(1, 1);
+		      a = inb(0x64) & 0x21;
+		      kbd_read();
+	      }),
+	      a);
 	kbd_command(0xd3);
 	kbd_data(0x66);
 	check("8042/mouse-output-buffer", "66 status=21", "%x status=%x", ({
-		kbd_wait(1, 1);
-		a = inb(0x64) & 0x21;
-		kbd_read();
-	}), a);
+		      kbd_wait(1, 1);
+		      a = inb(0x64) & 0x21;
+		      kbd_read();
+	      }),
+	      a);
 	/* IRQ 1 follows the output buffer when the command byte allows it. */
 	kbd_command(0x60);
 	kbd_data(0x45);
@@ -509,7 +514,8 @@ static void pci(void)
 	id = pci_read(0, 0, 0, 0);
 	check("pci/host-bridge-is-intel's", "8086", "%x", id & 0xffff);
 	outl(0xcf8, 0x80000000);
-	check("pci/byte-and-word-access", "86 80 1 1", "%x %x %u %u", inb(0xcfc), inb(0xcfd), inw(0xcfe) == id >> 16, inw(0xcfc) == (u16)id);
+	check("pci/byte-and-word-access", "86 80 1 1", "%x %x %u %u", inb(0xcfc), inb(0xcfd), inw(0xcfe) == id >> 16,
+	      inw(0xcfc) == (u16)id);
 	check("pci/class-is-host-bridge", "600", "%x", pci_read(0, 0, 0, 8) >> 16);
 	outl(0xcf8, 0x00000000);
 	check("pci/enable-clear-is-no-cycle", "ffffffff", "%x", inl(0xcfc));

@@ -16,7 +16,8 @@ void chapter_main(void)
 	virtual_wire();
 	pic_mask(0xfb, 0xdf);
 	write_cr0(read_cr0() & ~CR0_NE);
-	c = TRY(RING0, CODE("fninit; fldcw fcw_unmasked; fldz; fld1; fdiv %st(1), %st; sti; fwait; mov $100000, %ecx; 1: loop 1b; cli"));
+	c = TRY(RING0, CODE("fninit; fldcw fcw_unmasked; fldz; fld1; fdiv %st(1), %st; sti; fwait; mov $100000, %ecx; "
+			    "1: loop 1b; cli"));
 	check("irq-13", "int 0x2d", "int %#lx", c.vector);
 	outb(0xf0, 0);
 	outb(0xa0, 0x20);

@@ -1,9 +1,10 @@
 /*
  * The system side of x87, MMX, SSE and AVX: which exception when, alignment, MXCSR, XSAVE and XCR0.
  *
- * SDM vol. 3, "Numeric coprocessor" rules in "Control Registers" (EM, MP, TS, NE), "System Programming for Instruction Set Extensions and
- * Processor Extended States"; vol. 1, "Managing State Using the XSAVE Feature Set", "Handling x87 FPU Exceptions in Software". Numeric
- * results are compared with the host elsewhere; here only those that show state. FERR# is in ferr.c.
+ * SDM vol. 3, "Numeric coprocessor" rules in "Control Registers" (EM, MP, TS, NE), "System Programming for Instruction
+ * Set Extensions and Processor Extended States"; vol. 1, "Managing State Using the XSAVE Feature Set", "Handling x87
+ * FPU Exceptions in Software". Numeric results are compared with the host elsewhere; here only those that show state.
+ * FERR# is in ferr.c.
  */
 #include "guest.h"
 
@@ -23,10 +24,12 @@ static void cr0_set(ulong bits)
 /* SDM vol. 2A, tables of #NM and #UD by EM, MP, TS: every class of instruction under all eight settings. */
 static void emulation_bits(void)
 {
-	const ulong x87 = CODE("fnop"), wait = CODE("fwait"), mmx = CODE("movd %eax, %mm0"), sse = CODE("xorps %xmm0, %xmm0"),
-		    fx = CODE("fxsave (%rbx)"), mxcsr = CODE("stmxcsr mxcsr_slot"), fence = CODE("lfence; prefetchnta (%rbx); movnti %eax, (%rbx)"),
-		    emms = CODE("emms"), stcw = CODE("fnstcw fcw_slot");
-	static const char *const names[] = {"fnop", "fwait", "movd-mm", "xorps", "fxsave", "stmxcsr", "fences", "emms", "fnstcw"};
+	const ulong x87 = CODE("fnop"), wait = CODE("fwait"), mmx = CODE("movd %eax, %mm0"),
+		    sse = CODE("xorps %xmm0, %xmm0"), fx = CODE("fxsave (%rbx)"), mxcsr = CODE("stmxcsr mxcsr_slot"),
+		    fence = CODE("lfence; prefetchnta (%rbx); movnti %eax, (%rbx)"), emms = CODE("emms"),
+		    stcw = CODE("fnstcw fcw_slot");
+	static const char *const names[] = {"fnop",    "fwait",	 "movd-mm", "xorps", "fxsave",
+					    "stmxcsr", "fences", "emms",    "fnstcw"};
 	const ulong codes[] = {x87, wait, mmx, sse, fx, mxcsr, fence, emms, stcw};
 
 	for (u32 bits = 0; bits < 8; bits++)
@@ -37,9 +40,13 @@ static void emulation_bits(void)
 			struct ctx c;
 
 			switch (i) {
-			case 0: case 8: expected = em || ts ? "#NM+0" : "ok"; break;
+			case 0:
+			case 8: expected = em || ts ? "#NM+0" : "ok"; break;
 			case 1: expected = mp && ts ? "#NM+0" : "ok"; break;
-			case 2: case 3: case 5: case 7: expected = em ? "#UD+0" : ts ? "#NM+0" : "ok"; break;
+			case 2:
+			case 3:
+			case 5:
+			case 7: expected = em ? "#UD+0" : ts ? "#NM+0" : "ok"; break;
 			case 4: expected = em || ts ? "#NM+0" : "ok"; break;
 			}
 			cr0_set((em ? CR0_EM : 0) | (ts ? CR0_TS : 0) | (mp ? CR0_MP : 0));
@@ -66,14 +73,19 @@ static void x87(void)
 
 	T("mf/next-waiting-instruction", "#MF+15", RING0, CODE("fninit; fldcw fcw_unmasked; fldz; fld1; fdivp; fld1"));
 	T("mf/fwait", "#MF+15", RING0, CODE("fninit; fldcw fcw_unmasked; fldz; fld1; fdiv %st(1), %st; fnop; nop"));
-	c = TRY(RING0, CODE("fninit; fldcw fcw_unmasked; fldz; fld1; fdiv %st(1), %st; fnstsw %ax; fnclex; fld1; fnstcw fcw_slot"));
-	check("mf/non-waiting-and-cleared", "ok sw=b084 cw=340", "%s sw=%x cw=%x", outcome(c), (u32)(u16)c.ax, fcw_slot);
+	c = TRY(RING0, CODE("fninit; fldcw fcw_unmasked; fldz; fld1; fdiv %st(1), %st; fnstsw %ax; fnclex; fld1; "
+			    "fnstcw fcw_slot"));
+	check("mf/non-waiting-and-cleared", "ok sw=b084 cw=340", "%s sw=%x cw=%x", outcome(c), (u32)(u16)c.ax,
+	      fcw_slot);
 	c = TRY(RING0, CODE("fninit; fldz; fld1; fdivp; fnstsw %ax; fstps mxcsr_slot"));
-	check("masked/zero-divide", "ok sw=3804 result=7f800000", "%s sw=%x result=%x", outcome(c), (u32)(u16)c.ax, mxcsr_slot);
+	check("masked/zero-divide", "ok sw=3804 result=7f800000", "%s sw=%x result=%x", outcome(c), (u32)(u16)c.ax,
+	      mxcsr_slot);
 	c = TRY(RING0, CODE("fninit; fldz; fldz; fdivp; fnstsw %ax; fstps mxcsr_slot"));
-	check("masked/invalid", "ok sw=3801 result=ffc00000", "%s sw=%x result=%x", outcome(c), (u32)(u16)c.ax, mxcsr_slot);
+	check("masked/invalid", "ok sw=3801 result=ffc00000", "%s sw=%x result=%x", outcome(c), (u32)(u16)c.ax,
+	      mxcsr_slot);
 	c = TRY(RING0, CODE("fninit; fstps mxcsr_slot; fnstsw %ax"));
-	check("stack/underflow", "ok sw=841 result=ffc00000", "%s sw=%x result=%x", outcome(c), (u32)(u16)c.ax & ~0x4500, mxcsr_slot);
+	check("stack/underflow", "ok sw=841 result=ffc00000", "%s sw=%x result=%x", outcome(c),
+	      (u32)(u16)c.ax & ~0x4500, mxcsr_slot);
 	c = TRY(RING0, CODE("fninit; fld1; fld1; fld1; fld1; fld1; fld1; fld1; fld1; fld1; fnstsw %ax"));
 	check("stack/overflow-sets-c1", "ok sw=3a41", "%s sw=%x", outcome(c), (u32)(u16)c.ax & ~0x4500);
 	c = TRY(RING0, CODE("fninit; fldl two_to_40; fistpl mxcsr_slot; fnstsw %ax"));
@@ -82,20 +94,23 @@ static void x87(void)
 	c = TRY(RING0, CODE("fninit; fldcw fcw_unmasked; fldl two_to_40; fistpl mxcsr_slot; fnstsw %ax; fnclex"));
 	check("fist/unmasked-stores-nothing", "ok sw=b881 5555", "%s sw=%x %x", outcome(c), (u32)(u16)c.ax, mxcsr_slot);
 	c = TRY(RING0, CODE("fninit; fldpi; fnstenv (%rbx); fnstcw fcw_slot"), .bx = (ulong)area);
-	check("fnstenv/masks-afterwards", "ok cw=37f sw=3800 tw=3fff after=37f", "%s cw=%x sw=%x tw=%x after=%x", outcome(c), ((u16 *)area)[0],
-	      ((u16 *)area)[2], ((u16 *)area)[4], fcw_slot);
-	c = TRY(RING0, CODE("fninit; fld1; fldz; fldpi; fnsave (%rbx); fnstsw %ax; fnstcw fcw_slot"), .bx = (ulong)area);
-	check("fnsave/initialises", "ok tw=13ff sw=2800 then sw=0 cw=37f", "%s tw=%x sw=%x then sw=%x cw=%x", outcome(c), ((u16 *)area)[4], ((u16 *)area)[2],
-	      (u32)(u16)c.ax, fcw_slot);
-	c = TRY(RING0, CODE("fninit; movd %eax, %mm3; fnstenv (%rbx); emms; fnstenv 64(%rbx)"), .ax = 0x1234, .bx = (ulong)area);
-	check("mmx/tags-valid-until-emms", "ok used=1 empty=1", "%s used=%u empty=%u", outcome(c), ((u16 *)area)[4] != 0xffff,
-	      ((u16 *)(area + 64))[4] == 0xffff);
+	check("fnstenv/masks-afterwards", "ok cw=37f sw=3800 tw=3fff after=37f", "%s cw=%x sw=%x tw=%x after=%x",
+	      outcome(c), ((u16 *)area)[0], ((u16 *)area)[2], ((u16 *)area)[4], fcw_slot);
+	c = TRY(RING0, CODE("fninit; fld1; fldz; fldpi; fnsave (%rbx); fnstsw %ax; fnstcw fcw_slot"),
+		.bx = (ulong)area);
+	check("fnsave/initialises", "ok tw=13ff sw=2800 then sw=0 cw=37f", "%s tw=%x sw=%x then sw=%x cw=%x",
+	      outcome(c), ((u16 *)area)[4], ((u16 *)area)[2], (u32)(u16)c.ax, fcw_slot);
+	c = TRY(RING0, CODE("fninit; movd %eax, %mm3; fnstenv (%rbx); emms; fnstenv 64(%rbx)"), .ax = 0x1234,
+		.bx = (ulong)area);
+	check("mmx/tags-valid-until-emms", "ok used=1 empty=1", "%s used=%u empty=%u", outcome(c),
+	      ((u16 *)area)[4] != 0xffff, ((u16 *)(area + 64))[4] == 0xffff);
 	c = TRY(RING0, CODE("fninit; fld1; movd %eax, %mm0; fnstsw %ax; fnsave (%rbx)"), .bx = (ulong)area, .ax = 0x77);
-	check("mmx/top-is-0-exponent-ffff", "ok sw=0 mm0=77 exp=ffff", "%s sw=%x mm0=%x exp=%x", outcome(c), (u32)(u16)c.ax & 0x3800, *(u32 *)(area + 28),
-	      *(u16 *)(area + 36));
-	c = TRY(RING0, CODE("fninit; fbld (%rbx); fistpl mxcsr_slot; fildl mxcsr_slot; fchs; fbstp 16(%rbx)"), .bx = (ulong)memcpy(area, "\x78\x56\x34\x12\0\0\0\0\0\0", 10));
-	check("bcd/load-and-store", "ok 12345678 then 78 56 34 12 sign=80", "%s %d then %02x %02x %02x %02x sign=%x", outcome(c), (int)mxcsr_slot, area[16], area[17],
-	      area[18], area[19], area[25]);
+	check("mmx/top-is-0-exponent-ffff", "ok sw=0 mm0=77 exp=ffff", "%s sw=%x mm0=%x exp=%x", outcome(c),
+	      (u32)(u16)c.ax & 0x3800, *(u32 *)(area + 28), *(u16 *)(area + 36));
+	c = TRY(RING0, CODE("fninit; fbld (%rbx); fistpl mxcsr_slot; fildl mxcsr_slot; fchs; fbstp 16(%rbx)"),
+		.bx = (ulong)memcpy(area, "\x78\x56\x34\x12\0\0\0\0\0\0", 10));
+	check("bcd/load-and-store", "ok 12345678 then 78 56 34 12 sign=80", "%s %d then %02x %02x %02x %02x sign=%x",
+	      outcome(c), (int)mxcsr_slot, area[16], area[17], area[18], area[19], area[25]);
 }
 
 const double two_to_40 = 1099511627776.0;
@@ -127,7 +142,8 @@ static void sse(void)
 		char name[32];
 
 		mxcsr_slot = 0x1f80 | 1u << bit;
-		T(format_text(name, sizeof(name), "mxcsr/reserved-bit-%u", bit), "#GP(0x0)+0", RING0, CODE("ldmxcsr mxcsr_slot"));
+		T(format_text(name, sizeof(name), "mxcsr/reserved-bit-%u", bit), "#GP(0x0)+0", RING0,
+		  CODE("ldmxcsr mxcsr_slot"));
 	}
 	asm volatile("fxsave %0" : "=m"(area));
 	*(u32 *)(area + 24) = 0x11f80;
@@ -147,19 +163,26 @@ static void sse(void)
 	check("xm/denormal", "#XM+26", "%s", outcome(c));
 	c = TRY(RING0, CODE("ldmxcsr mxcsr_unmasked; movss f_snan, %xmm0; ucomiss %xmm0, %xmm0"));
 	check("xm/invalid-snan", "#XM+17", "%s", outcome(c));
-	c = TRY(RING0, CODE("ldmxcsr mxcsr_default; movss f_one, %xmm0; divss f_zero, %xmm0; movd %xmm0, %eax; stmxcsr mxcsr_slot"));
+	c = TRY(RING0, CODE("ldmxcsr mxcsr_default; movss f_one, %xmm0; divss f_zero, %xmm0; movd %xmm0, %eax; stmxcsr "
+			    "mxcsr_slot"));
 	check("masked/sse-zero-divide", "ok 7f800000 mxcsr=1f84", "%s %x mxcsr=%x", outcome(c), (u32)c.ax, mxcsr_slot);
-	c = TRY(RING0, CODE("ldmxcsr mxcsr_default; movss f_snan, %xmm0; addss %xmm0, %xmm0; movd %xmm0, %eax; stmxcsr mxcsr_slot"));
+	c = TRY(RING0, CODE("ldmxcsr mxcsr_default; movss f_snan, %xmm0; addss %xmm0, %xmm0; movd %xmm0, %eax; stmxcsr "
+			    "mxcsr_slot"));
 	check("masked/sse-snan-quieted", "ok 7fc00001 mxcsr=1f81", "%s %x mxcsr=%x", outcome(c), (u32)c.ax, mxcsr_slot);
 	mxcsr_slot = 0x9fc0; /* FTZ and DAZ */
-	c = TRY(RING0, CODE("ldmxcsr mxcsr_slot; movss f_denormal, %xmm0; movss f_one, %xmm1; mulss %xmm1, %xmm0; movd %xmm0, %eax; stmxcsr mxcsr_slot;"
+	c = TRY(RING0, CODE("ldmxcsr mxcsr_slot; movss f_denormal, %xmm0; movss f_one, %xmm1; mulss %xmm1, %xmm0; movd "
+			    "%xmm0, %eax; stmxcsr mxcsr_slot;"
 			    "ldmxcsr mxcsr_default"));
 	check("masked/daz", "ok 0 mxcsr=9fc0", "%s %x mxcsr=%x", outcome(c), (u32)c.ax, mxcsr_slot);
 	T("lock/xorps", "#UD+0", RING0, CODE(".byte 0xf0, 0x0f, 0x57, 0xc0"));
 	/* FXSAVE: abridged tag word, 64-bit form, registers. */
-	c = TRY(RING0, CODE("fninit; fld1; fld1; mov $0x1122334455667788, %rax; movq %rax, %xmm15; fxsave64 (%rbx)"), .bx = (ulong)area);
-	check("fxsave/layout", "ok fcw=37f ftw=c0 xmm15=1122334455667788", "%s fcw=%x ftw=%x xmm15=%lx", outcome(c), *(u16 *)area, area[4], *(u64 *)(area + 160 + 15 * 16));
-	c = TRY(RING0, CODE("xorps %xmm15, %xmm15; fninit; fxrstor64 (%rbx); fnstsw %ax; mov %rax, %rcx; movq %xmm15, %rax"), .bx = (ulong)area);
+	c = TRY(RING0, CODE("fninit; fld1; fld1; mov $0x1122334455667788, %rax; movq %rax, %xmm15; fxsave64 (%rbx)"),
+		.bx = (ulong)area);
+	check("fxsave/layout", "ok fcw=37f ftw=c0 xmm15=1122334455667788", "%s fcw=%x ftw=%x xmm15=%lx", outcome(c),
+	      *(u16 *)area, area[4], *(u64 *)(area + 160 + 15 * 16));
+	c = TRY(RING0,
+		CODE("xorps %xmm15, %xmm15; fninit; fxrstor64 (%rbx); fnstsw %ax; mov %rax, %rcx; movq %xmm15, %rax"),
+		.bx = (ulong)area);
 	check("fxrstor/layout", "ok 1122334455667788 sw=3000", "%s %lx sw=%x", outcome(c), c.ax, (u32)(u16)c.cx);
 	c = TRY(RING3_32, CODE32("fxsave (%ebx)"), .bx = (ulong)area + 512);
 	check("fxsave/compatibility-mode-8-registers", "ok", "%s", outcome(c));
@@ -218,8 +241,10 @@ static void xsave(void)
 	write_cr0(read_cr0() & ~CR0_TS);
 	u64 *header = (u64 *)(area + 512);
 	memset(area, 0, sizeof(area));
-	c = TRY(RING0, CODE("fninit; fld1; movq %rsi, %xmm3; xsave64 (%rbx)"), .ax = 3, .dx = 0, .bx = (ulong)area, .si = 0x1234);
-	check("xsave/header", "ok xstate_bv=3 xcomp_bv=0 xmm3=1234", "%s xstate_bv=%lx xcomp_bv=%lx xmm3=%lx", outcome(c), header[0], header[1], *(u64 *)(area + 208));
+	c = TRY(RING0, CODE("fninit; fld1; movq %rsi, %xmm3; xsave64 (%rbx)"), .ax = 3, .dx = 0, .bx = (ulong)area,
+		.si = 0x1234);
+	check("xsave/header", "ok xstate_bv=3 xcomp_bv=0 xmm3=1234", "%s xstate_bv=%lx xcomp_bv=%lx xmm3=%lx",
+	      outcome(c), header[0], header[1], *(u64 *)(area + 208));
 	memset(area, 0xcc, 1024);
 	memset(header, 0, 64);
 	c = TRY(RING0, CODE("xsave64 (%rbx)"), .ax = 1, .dx = 0, .bx = (ulong)area);
@@ -227,10 +252,12 @@ static void xsave(void)
 	/* XRSTOR: a component whose XSTATE_BV bit is clear gets its initial values. */
 	memset(area, 0, 1024);
 	*(u32 *)(area + 24) = 0x1f80;
-	c = TRY(RING0, CODE("fld1; movq %rsi, %xmm3; xrstor64 (%rbx); movq %xmm3, %rcx; fnstsw %ax"), .ax = 3, .dx = 0, .bx = (ulong)area, .si = 7);
+	c = TRY(RING0, CODE("fld1; movq %rsi, %xmm3; xrstor64 (%rbx); movq %xmm3, %rcx; fnstsw %ax"), .ax = 3, .dx = 0,
+		.bx = (ulong)area, .si = 7);
 	check("xrstor/initialises", "ok xmm3=0 sw=0", "%s xmm3=%lx sw=%x", outcome(c), c.cx, (u32)(u16)c.ax);
 	header[0] = 1ull << 62;
-	T("xrstor/xstate-bv-beyond-xcr0", "#GP(0x0)+0", RING0, CODE("xrstor (%rbx)"), .ax = 3, .dx = 0, .bx = (ulong)area);
+	T("xrstor/xstate-bv-beyond-xcr0", "#GP(0x0)+0", RING0, CODE("xrstor (%rbx)"), .ax = 3, .dx = 0,
+	  .bx = (ulong)area);
 	header[0] = 4;
 	T("xrstor/xstate-bv-avx-off", "#GP(0x0)+0", RING0, CODE("xrstor (%rbx)"), .ax = 3, .dx = 0, .bx = (ulong)area);
 	header[0] = 3;
@@ -238,7 +265,8 @@ static void xsave(void)
 	T("xrstor/header-reserved", "#GP(0x0)+0", RING0, CODE("xrstor (%rbx)"), .ax = 3, .dx = 0, .bx = (ulong)area);
 	header[2] = 0;
 	header[1] = 1;
-	T("xrstor/xcomp-bv-standard-form", "#GP(0x0)+0", RING0, CODE("xrstor (%rbx)"), .ax = 3, .dx = 0, .bx = (ulong)area);
+	T("xrstor/xcomp-bv-standard-form", "#GP(0x0)+0", RING0, CODE("xrstor (%rbx)"), .ax = 3, .dx = 0,
+	  .bx = (ulong)area);
 	header[1] = 0;
 	*(u32 *)(area + 24) = 0x10000;
 	T("xrstor/mxcsr-reserved", "#GP(0x0)+0", RING0, CODE("xrstor (%rbx)"), .ax = 2, .dx = 0, .bx = (ulong)area);
@@ -256,7 +284,8 @@ static void xsave(void)
 		T("avx/vmovaps-alignment", "#GP(0x0)+0", RING0, CODE("vmovaps 16(%rbx), %ymm0"), .bx = (ulong)area);
 		T("avx/vmovups", "ok", RING0, CODE("vmovups 1(%rbx), %ymm0"), .bx = (ulong)area);
 		T("avx/vaddps-memory-unaligned", "ok", RING0, CODE("vaddps 1(%rbx), %ymm0, %ymm0"), .bx = (ulong)area);
-		T("avx/osxsave-clear", "#UD+10", RING0, CODE("mov %cr4, %rax; btr $18, %eax; mov %rax, %cr4; vxorps %ymm0, %ymm0, %ymm0"));
+		T("avx/osxsave-clear", "#UD+10", RING0,
+		  CODE("mov %cr4, %rax; btr $18, %eax; mov %rax, %cr4; vxorps %ymm0, %ymm0, %ymm0"));
 		write_cr4(read_cr4() | CR4_OSXSAVE);
 		write_cr0(read_cr0() | CR0_TS);
 		T("avx/ts", "#NM+0", RING0, CODE("vxorps %ymm0, %ymm0, %ymm0"));
@@ -266,14 +295,19 @@ static void xsave(void)
 		T("avx/66-prefix", "#UD+0", RING0, CODE(".byte 0x66, 0xc5, 0xfc, 0x57, 0xc0"));
 		T("avx/rex-prefix", "#UD+0", RING0, CODE(".byte 0x40, 0xc5, 0xfc, 0x57, 0xc0"));
 		T("avx/lock-prefix", "#UD+0", RING0, CODE(".byte 0xf0, 0xc5, 0xfc, 0x57, 0xc0"));
-		T("avx/vvvv-must-be-ones", "#UD+0", RING0, CODE(".byte 0xc5, 0xf4, 0x28, 0xc0")); /* vmovaps with vvvv = 0001b */
+		T("avx/vvvv-must-be-ones", "#UD+0", RING0,
+		  CODE(".byte 0xc5, 0xf4, 0x28, 0xc0")); /* vmovaps with vvvv = 0001b */
 		/* A legacy SSE write keeps the upper half, VEX.128 clears it. */
 		memset(area, 0x5a, 64);
-		c = TRY(RING0, CODE("vmovaps (%rbx), %ymm1; vmovaps (%rbx), %ymm2; movaps %xmm0, %xmm1; vmovaps %xmm0, %xmm2; vmovaps %ymm1, 64(%rbx); vmovaps %ymm2, 96(%rbx)"),
+		c = TRY(RING0,
+			CODE("vmovaps (%rbx), %ymm1; vmovaps (%rbx), %ymm2; movaps %xmm0, %xmm1; vmovaps %xmm0, %xmm2; "
+			     "vmovaps %ymm1, 64(%rbx); vmovaps %ymm2, 96(%rbx)"),
 			.bx = (ulong)area);
-		check("avx/upper-halves", "ok sse=5a5a5a5a vex=0", "%s sse=%x vex=%x", outcome(c), *(u32 *)(area + 64 + 16), *(u32 *)(area + 96 + 16));
+		check("avx/upper-halves", "ok sse=5a5a5a5a vex=0", "%s sse=%x vex=%x", outcome(c),
+		      *(u32 *)(area + 64 + 16), *(u32 *)(area + 96 + 16));
 		c = TRY(RING0, CODE("vmovaps (%rbx), %ymm1; vzeroupper; vmovaps %ymm1, 64(%rbx)"), .bx = (ulong)area);
-		check("avx/vzeroupper", "ok low=5a5a5a5a high=0", "%s low=%x high=%x", outcome(c), *(u32 *)(area + 64), *(u32 *)(area + 80));
+		check("avx/vzeroupper", "ok low=5a5a5a5a high=0", "%s low=%x high=%x", outcome(c), *(u32 *)(area + 64),
+		      *(u32 *)(area + 80));
 	} else {
 		absent("avx");
 		absent("xsetbv/avx");
@@ -282,19 +316,24 @@ static void xsave(void)
 	}
 	if (HAS_XSAVEOPT) {
 		memset(area, 0, 1024);
-		c = TRY(RING0, CODE("xrstor64 (%rbx); xsaveopt64 (%rbx)"), .ax = 3, .dx = 0, .bx = (ulong)memset(area, 0, 1024));
+		c = TRY(RING0, CODE("xrstor64 (%rbx); xsaveopt64 (%rbx)"), .ax = 3, .dx = 0,
+			.bx = (ulong)memset(area, 0, 1024));
 		check("xsaveopt/init-clears-xstate-bv", "ok 0|ok 1|ok 2|ok 3", "%s %lx", outcome(c), header[0]);
 	} else {
 		absent("xsaveopt");
 	}
 	if (HAS_XSAVEC) {
 		memset(area, 0, 1024);
-		c = TRY(RING0, CODE("fninit; fld1; movq %rsi, %xmm3; xsavec64 (%rbx)"), .ax = 3, .dx = 0, .bx = (ulong)area, .si = 5);
-		check("xsavec/header", "ok xstate_bv=3 xcomp_bv=8000000000000003", "%s xstate_bv=%lx xcomp_bv=%lx", outcome(c), header[0], header[1]);
-		c = TRY(RING0, CODE("pxor %xmm3, %xmm3; xrstor64 (%rbx); movq %xmm3, %rcx"), .ax = 3, .dx = 0, .bx = (ulong)area);
+		c = TRY(RING0, CODE("fninit; fld1; movq %rsi, %xmm3; xsavec64 (%rbx)"), .ax = 3, .dx = 0,
+			.bx = (ulong)area, .si = 5);
+		check("xsavec/header", "ok xstate_bv=3 xcomp_bv=8000000000000003", "%s xstate_bv=%lx xcomp_bv=%lx",
+		      outcome(c), header[0], header[1]);
+		c = TRY(RING0, CODE("pxor %xmm3, %xmm3; xrstor64 (%rbx); movq %xmm3, %rcx"), .ax = 3, .dx = 0,
+			.bx = (ulong)area);
 		check("xrstor/compact", "ok 5", "%s %lx", outcome(c), c.cx);
 		header[0] = 7;
-		T("xrstor/compact-xstate-beyond-xcomp", "#GP(0x0)+0", RING0, CODE("xrstor (%rbx)"), .ax = 3, .dx = 0, .bx = (ulong)area);
+		T("xrstor/compact-xstate-beyond-xcomp", "#GP(0x0)+0", RING0, CODE("xrstor (%rbx)"), .ax = 3, .dx = 0,
+		  .bx = (ulong)area);
 	} else {
 		absent("xsavec");
 		absent("xrstor/compact");
@@ -304,7 +343,8 @@ static void xsave(void)
 		memset(area, 0, 1024);
 		T("xsaves/ring0", "ok", RING0, CODE("xsaves (%rbx)"), .ax = 3, .dx = 0, .bx = (ulong)area);
 		memset(area, 0, 1024);
-		T("xrstors/standard-form", "#GP(0x0)+0", RING0, CODE("xrstors (%rbx)"), .ax = 3, .dx = 0, .bx = (ulong)area);
+		T("xrstors/standard-form", "#GP(0x0)+0", RING0, CODE("xrstors (%rbx)"), .ax = 3, .dx = 0,
+		  .bx = (ulong)area);
 	} else {
 		absent("xsaves");
 		absent("xrstors");

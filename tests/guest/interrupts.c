@@ -2,16 +2,22 @@
  * Exceptions and interrupts in protected mode: every vector's error code and saved EIP, gates, privilege, IRET, double
  * faults, the interrupt shadow, NMI blocking.
  *
- * SDM vol. 3, "Interrupt and Exception Handling"; vol. 2, "INT n/INTO/INT3/INT1" and "IRET". Page faults are in paging32.c,
- * task gates in task_switch.c, #DB in debug.c, virtual-8086 mode in v86.c, IA-32e mode in interrupts64.c.
+ * SDM vol. 3, "Interrupt and Exception Handling"; vol. 2, "INT n/INTO/INT3/INT1" and "IRET". Page faults are in
+ * paging32.c, task gates in task_switch.c, #DB in debug.c, virtual-8086 mode in v86.c, IA-32e mode in interrupts64.c.
  */
 #include "chips.h"
 
 const char chapter[] = "interrupts";
 
 enum {
-	S_CODE1 = SEL_TEST, S_STACK1 = SEL_TEST + 8, S_CONFORM = SEL_TEST + 0x10, S_ABSENT_CODE = SEL_TEST + 0x18,
-	S_SHORT = SEL_TEST + 0x20, S_ABSENT_DATA3 = SEL_TEST + 0x28, S_STACK16 = SEL_TEST + 0x30, S_ABSENT_DATA0 = SEL_TEST + 0x38,
+	S_CODE1 = SEL_TEST,
+	S_STACK1 = SEL_TEST + 8,
+	S_CONFORM = SEL_TEST + 0x10,
+	S_ABSENT_CODE = SEL_TEST + 0x18,
+	S_SHORT = SEL_TEST + 0x20,
+	S_ABSENT_DATA3 = SEL_TEST + 0x28,
+	S_STACK16 = SEL_TEST + 0x30,
+	S_ABSENT_DATA0 = SEL_TEST + 0x38,
 };
 
 /* Handlers: EAX = own flags, then the frame as it lies on the stack. */
@@ -73,7 +79,8 @@ static void vectors(void)
 	T("ac/push", "#AC(0x0)+1", RING3, CODE("dec %esp; push %eax"), AC);
 	T("ac/string", "#AC(0x0)+0", RING3, CODE("lodsl"), AC, .si = sp3 + 3);
 	T("ac/flag-clear", "ok", RING3, CODE("movl 1(%esp), %eax"), .sp = sp3);
-	T("ac/ring0", "ok", RING0, CODE("movl 1(%esp), %eax"), .flags = FLAG_FIXED | FLAG_AC, .sp = (ulong)ring0_stack_top - 64);
+	T("ac/ring0", "ok", RING0, CODE("movl 1(%esp), %eax"), .flags = FLAG_FIXED | FLAG_AC,
+	  .sp = (ulong)ring0_stack_top - 64);
 	T("ac/bound-word", "#AC(0x0)+0", RING3, CODE("bound %ax, 1(%esp)"), AC);
 	write_cr0(read_cr0() & ~CR0_AM);
 	write_cr0(read_cr0() | CR0_TS);
@@ -185,8 +192,8 @@ static void gates(void)
 	const ulong all = FLAG_FIXED | FLAG_IF | FLAG_AC | FLAG_OF | FLAG_CF | FLAG_DF;
 	set_idt(0x30, SEL_CODE0, (ulong)look, ACC_INT, 0);
 	c = TRY(RING0, CODE("int $0x30"), .flags = all);
-	check("gate/interrupt-clears-if", "ok handler=40c03 saved=40e03", "%s handler=%x saved=%x", outcome(c), (u32)c.ax,
-	      (u32)c.dx);
+	check("gate/interrupt-clears-if", "ok handler=40c03 saved=40e03", "%s handler=%x saved=%x", outcome(c),
+	      (u32)c.ax, (u32)c.dx);
 	set_idt(0x30, SEL_CODE0, (ulong)look, ACC_TRAP, 0);
 	c = TRY(RING0, CODE("int $0x30"), .flags = all);
 	check("gate/trap-keeps-if", "ok handler=40e03 saved=40e03", "%s handler=%x saved=%x", outcome(c), (u32)c.ax,
@@ -198,7 +205,8 @@ static void gates(void)
 	check("gate/inner-frame", "ok ip+2 cs=23 flags=2 esp=12345678 ss=2b", "%s ip+%u cs=%x flags=%x esp=%x ss=%x",
 	      outcome(c), (u32)(c.bx - c.start), (u32)c.cx, (u32)c.dx, (u32)c.si, (u32)c.di);
 	set_idt(0x30, SEL_CODE0, (ulong)look & 0xffff, ACC_INT16 | ACC_DPL3, 0);
-	/* 16-bit gate: word pushes and a 16-bit EIP, so the handler is a copy in low memory: IP, CS, FLAGS, SP, SS words. */
+	/* 16-bit gate: word pushes and a 16-bit EIP, so the handler is a copy in low memory: IP, CS, FLAGS, SP, SS
+	 * words. */
 	memcpy((void *)((ulong)look & 0xffff), look, 16);
 	c = TRY(RING3, CODE("int $0x30"), .sp = 0x12345678);
 	check("gate/16-bit", "ok ip+2 cs=23 flags=2 sp=5678 ss=2b", "%s ip+%u cs=%x flags=%x sp=%x ss=%x", outcome(c),
@@ -208,7 +216,8 @@ static void gates(void)
 	check("gate/conforming-keeps-cpl", "ok cs=83 ss=2b frame=12", "%s cs=%x ss=%x frame=%d", outcome(c), (u32)c.cs,
 	      (u32)c.ss, (int)((ulong)ring3_stack_top - c.sp) + 20);
 
-	/* To ring 1, whose stack is wrong in each way. SDM vol. 2, "INT n", INTRA- and INTER-PRIVILEGE-LEVEL-INTERRUPT. */
+	/* To ring 1, whose stack is wrong in each way. SDM vol. 2, "INT n", INTRA- and INTER-PRIVILEGE-LEVEL-INTERRUPT.
+	 */
 	main_tss.t.esp1 = (ulong)ring0_stack_top;
 	for (u32 ext = 0; ext < 2; ext++) {
 		static const struct {
@@ -246,8 +255,10 @@ static void gates(void)
 			c = TRY(RING3, CODE("ud2"));
 		else
 			c = TRY(RING3, CODE("int $0x30"));
-		check(ext ? "ring1/exception" : "ring1/int", ext ? "ok cs=71 ss=79 saved cs=23 rf=1" : "ok cs=71 ss=79 saved cs=23 rf=0",
-		      "%s cs=%x ss=%x saved cs=%x rf=%u", outcome(c), (u32)c.cs, (u32)c.ss, (u32)c.cx, (u32)c.dx >> 16 & 1);
+		check(ext ? "ring1/exception" : "ring1/int",
+		      ext ? "ok cs=71 ss=79 saved cs=23 rf=1" : "ok cs=71 ss=79 saved cs=23 rf=0",
+		      "%s cs=%x ss=%x saved cs=%x rf=%u", outcome(c), (u32)c.cs, (u32)c.ss, (u32)c.cx,
+		      (u32)c.dx >> 16 & 1);
 	}
 	default_idt(VEC_UD);
 	default_idt(0x30);
@@ -261,9 +272,11 @@ static void double_faults(void)
 		u8 vector; /* whose gate is not present */
 		const char *expected;
 	} rows[] = {
-		{"de-then-np", VEC_DE, "#DF(0x0)+0"}, {"ts-then-np", VEC_TS, "#DF(0x0)+1"}, {"np-then-gp", VEC_NP, "#DF(0x0)+0"},
-		{"ss-then-np", VEC_SS, "#DF(0x0)+0"}, {"gp-then-np", VEC_GP, "#DF(0x0)+0"}, {"ud-then-np", VEC_UD, "#NP(0x33)+0"},
-		{"br-then-np", VEC_BR, "#NP(0x2b)+0"}, {"nm-then-np", VEC_NM, "#NP(0x3b)+0"}, {"bp-then-np", VEC_BP, "#NP(0x1a)+0"},
+		{"de-then-np", VEC_DE, "#DF(0x0)+0"},  {"ts-then-np", VEC_TS, "#DF(0x0)+1"},
+		{"np-then-gp", VEC_NP, "#DF(0x0)+0"},  {"ss-then-np", VEC_SS, "#DF(0x0)+0"},
+		{"gp-then-np", VEC_GP, "#DF(0x0)+0"},  {"ud-then-np", VEC_UD, "#NP(0x33)+0"},
+		{"br-then-np", VEC_BR, "#NP(0x2b)+0"}, {"nm-then-np", VEC_NM, "#NP(0x3b)+0"},
+		{"bp-then-np", VEC_BP, "#NP(0x1a)+0"},
 	};
 
 	for (u32 i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
@@ -290,7 +303,8 @@ static void double_faults(void)
 		else
 			idt[rows[i].vector].attributes &= ~0x8000;
 		format_text(name, sizeof(name), "double/%s", rows[i].name);
-		T(name, rows[i].expected, RING0, code, .ax = rows[i].vector == VEC_SS ? S_ABSENT_DATA0 : S_ABSENT_DATA3, .cx = 0, .dx = SEL_TSS, .si = 1000,
+		T(name, rows[i].expected, RING0, code, .ax = rows[i].vector == VEC_SS ? S_ABSENT_DATA0 : S_ABSENT_DATA3,
+		  .cx = 0, .dx = SEL_TSS, .si = 1000,
 		  .flags = rows[i].vector == VEC_TS ? FLAG_FIXED | FLAG_NT : FLAG_FIXED);
 		default_idt(rows[i].vector);
 		write_cr0(read_cr0() & ~CR0_TS);
@@ -320,13 +334,13 @@ static void iret(void)
 	T("iret/outer-ss-rpl", "#GP(0x28)+9", RING0, CODE("push $0x28; push $0; pushf; push $0x23; push $0; iret"));
 	T("iret/outer-ss-dpl", "#GP(0x10)+9", RING0, CODE("push $0x13; push $0; pushf; push $0x23; push $0; iret"));
 	/* The operation section says #SS(SS selector), the list of exceptions #NP(selector). */
-	T("iret/outer-ss-absent", "#SS(0x98)+12|#NP(0x98)+12", RING0, CODE("push $0x9b; push $0; pushf; push $0x23; push $0; iret"));
+	T("iret/outer-ss-absent", "#SS(0x98)+12|#NP(0x98)+12", RING0,
+	  CODE("push $0x9b; push $0; pushf; push $0x23; push $0; iret"));
 	T("iret3/to-inner", "#GP(0x8)+5", RING3, CODE("pushf; push $8; push $0; iret"));
 	c = TRY(RING0, CODE("push $0x2b; push $0x1234; push $0x3202; push $0x23; push $1f; iret; 1: pushf"),
 		.ds = SEL_DATA0, .es = SEL_DATA3, .fs = S_CONFORM, .gs = 0);
-	check("iret/outer", "ok flags=3202 cs=23 ss=2b ds=0 es=28 fs=80",
-	      "%s flags=%x cs=%x ss=%x ds=%x es=%x fs=%x", outcome(c), (u32)c.flags, (u32)c.cs, (u32)c.ss, (u32)c.ds,
-	      (u32)c.es, (u32)c.fs);
+	check("iret/outer", "ok flags=3202 cs=23 ss=2b ds=0 es=28 fs=80", "%s flags=%x cs=%x ss=%x ds=%x es=%x fs=%x",
+	      outcome(c), (u32)c.flags, (u32)c.cs, (u32)c.ss, (u32)c.ds, (u32)c.es, (u32)c.fs);
 	c = TRY(RING3, CODE("push $0x3202; push %cs; push $1f; iret; 1: pushf; pop %eax"));
 	check("iret3/keeps-iopl-and-if", "ok 2", "%s %x", outcome(c), (u32)c.ax);
 	c = TRY(RING3, CODE("push $0x200; push %cs; push $1f; iret; 1: pushf; pop %eax"),
@@ -339,9 +353,10 @@ static void iret(void)
 	c = TRY(RING0, CODE("push $0xffc0803a; push %cs; push $1f; iret; 1: pushf; pop %eax"));
 	check("iret/reserved-flags", "ok 12", "%s %x", outcome(c), (u32)c.ax);
 	memcpy((void *)0x7c00, (u8[]){0xcd, VECTOR_END}, 2);
-	c = TRY(RING0, CODE("pushw $0x4ed7 - 0x4000 - 0x200; pushw $8; pushw $0x7c00; iretw"), .flags = FLAG_FIXED | FLAG_AC);
-	check("iretw/keeps-upper-flags", "vector=128 ip=7c02 flags=40cd7", "vector=%u ip=%x flags=%x", (u32)c.vector, (u32)c.ip,
-	      (u32)c.flags);
+	c = TRY(RING0, CODE("pushw $0x4ed7 - 0x4000 - 0x200; pushw $8; pushw $0x7c00; iretw"),
+		.flags = FLAG_FIXED | FLAG_AC);
+	check("iretw/keeps-upper-flags", "vector=128 ip=7c02 flags=40cd7", "vector=%u ip=%x flags=%x", (u32)c.vector,
+	      (u32)c.ip, (u32)c.flags);
 	/* SDM vol. 3, "Single-Step Exception Condition": the instruction after the one that sets TF runs first. */
 	c = TRY(RING0, CODE("push $0x102; popf; nop; nop"));
 	check("tf/popf", "#DB+7", "%s", outcome(c));
@@ -368,9 +383,8 @@ static struct ctx with_irq0(struct ctx c)
 	end_irq0();
 	return c;
 }
-#define SHADOW(name, expected, body, ...)                                                                              \
-	check("shadow/" name, expected, "%s",                                                                          \
-	      outcome(with_irq0((struct ctx){RING0, .ip = CODE(body), ##__VA_ARGS__})))
+#define SHADOW(name, expected, body, ...) \
+	check("shadow/" name, expected, "%s", outcome(with_irq0((struct ctx){RING0, .ip = CODE(body), ##__VA_ARGS__})))
 
 /* SDM vol. 3, "Masking Exceptions and Interrupts When Switching Stacks"; vol. 2, "STI", "MOV", "POP". */
 static void shadow(void)
@@ -391,14 +405,17 @@ static void shadow(void)
 	SHADOW("sti-rep", "int 0x20+3", "sti; rep stosb; nop; nop", .cx = 1, .di = 0x7000);
 	SHADOW("jmp-after-sti", "int 0x20+5", "sti; jmp 1f; nop; nop; 1: nop; nop");
 	SHADOW("hlt-wakes", "int 0x20+0|int 0x20+1", "hlt", .flags = FLAG_FIXED | FLAG_IF);
-	/* REP with interrupts on: taken before the first or between iterations, EIP at the prefix, registers consistent. */
+	/* REP with interrupts on: taken before the first or between iterations, EIP at the prefix, registers
+	 * consistent. */
 	raise_irq0();
 	struct ctx c = TRY(RING0, CODE("sti; nop; rep stosb"), .cx = 1000, .di = 0x7000);
-	check("shadow/rep-consistent", "int 0x20+2 sum=8000", "%s sum=%x", outcome(c), (u32)(c.cx + c.di) + 0x1000 - 1000);
+	check("shadow/rep-consistent", "int 0x20+2 sum=8000", "%s sum=%x", outcome(c),
+	      (u32)(c.cx + c.di) + 0x1000 - 1000);
 	end_irq0();
 	pic_mask(0xff, 0xff);
 	/* Blocking by MOV SS holds back a single-step trap; see debug.c for breakpoints. */
-	T("shadow/mov-ss-holds-tf", "#DB+9", RING0, CODE("push $0x102; popf; mov %eax, %ss; nop; nop"), .ax = SEL_DATA0);
+	T("shadow/mov-ss-holds-tf", "#DB+9", RING0, CODE("push $0x102; popf; mov %eax, %ss; nop; nop"),
+	  .ax = SEL_DATA0);
 }
 
 const struct __attribute__((packed)) {
@@ -420,8 +437,8 @@ static void nmi(void)
 	check("nmi/with-if-clear", "vector 2", "vector %u", (u32)c.vector);
 	set_idt(VEC_NMI, SEL_CODE0, (ulong)nmi_handler, ACC_INT, 0);
 	TRY(RING0, CODE("movl $0x400, 0xfee00300; mov $10000, %ecx; 1: loop 1b"));
-	check("nmi/blocked-until-iret", "in handler 1, in the end 2", "in handler %u, in the end %u", nmi_count_in_handler,
-	      nmi_count);
+	check("nmi/blocked-until-iret", "in handler 1, in the end 2", "in handler %u, in the end %u",
+	      nmi_count_in_handler, nmi_count);
 	default_idt(VEC_NMI);
 }
 

@@ -1,15 +1,24 @@
 /*
- * Exceptions and interrupts in IA-32e mode: stack frames, IST, compatibility-mode code, IRET in all its forms, double faults.
+ * Exceptions and interrupts in IA-32e mode: stack frames, IST, compatibility-mode code, IRET in all its forms, double
+ * faults.
  *
- * SDM vol. 3, "Exception and Interrupt Handling in 64-bit Mode", "64-Bit Mode Stack Frame", "Interrupt Stack Table", "IRET in IA-32e
- * Mode". What does not depend on the mode is in interrupts.c.
+ * SDM vol. 3, "Exception and Interrupt Handling in 64-bit Mode", "64-Bit Mode Stack Frame", "Interrupt Stack Table",
+ * "IRET in IA-32e Mode". What does not depend on the mode is in interrupts.c.
  */
 #include "chips.h"
 
 const char chapter[] = "interrupts64";
 
-enum { S_CODE32_0 = SEL_CODE0_32, S_ABSENT_CODE = SEL_TEST, S_LD = SEL_TEST + 8, S_CONFORM = SEL_TEST + 16, S_CODE16_3 = SEL_TEST + 24,
-       S_ABSENT_DATA3 = SEL_TEST + 32, S_SMALL3 = SEL_TEST + 40, S_CALL_GATE = SEL_TEST + 48 };
+enum {
+	S_CODE32_0 = SEL_CODE0_32,
+	S_ABSENT_CODE = SEL_TEST,
+	S_LD = SEL_TEST + 8,
+	S_CONFORM = SEL_TEST + 16,
+	S_CODE16_3 = SEL_TEST + 24,
+	S_ABSENT_DATA3 = SEL_TEST + 32,
+	S_SMALL3 = SEL_TEST + 40,
+	S_CALL_GATE = SEL_TEST + 48
+};
 
 asm(".text\n"
     "look: pushf; pop %rax; pop %rbx; pop %rcx; pop %rdx; pop %rsi; pop %rdi; lea -40(%rsp), %rbp; int $0x80\n"
@@ -29,34 +38,37 @@ static void frames(void)
 
 		c = TRY(RING0, CODE("int $0x30"), .sp = (ulong)ring0_stack_top - 64 - i, .flags = FLAG_FIXED | FLAG_IF);
 		format_text(name, sizeof(name), "frame/alignment-%u", i);
-		format_text(expected, sizeof(expected), "ok ip+2 cs=8 flags=202 rsp-%u ss=10 frame at %u handler=2", 64 + i,
-			    ((64 + i + 15) & ~15u) + 40);
-		check(name, expected, "%s ip+%u cs=%x flags=%x rsp-%u ss=%x frame at %u handler=%x", outcome(c), (u32)(c.bx - c.start),
-		      (u32)c.cx, (u32)c.dx, (u32)((ulong)ring0_stack_top - c.si), (u32)c.di, (u32)((ulong)ring0_stack_top - c.bp),
-		      (u32)c.ax);
+		format_text(expected, sizeof(expected), "ok ip+2 cs=8 flags=202 rsp-%u ss=10 frame at %u handler=2",
+			    64 + i, ((64 + i + 15) & ~15u) + 40);
+		check(name, expected, "%s ip+%u cs=%x flags=%x rsp-%u ss=%x frame at %u handler=%x", outcome(c),
+		      (u32)(c.bx - c.start), (u32)c.cx, (u32)c.dx, (u32)((ulong)ring0_stack_top - c.si), (u32)c.di,
+		      (u32)((ulong)ring0_stack_top - c.bp), (u32)c.ax);
 	}
 	c = TRY(RING3, CODE("int $0x30"), .sp = 0x123456789abc);
-	check("frame/from-ring3", "ok cs=33 rsp=123456789abc ss=2b new-ss=0 at rsp0-40", "%s cs=%x rsp=%lx ss=%x new-ss=%x at rsp0-%u",
-	      outcome(c), (u32)c.cx, c.si, (u32)c.di, (u32)c.ss, (u32)(main_tss.t.rsp[0] - c.bp));
+	check("frame/from-ring3", "ok cs=33 rsp=123456789abc ss=2b new-ss=0 at rsp0-40",
+	      "%s cs=%x rsp=%lx ss=%x new-ss=%x at rsp0-%u", outcome(c), (u32)c.cx, c.si, (u32)c.di, (u32)c.ss,
+	      (u32)(main_tss.t.rsp[0] - c.bp));
 	c = TRY(RING3_32, CODE32("int $0x30"), .sp = 0x5678);
-	check("frame/from-compatibility-mode", "ok cs=23 rsp=5678 ss=2b ip+2", "%s cs=%x rsp=%lx ss=%x ip+%u", outcome(c), (u32)c.cx, c.si,
-	      (u32)c.di, (u32)(c.bx - c.start));
+	check("frame/from-compatibility-mode", "ok cs=23 rsp=5678 ss=2b ip+2", "%s cs=%x rsp=%lx ss=%x ip+%u",
+	      outcome(c), (u32)c.cx, c.si, (u32)c.di, (u32)(c.bx - c.start));
 	c = TRY(RING0_32, CODE32("int $0x30"), .sp = (ulong)ring0_stack_top - 64);
-	check("frame/from-ring0-compatibility-mode", "ok cs=18 ss=10 ip+2", "%s cs=%x ss=%x ip+%u", outcome(c), (u32)c.cx, (u32)c.di,
-	      (u32)(c.bx - c.start));
+	check("frame/from-ring0-compatibility-mode", "ok cs=18 ss=10 ip+2", "%s cs=%x ss=%x ip+%u", outcome(c),
+	      (u32)c.cx, (u32)c.di, (u32)(c.bx - c.start));
 	set_idt(VEC_GP, SEL_CODE0, (ulong)look_error, ACC_INT, 0);
 	c = TRY(RING0, CODE("mov %eax, %ds"), .ax = SEL_TSS);
 	default_idt(VEC_GP);
 	check("frame/error-code", "ok error=38 ip+0", "%s error=%lx ip+%u", outcome(c), c.r9, (u32)(c.bx - c.start));
 	set_idt(0x30, SEL_CODE0, (ulong)look, ACC_TRAP | ACC_DPL3, 0);
 	c = TRY(RING0, CODE("int $0x30"), .flags = FLAG_FIXED | FLAG_IF | FLAG_DF | FLAG_CF);
-	check("frame/trap-gate", "ok handler=603 saved=603", "%s handler=%x saved=%x", outcome(c), (u32)c.ax, (u32)c.dx);
+	check("frame/trap-gate", "ok handler=603 saved=603", "%s handler=%x saved=%x", outcome(c), (u32)c.ax,
+	      (u32)c.dx);
 
 	main_tss.t.ist[1] = IST_TOP;
 	set_idt(0x30, SEL_CODE0, (ulong)look, ACC_INT | ACC_DPL3, 2);
 	/* "Interrupt Stack Table" forces SS to null; INT's operation section does so only when CPL changes. */
 	c = TRY(RING0, CODE("int $0x30"));
-	check("ist/ring0", "ok at top-40 ss=10|ok at top-40 ss=0", "%s at top-%u ss=%x", outcome(c), (u32)(IST_TOP - c.bp), (u32)c.ss);
+	check("ist/ring0", "ok at top-40 ss=10|ok at top-40 ss=0", "%s at top-%u ss=%x", outcome(c),
+	      (u32)(IST_TOP - c.bp), (u32)c.ss);
 	c = TRY(RING3, CODE("int $0x30"));
 	check("ist/ring3", "ok at top-40 ss=0", "%s at top-%u ss=%x", outcome(c), (u32)(IST_TOP - c.bp), (u32)c.ss);
 	main_tss.t.ist[1] = IST_TOP - 8;
@@ -129,12 +141,26 @@ static void gates(void)
 		u8 bytes[4];
 		const char *expected;
 	} gone[] = {
-		{"push-es", {0x06}, "#UD+0"}, {"pop-ds", {0x1f}, "#UD+0"}, {"daa", {0x27}, "#UD+0"}, {"das", {0x2f}, "#UD+0"},
-		{"aaa", {0x37}, "#UD+0"}, {"aas", {0x3f}, "#UD+0"}, {"pusha", {0x60}, "#UD+0"}, {"popa", {0x61}, "#UD+0"},
-		{"bound-is-evex", {0x62, 0x00, 0x00, 0x00}, "#UD+0"}, {"far-call", {0x9a}, "#UD+0"}, {"les-is-vex", {0xc4, 0, 0, 0}, "#UD+0"},
-		{"into", {0xce}, "#UD+0"}, {"aam", {0xd4, 10}, "#UD+0"}, {"aad", {0xd5, 10}, "#UD+0"}, {"salc", {0xd6}, "#UD+0"},
-		{"far-jmp", {0xea}, "#UD+0"}, {"group1-82", {0x82, 0xc0, 0}, "#UD+0"}, {"arpl-is-movsxd", {0x63, 0xc0}, "ok"},
-		{"inc-is-rex", {0x48, 0x90}, "ok"}, {"rex-last-counts", {0x48, 0x66, 0x90}, "ok"},
+		{"push-es", {0x06}, "#UD+0"},
+		{"pop-ds", {0x1f}, "#UD+0"},
+		{"daa", {0x27}, "#UD+0"},
+		{"das", {0x2f}, "#UD+0"},
+		{"aaa", {0x37}, "#UD+0"},
+		{"aas", {0x3f}, "#UD+0"},
+		{"pusha", {0x60}, "#UD+0"},
+		{"popa", {0x61}, "#UD+0"},
+		{"bound-is-evex", {0x62, 0x00, 0x00, 0x00}, "#UD+0"},
+		{"far-call", {0x9a}, "#UD+0"},
+		{"les-is-vex", {0xc4, 0, 0, 0}, "#UD+0"},
+		{"into", {0xce}, "#UD+0"},
+		{"aam", {0xd4, 10}, "#UD+0"},
+		{"aad", {0xd5, 10}, "#UD+0"},
+		{"salc", {0xd6}, "#UD+0"},
+		{"far-jmp", {0xea}, "#UD+0"},
+		{"group1-82", {0x82, 0xc0, 0}, "#UD+0"},
+		{"arpl-is-movsxd", {0x63, 0xc0}, "ok"},
+		{"inc-is-rex", {0x48, 0x90}, "ok"},
+		{"rex-last-counts", {0x48, 0x66, 0x90}, "ok"},
 	};
 	static u8 buffer[32];
 	for (u32 i = 0; i < sizeof(gone) / sizeof(gone[0]); i++) {
@@ -158,21 +184,28 @@ static void iret(void)
 	struct ctx c;
 	ulong full = CODE("push %rdx; push %rsi; push %rdi; push %rcx; push %rbx; iretq");
 	ulong here = CODE("nop"), here32 = CODE32("nop");
-#define IRETQ(name, expected, s_ss, s_cs, where, ...)                                                                  \
-	T("iretq/" name, expected, RING0, full, .dx = s_ss, .si = (ulong)ring3_stack_top, .di = FLAG_FIXED, .cx = s_cs, .bx = where, ##__VA_ARGS__)
+#define IRETQ(name, expected, s_ss, s_cs, where, ...)                                                       \
+	T("iretq/" name, expected, RING0, full, .dx = s_ss, .si = (ulong)ring3_stack_top, .di = FLAG_FIXED, \
+	  .cx = s_cs, .bx = where, ##__VA_ARGS__)
 
-	c = TRY(RING0, full, .dx = SEL_DATA3 | 3, .si = (ulong)ring3_stack_top, .di = FLAG_FIXED | FLAG_IOPL, .cx = SEL_CODE3_64 | 3, .bx = here);
-	check("iretq/to-ring3", "vector=128 cs=33 ss=2b flags=3002", "vector=%u cs=%x ss=%x flags=%x", (u32)c.vector, (u32)c.cs, (u32)c.ss,
-	      (u32)c.flags);
-	c = TRY(RING0, full, .dx = SEL_DATA3 | 3, .si = 0x12345678, .di = FLAG_FIXED, .cx = SEL_CODE3 | 3, .bx = here32);
-	check("iretq/to-compatibility-mode", "vector=128 cs=23 rsp=12345678", "vector=%u cs=%x rsp=%lx", (u32)c.vector, (u32)c.cs, c.sp);
-	c = TRY(RING0, full, .dx = SEL_DATA0, .si = (ulong)ring0_stack_top - 100, .di = FLAG_FIXED, .cx = SEL_CODE0_32, .bx = here32);
+	c = TRY(RING0, full, .dx = SEL_DATA3 | 3, .si = (ulong)ring3_stack_top, .di = FLAG_FIXED | FLAG_IOPL,
+		.cx = SEL_CODE3_64 | 3, .bx = here);
+	check("iretq/to-ring3", "vector=128 cs=33 ss=2b flags=3002", "vector=%u cs=%x ss=%x flags=%x", (u32)c.vector,
+	      (u32)c.cs, (u32)c.ss, (u32)c.flags);
+	c = TRY(RING0, full, .dx = SEL_DATA3 | 3, .si = 0x12345678, .di = FLAG_FIXED, .cx = SEL_CODE3 | 3,
+		.bx = here32);
+	check("iretq/to-compatibility-mode", "vector=128 cs=23 rsp=12345678", "vector=%u cs=%x rsp=%lx", (u32)c.vector,
+	      (u32)c.cs, c.sp);
+	c = TRY(RING0, full, .dx = SEL_DATA0, .si = (ulong)ring0_stack_top - 100, .di = FLAG_FIXED, .cx = SEL_CODE0_32,
+		.bx = here32);
 	check("iretq/to-ring0-compatibility-mode", "vector=128 cs=18", "vector=%u cs=%x", (u32)c.vector, (u32)c.cs);
 	set_descriptor(S_CODE16_3, 0, 0xfffff, 0xfb, SEG_G);
 	*(u16 *)0x7c00 = 0x80cd;
 	c = TRY(RING0, full, .dx = SEL_DATA3 | 3, .si = 0x5678, .di = FLAG_FIXED, .cx = S_CODE16_3 | 3, .bx = 0x7c00);
-	check("iretq/to-16-bit-compatibility-mode", "vector=128 ip=7c02 cs=8b", "vector=%u ip=%lx cs=%x", (u32)c.vector, c.ip, (u32)c.cs);
-	c = TRY(RING0, full, .dx = 0, .si = (ulong)ring0_stack_top - 100, .di = FLAG_FIXED, .cx = SEL_CODE0, .bx = here);
+	check("iretq/to-16-bit-compatibility-mode", "vector=128 ip=7c02 cs=8b", "vector=%u ip=%lx cs=%x", (u32)c.vector,
+	      c.ip, (u32)c.cs);
+	c = TRY(RING0, full, .dx = 0, .si = (ulong)ring0_stack_top - 100, .di = FLAG_FIXED, .cx = SEL_CODE0,
+		.bx = here);
 	check("iretq/null-ss-in-ring0", "vector=128 ss=0", "vector=%u ss=%x", (u32)c.vector, (u32)c.ss);
 	IRETQ("null-ss-to-ring3", "#GP(0x0)+5", 3, SEL_CODE3_64 | 3, here);
 	IRETQ("null-ss-rpl", "#GP(0x0)+5", 3, SEL_CODE0, here);
@@ -192,24 +225,34 @@ static void iret(void)
 	set_descriptor(S_SMALL3, 0, 0xfff, 0xfb, SEG_D);
 	IRETQ("compatibility-limit", "#GP(0x0)+5", SEL_DATA3 | 3, S_SMALL3 | 3, 0x1000);
 	T("iretq/nt", "#GP(0x0)+0", RING0, CODE("iretq"), .flags = FLAG_FIXED | FLAG_NT);
-	c = TRY(RING0, full, .dx = SEL_DATA0, .si = (ulong)ring0_stack_top - 100, .di = 0x27fd7 & ~0x4100, .cx = SEL_CODE0, .bx = here);
-	check("iretq/vm-ignored", "vector=128 vm=0 flags=3ed7", "vector=%u vm=%u flags=%x", (u32)c.vector, (u32)c.flags >> 17 & 1, (u32)c.flags);
+	c = TRY(RING0, full, .dx = SEL_DATA0, .si = (ulong)ring0_stack_top - 100, .di = 0x27fd7 & ~0x4100,
+		.cx = SEL_CODE0, .bx = here);
+	check("iretq/vm-ignored", "vector=128 vm=0 flags=3ed7", "vector=%u vm=%u flags=%x", (u32)c.vector,
+	      (u32)c.flags >> 17 & 1, (u32)c.flags);
 	/* 32-bit IRET in 64-bit mode pops five doublewords. */
-	c = TRY(RING0, CODE("sub $20, %rsp; movl %ebx, (%rsp); movl $0x33, 4(%rsp); movl $2, 8(%rsp); movl $0x7654, 12(%rsp); movl $0x2b, 16(%rsp); iretl"),
+	c = TRY(RING0,
+		CODE("sub $20, %rsp; movl %ebx, (%rsp); movl $0x33, 4(%rsp); movl $2, 8(%rsp); movl $0x7654, 12(%rsp); "
+		     "movl $0x2b, 16(%rsp); iretl"),
 		.bx = here);
-	check("iretl/64-bit-mode-pops-five", "vector=128 cs=33 rsp=7654", "vector=%u cs=%x rsp=%lx", (u32)c.vector, (u32)c.cs, c.sp);
+	check("iretl/64-bit-mode-pops-five", "vector=128 cs=33 rsp=7654", "vector=%u cs=%x rsp=%lx", (u32)c.vector,
+	      (u32)c.cs, c.sp);
 	/* From compatibility mode at the same privilege, three. */
-	c = TRY(RING0_32, CODE32("pushf; push %cs; push %ebx; mov %esp, %esi; iret"), .bx = here32, .sp = (ulong)ring0_stack_top - 64);
-	check("iretl/compatibility-same-pops-three", "vector=128 cs=18 12", "vector=%u cs=%x %u", (u32)c.vector, (u32)c.cs, (u32)(c.sp - c.si));
+	c = TRY(RING0_32, CODE32("pushf; push %cs; push %ebx; mov %esp, %esi; iret"), .bx = here32,
+		.sp = (ulong)ring0_stack_top - 64);
+	check("iretl/compatibility-same-pops-three", "vector=128 cs=18 12", "vector=%u cs=%x %u", (u32)c.vector,
+	      (u32)c.cs, (u32)(c.sp - c.si));
 	c = TRY(RING3_32, CODE32("pushf; push %cs; push %ebx; iret"), .bx = here32);
 	check("iretl/compatibility-ring3", "vector=128 cs=23", "vector=%u cs=%x", (u32)c.vector, (u32)c.cs);
 	c = TRY(RING3, CODE("pushf; push $0x33; push %rbx; iretq"), .bx = here);
 	check("iretq/ring3-pops-five", "vector=13", "vector=%u", (u32)c.vector);
-	c = TRY(RING3, CODE("mov %rsp, %rsi; push $0x2b; push %rsi; push $0x3202; push $0x33; push %rbx; iretq"), .bx = here);
-	check("iretq/ring3-same", "vector=128 cs=33 flags=2", "vector=%u cs=%x flags=%x", (u32)c.vector, (u32)c.cs, (u32)c.flags);
-	c = TRY(RING0, full, .dx = SEL_DATA3 | 3, .si = (ulong)ring3_stack_top, .di = FLAG_FIXED, .cx = SEL_CODE3_64 | 3, .bx = here, .es = SEL_DATA3,
-		.ds = SEL_DATA0, .fs = 0, .gs = SEL_DATA0);
-	check("iretq/nulls-inner-segments", "ds=0 es=28 fs=0 gs=0", "ds=%x es=%x fs=%x gs=%x", (u32)c.ds, (u32)c.es, (u32)c.fs, (u32)c.gs);
+	c = TRY(RING3, CODE("mov %rsp, %rsi; push $0x2b; push %rsi; push $0x3202; push $0x33; push %rbx; iretq"),
+		.bx = here);
+	check("iretq/ring3-same", "vector=128 cs=33 flags=2", "vector=%u cs=%x flags=%x", (u32)c.vector, (u32)c.cs,
+	      (u32)c.flags);
+	c = TRY(RING0, full, .dx = SEL_DATA3 | 3, .si = (ulong)ring3_stack_top, .di = FLAG_FIXED,
+		.cx = SEL_CODE3_64 | 3, .bx = here, .es = SEL_DATA3, .ds = SEL_DATA0, .fs = 0, .gs = SEL_DATA0);
+	check("iretq/nulls-inner-segments", "ds=0 es=28 fs=0 gs=0", "ds=%x es=%x fs=%x gs=%x", (u32)c.ds, (u32)c.es,
+	      (u32)c.fs, (u32)c.gs);
 	/* SDM vol. 3, "Single-Step Exception Condition". */
 	c = TRY(RING0, CODE("nop; nop"), .flags = FLAG_FIXED | FLAG_TF);
 	check("tf/iretq", "#DB+1 saved-tf=1", "%s saved-tf=%u", outcome(c), (u32)c.flags >> 8 & 1);
@@ -231,8 +274,10 @@ static void external(void)
 
 	virtual_wire();
 	pic_mask(0xfe, 0xff);
-	check("irq/sti-shadow", "int 0x20+2", "%s", outcome(with_irq0((struct ctx){RING0, .ip = CODE("sti; nop; nop")})));
-	check("irq/ring3", "int 0x20+0", "%s", outcome(with_irq0((struct ctx){RING3, .ip = CODE("nop"), .flags = FLAG_FIXED | FLAG_IF})));
+	check("irq/sti-shadow", "int 0x20+2", "%s",
+	      outcome(with_irq0((struct ctx){RING0, .ip = CODE("sti; nop; nop")})));
+	check("irq/ring3", "int 0x20+0", "%s",
+	      outcome(with_irq0((struct ctx){RING3, .ip = CODE("nop"), .flags = FLAG_FIXED | FLAG_IF})));
 	check("irq/compatibility-mode", "int 0x20+0", "%s",
 	      outcome(with_irq0((struct ctx){RING3_32, .ip = CODE32("nop"), .flags = FLAG_FIXED | FLAG_IF})));
 	main_tss.t.ist[1] = IST_TOP;
@@ -240,9 +285,11 @@ static void external(void)
 	c = with_irq0((struct ctx){RING0, .ip = CODE("sti; nop; nop")});
 	check("irq/ist", "at top-40 ip+2", "at top-%u ip+%u", (u32)(IST_TOP - c.bp), (u32)(c.bx - c.start));
 	default_idt(0x20);
-	/* SDM vol. 2, "MOV CR8": TPR holds back lower priority classes; the 8259's vector comes by ExtINT, which it does not. */
+	/* SDM vol. 2, "MOV CR8": TPR holds back lower priority classes; the 8259's vector comes by ExtINT, which it
+	 * does not. */
 	asm volatile("mov %0, %%cr8" : : "r"(15ul));
-	check("irq/extint-ignores-tpr", "int 0x20+2", "%s", outcome(with_irq0((struct ctx){RING0, .ip = CODE("sti; nop; nop")})));
+	check("irq/extint-ignores-tpr", "int 0x20+2", "%s",
+	      outcome(with_irq0((struct ctx){RING0, .ip = CODE("sti; nop; nop")})));
 	asm volatile("mov %0, %%cr8" : : "r"(0ul));
 	pic_mask(0xff, 0xff);
 }

@@ -1,16 +1,24 @@
 /*
- * IA-32e mode: compatibility mode, SYSCALL and SYSENTER, SWAPGS and the FS/GS bases, far transfers, 64-bit call gates, leaving and
- * entering the mode.
+ * IA-32e mode: compatibility mode, SYSCALL and SYSENTER, SWAPGS and the FS/GS bases, far transfers, 64-bit call gates,
+ * leaving and entering the mode.
  *
- * SDM vol. 3, "IA-32e Mode Operation", "Fast System Calls"; vol. 2, "SYSCALL", "SYSRET", "SYSENTER", "SYSEXIT", "SWAPGS", "CALL", "JMP",
- * "RET". IRET is in interrupts64.c.
+ * SDM vol. 3, "IA-32e Mode Operation", "Fast System Calls"; vol. 2, "SYSCALL", "SYSRET", "SYSENTER", "SYSEXIT",
+ * "SWAPGS", "CALL", "JMP", "RET". IRET is in interrupts64.c.
  */
 #include "guest.h"
 
 const char chapter[] = "long_mode";
 
-enum { S_GATE = SEL_TEST, S_GATE32 = SEL_TEST + 16, S_LD = SEL_TEST + 32, S_DATA_BASED = SEL_TEST + 40, S_CONFORM = SEL_TEST + 48,
-       S_ABSENT = SEL_TEST + 56, S_CODE16 = SEL_TEST + 64, S_BASED_CODE32 = SEL_TEST + 72 };
+enum {
+	S_GATE = SEL_TEST,
+	S_GATE32 = SEL_TEST + 16,
+	S_LD = SEL_TEST + 32,
+	S_DATA_BASED = SEL_TEST + 40,
+	S_CONFORM = SEL_TEST + 48,
+	S_ABSENT = SEL_TEST + 56,
+	S_CODE16 = SEL_TEST + 64,
+	S_BASED_CODE32 = SEL_TEST + 72
+};
 
 static void gate64(u16 sel, u16 target, ulong offset, u8 access)
 {
@@ -22,8 +30,10 @@ static void compatibility(void)
 {
 	struct ctx c;
 
-	c = TRY(RING3_32, CODE32("mov $-1, %eax; mov %eax, %ecx; inc %ecx; push $0x1234; pop %edx"), .cx = 0, .sp = (ulong)ring3_stack_top);
-	check("compat/32-bit-operation", "ok rax=ffffffff rcx=0 rdx=1234", "%s rax=%lx rcx=%lx rdx=%lx", outcome(c), c.ax, c.cx, c.dx);
+	c = TRY(RING3_32, CODE32("mov $-1, %eax; mov %eax, %ecx; inc %ecx; push $0x1234; pop %edx"), .cx = 0,
+		.sp = (ulong)ring3_stack_top);
+	check("compat/32-bit-operation", "ok rax=ffffffff rcx=0 rdx=1234", "%s rax=%lx rcx=%lx rdx=%lx", outcome(c),
+	      c.ax, c.cx, c.dx);
 	c = TRY(RING3_32, CODE32(".byte 0x40; mov %ds, %ecx"), .ax = 7);
 	check("compat/40-is-inc", "ok eax=8", "%s eax=%lx", outcome(c), c.ax & 0xffffffff);
 	T("compat/into", "#OF+1", RING3_32, CODE32("into"), .flags = FLAG_FIXED | FLAG_OF);
@@ -42,8 +52,11 @@ static void compatibility(void)
 	*(u32 *)0x7c00 = 0x80cd5058; /* pop %ax; push %ax */
 	c = TRY(RING3_32, 0x7c00, .cs = S_CODE16 | 3, .sp = 0x7000);
 	check("compat/16-bit-code", "ok sp=7000", "%s sp=%lx", outcome(c), c.sp);
-	/* The upper halves of registers survive a visit to compatibility mode at least as zero or unchanged; 64-bit code again. */
-	c = TRY(RING0, CODE("lea 1f(%rip), %rax; push $0x18; push %rax; lretq\n.code32\n1: mov $5, %ecx; ljmp $8, $2f\n.code64\n2: mov %cs, %edx"),
+	/* The upper halves of registers survive a visit to compatibility mode at least as zero or unchanged; 64-bit
+	 * code again. */
+	c = TRY(RING0,
+		CODE("lea 1f(%rip), %rax; push $0x18; push %rax; lretq\n.code32\n1: mov $5, %ecx; ljmp $8, "
+		     "$2f\n.code64\n2: mov %cs, %edx"),
 		.sp = (ulong)ring0_stack_top - 64);
 	check("switch/64-to-32-to-64", "ok 5 cs=8", "%s %lx cs=%x", outcome(c), c.cx, (u32)c.dx);
 }
@@ -63,8 +76,10 @@ static void far_transfers(void)
 	set_descriptor(S_LD, 0, 0xfffff, 0x9b, SEG_G | SEG_L | SEG_D);
 	set_descriptor(S_CONFORM, 0, 0xfffff, 0x9f, SEG_G | SEG_L);
 	set_descriptor(S_ABSENT, 0, 0xfffff, 0x1b, SEG_G | SEG_L);
-#define TO(sel, where) (far64.selector = (sel), far64.offset = (where), far32.selector = (sel), far32.offset = (u32)(where))
-	ulong jmp64 = CODE("rex.w ljmp *(%rbx)"), jmp32 = CODE("ljmp *(%rbx)"), call64 = CODE("rex.w lcall *(%rbx)"), call32 = CODE("lcall *(%rbx)");
+#define TO(sel, where) \
+	(far64.selector = (sel), far64.offset = (where), far32.selector = (sel), far32.offset = (u32)(where))
+	ulong jmp64 = CODE("rex.w ljmp *(%rbx)"), jmp32 = CODE("ljmp *(%rbx)"), call64 = CODE("rex.w lcall *(%rbx)"),
+	      call32 = CODE("lcall *(%rbx)");
 	ulong end = CODE("nop");
 
 	TO(SEL_CODE0, end);
@@ -73,11 +88,11 @@ static void far_transfers(void)
 	c = TRY(RING0, jmp32, .bx = (ulong)&far32);
 	check("jmp/m16-32", "vector=128 there=1", "vector=%u there=%u", (u32)c.vector, c.ip == end + 3);
 	c = TRY(RING0, call64, .bx = (ulong)&far64);
-	check("call/m16-64-pushes-16-bytes", "vector=128 16 cs=8 rip+3", "vector=%u %u cs=%lx rip+%u", (u32)c.vector, (u32)((ulong)ring0_stack_top - c.sp),
-	      ((u64 *)c.sp)[1] & 0xffff, (u32)(((u64 *)c.sp)[0] - c.start));
+	check("call/m16-64-pushes-16-bytes", "vector=128 16 cs=8 rip+3", "vector=%u %u cs=%lx rip+%u", (u32)c.vector,
+	      (u32)((ulong)ring0_stack_top - c.sp), ((u64 *)c.sp)[1] & 0xffff, (u32)(((u64 *)c.sp)[0] - c.start));
 	c = TRY(RING0, call32, .bx = (ulong)&far32);
-	check("call/m16-32-pushes-8-bytes", "vector=128 8 cs=8 rip+2", "vector=%u %u cs=%x rip+%u", (u32)c.vector, (u32)((ulong)ring0_stack_top - c.sp),
-	      ((u32 *)c.sp)[1] & 0xffff, (u32)(((u32 *)c.sp)[0] - (u32)c.start));
+	check("call/m16-32-pushes-8-bytes", "vector=128 8 cs=8 rip+2", "vector=%u %u cs=%x rip+%u", (u32)c.vector,
+	      (u32)((ulong)ring0_stack_top - c.sp), ((u32 *)c.sp)[1] & 0xffff, (u32)(((u32 *)c.sp)[0] - (u32)c.start));
 	TO(SEL_CODE0, 0x800000000000);
 	T("jmp/not-canonical", "#GP(0x0)+0", RING0, jmp64, .bx = (ulong)&far64);
 	T("call/not-canonical", "#GP(0x0)+0", RING0, call64, .bx = (ulong)&far64);
@@ -92,27 +107,31 @@ static void far_transfers(void)
 	gdt[S_GATE / 8] = gate_descriptor(SEL_TSS, 0, ACC_TASK_GATE, 0);
 	TO(S_GATE, 0);
 	T("jmp/task-gate", "#GP(0x70)+0", RING0, jmp32, .bx = (ulong)&far32);
-	T("lret/not-canonical", "#GP(0x0)+4", RING0, CODE("push $8; push %rbx; .byte 0x90; rex.w lret") , .bx = 0x800000000000);
+	T("lret/not-canonical", "#GP(0x0)+4", RING0, CODE("push $8; push %rbx; .byte 0x90; rex.w lret"),
+	  .bx = 0x800000000000);
 	T("lret/null", "#GP(0x0)+3", RING0, CODE("push $0; push %rbx; rex.w lret"), .bx = end);
 	c = TRY(RING0, CODE("push $0x2b; push $0x5678; push $0x33; push %rbx; rex.w lret"), .bx = end);
-	check("lret/to-ring3-64", "vector=128 cs=33 rsp=5678 ss=2b", "vector=%u cs=%x rsp=%lx ss=%x", (u32)c.vector, (u32)c.cs, c.sp, (u32)c.ss);
+	check("lret/to-ring3-64", "vector=128 cs=33 rsp=5678 ss=2b", "vector=%u cs=%x rsp=%lx ss=%x", (u32)c.vector,
+	      (u32)c.cs, c.sp, (u32)c.ss);
 	c = TRY(RING0, CODE("push $0; push $0x5678; push $0x33; push %rbx; rex.w lret"), .bx = end);
 	check("lret/null-ss-to-ring3", "vector=13 error=0", "vector=%u error=%lx", (u32)c.vector, c.error);
 
-	/* 64-bit call gates: 16 bytes, type 0xc, target must be 64-bit code; SS:RSP, CS:RIP pushed as eight bytes each, no copy. */
+	/* 64-bit call gates: 16 bytes, type 0xc, target must be 64-bit code; SS:RSP, CS:RIP pushed as eight bytes each,
+	 * no copy. */
 	ulong look = CODE("pop %rax; pop %rcx; pop %rdx; pop %rsi");
 	gate64(S_GATE, SEL_CODE0, look, ACC_CALL | ACC_DPL3);
 	TO(S_GATE | 3, 0);
 	c = TRY(RING3, call32, .bx = (ulong)&far32, .sp = 0x1234567890);
-	check("gate/from-ring3", "vector=128 rip+2 cs=33 rsp=1234567890 ss=2b cs=8 ss=0", "vector=%u rip+%u cs=%lx rsp=%lx ss=%lx cs=%x ss=%x", (u32)c.vector,
-	      (u32)(c.ax - c.start), c.cx, c.dx, c.si, (u32)c.cs, (u32)c.ss);
+	check("gate/from-ring3", "vector=128 rip+2 cs=33 rsp=1234567890 ss=2b cs=8 ss=0",
+	      "vector=%u rip+%u cs=%lx rsp=%lx ss=%lx cs=%x ss=%x", (u32)c.vector, (u32)(c.ax - c.start), c.cx, c.dx,
+	      c.si, (u32)c.cs, (u32)c.ss);
 	c = TRY(RING3_32, CODE32("lcall $0x73, $0"), .sp = 0x5678);
-	check("gate/from-compatibility-mode", "vector=128 rip+7 cs=23 rsp=5678 cs=8", "vector=%u rip+%u cs=%lx rsp=%lx cs=%x", (u32)c.vector,
-	      (u32)(c.ax - c.start), c.cx, c.dx, (u32)c.cs);
+	check("gate/from-compatibility-mode", "vector=128 rip+7 cs=23 rsp=5678 cs=8",
+	      "vector=%u rip+%u cs=%lx rsp=%lx cs=%x", (u32)c.vector, (u32)(c.ax - c.start), c.cx, c.dx, (u32)c.cs);
 	TO(S_GATE, 0);
 	c = TRY(RING0, call32, .bx = (ulong)&far32);
-	check("gate/same-privilege", "vector=128 rip+2 cs=8 sp+16", "vector=%u rip+%u cs=%lx sp+%d", (u32)c.vector, (u32)(c.ax - c.start), c.cx,
-	      (int)(c.sp - (ulong)ring0_stack_top));
+	check("gate/same-privilege", "vector=128 rip+2 cs=8 sp+16", "vector=%u rip+%u cs=%lx sp+%d", (u32)c.vector,
+	      (u32)(c.ax - c.start), c.cx, (int)(c.sp - (ulong)ring0_stack_top));
 	c = TRY(RING0, jmp32, .bx = (ulong)&far32, .sp = (ulong)ring0_stack_top - 64);
 	check("gate/jmp", "vector=128 cs=8", "vector=%u cs=%x", (u32)c.vector, (u32)c.cs);
 	gate64(S_GATE, SEL_CODE0_32, look, ACC_CALL | ACC_DPL3);
@@ -157,8 +176,8 @@ static void syscall_sysret(void)
 	wrmsr(MSR_FMASK, FLAG_IF | FLAG_TF | FLAG_DF | FLAG_NT);
 	c = TRY(RING3, CODE("syscall"), .flags = FLAG_FIXED | FLAG_IF | FLAG_DF | FLAG_CF | FLAG_AC, .sp = 0x123456);
 	check("syscall/state", "vector=128 cs=8 ss=10 rcx=+2 r11=40603 flags=40003 rsp=123456",
-	      "vector=%u cs=%x ss=%x rcx=+%d r11=%lx flags=%lx rsp=%lx", (u32)c.vector, (u32)c.cs, (u32)c.ss, (int)(c.cx - c.start), c.r11, c.flags,
-	      c.ax);
+	      "vector=%u cs=%x ss=%x rcx=+%d r11=%lx flags=%lx rsp=%lx", (u32)c.vector, (u32)c.cs, (u32)c.ss,
+	      (int)(c.cx - c.start), c.r11, c.flags, c.ax);
 	c = TRY(RING0, CODE("syscall"));
 	check("syscall/from-ring0", "vector=128 cs=8", "vector=%u cs=%x", (u32)c.vector, (u32)c.cs);
 	wrmsr(MSR_FMASK, 0x10000 | FLAG_AC);
@@ -167,8 +186,8 @@ static void syscall_sysret(void)
 	/* SYSRET. RCX is where to, R11 the flags. */
 	ulong end = CODE("mov %cs, %eax; mov %ss, %ebx"), end32 = CODE32("mov %cs, %eax; mov %ss, %ebx");
 	c = TRY(RING0, CODE("sysretq"), .cx = end, .r11 = 0x3202 | FLAG_CF | 0x20000 | FLAG_RF, .sp = 0x7777);
-	check("sysret/64", "vector=128 cs=33 ss=2b flags=3203 rsp=7777", "vector=%u cs=%x ss=%x flags=%lx rsp=%lx", (u32)c.vector, (u32)c.cs, (u32)c.ss,
-	      c.flags, c.sp);
+	check("sysret/64", "vector=128 cs=33 ss=2b flags=3203 rsp=7777", "vector=%u cs=%x ss=%x flags=%lx rsp=%lx",
+	      (u32)c.vector, (u32)c.cs, (u32)c.ss, c.flags, c.sp);
 	c = TRY(RING0, CODE("sysretl"), .cx = end32 | 0xabcdull << 32, .r11 = 2);
 	check("sysret/32", "vector=128 cs=23 ss=2b", "vector=%u cs=%x ss=%x", (u32)c.vector, (u32)c.cs, (u32)c.ss);
 	T("sysret/rcx-not-canonical", "#GP(0x0)+0", RING0, CODE("sysretq"), .cx = 0x800000000000, .r11 = 2);
@@ -180,7 +199,8 @@ static void syscall_sysret(void)
 	/* With TF masked there is no single-step trap after SYSCALL. */
 	wrmsr(MSR_FMASK, FLAG_TF);
 	c = TRY(RING3, CODE("syscall; nop"), .flags = FLAG_FIXED | FLAG_TF);
-	check("syscall/tf-masked-no-trap", "vector=128 r11.tf=1", "vector=%u r11.tf=%u", (u32)c.vector, (u32)c.r11 >> 8 & 1);
+	check("syscall/tf-masked-no-trap", "vector=128 r11.tf=1", "vector=%u r11.tf=%u", (u32)c.vector,
+	      (u32)c.r11 >> 8 & 1);
 	/* LSTAR and CSTAR take canonical addresses only. */
 	T("lstar/not-canonical", "#GP(0x0)+0", RING0, CODE("wrmsr"), .cx = MSR_LSTAR, .ax = 0, .dx = 0x8000);
 	wrmsr(MSR_EFER, rdmsr(MSR_EFER) & ~(u64)EFER_SCE);
@@ -204,20 +224,23 @@ static void sysenter_sysexit(void)
 	wrmsr(MSR_SYSENTER_ESP, (ulong)ring0_stack_top - 128);
 	wrmsr(MSR_SYSENTER_EIP, entry);
 	c = TRY(RING3, CODE("sysenter"), .flags = FLAG_FIXED | FLAG_IF | FLAG_DF);
-	check("sysenter/state", "vector=128 cs=8 ss=10 rsp=1 flags=402", "vector=%u cs=%x ss=%x rsp=%u flags=%lx", (u32)c.vector, (u32)c.cs, (u32)c.ss,
-	      c.ax == (ulong)ring0_stack_top - 128, c.flags);
+	check("sysenter/state", "vector=128 cs=8 ss=10 rsp=1 flags=402", "vector=%u cs=%x ss=%x rsp=%u flags=%lx",
+	      (u32)c.vector, (u32)c.cs, (u32)c.ss, c.ax == (ulong)ring0_stack_top - 128, c.flags);
 	c = TRY(RING3_32, CODE32("sysenter"));
 	check("sysenter/from-compatibility-mode", "vector=128 cs=8", "vector=%u cs=%x", (u32)c.vector, (u32)c.cs);
 	/* CS + 16 and + 24 for 32 bits, + 32 and + 40 for 64. */
 	wrmsr(MSR_SYSENTER_CS, SEL_CODE0);
 	T("sysexit/ring3", "#GP(0x0)+0", RING3, CODE("sysexitl"), .cx = 0x7000, .dx = entry);
 	c = TRY(RING0, CODE("rex.w sysexit"), .cx = 0x123456789a, .dx = CODE("nop"));
-	check("sysexit/64", "vector=128 cs=2b ss=33 rsp=123456789a", "vector=%u cs=%x ss=%x rsp=%lx", (u32)c.vector, (u32)c.cs, (u32)c.ss, c.sp);
+	check("sysexit/64", "vector=128 cs=2b ss=33 rsp=123456789a", "vector=%u cs=%x ss=%x rsp=%lx", (u32)c.vector,
+	      (u32)c.cs, (u32)c.ss, c.sp);
 	c = TRY(RING0, CODE("sysexitl"), .cx = 0x12345678, .dx = CODE32("nop"));
-	check("sysexit/32", "vector=128 cs=1b ss=23 rsp=12345678", "vector=%u cs=%x ss=%x rsp=%lx", (u32)c.vector, (u32)c.cs, (u32)c.ss, c.sp);
+	check("sysexit/32", "vector=128 cs=1b ss=23 rsp=12345678", "vector=%u cs=%x ss=%x rsp=%lx", (u32)c.vector,
+	      (u32)c.cs, (u32)c.ss, c.sp);
 	T("sysexit/not-canonical-rip", "#GP(0x0)+0", RING0, CODE("rex.w sysexit"), .cx = 0, .dx = 0x800000000000);
 	T("sysexit/not-canonical-rsp", "#GP(0x0)+0", RING0, CODE("rex.w sysexit"), .cx = 0x800000000000, .dx = entry);
-	T("sysenter-eip/not-canonical", "#GP(0x0)+0", RING0, CODE("wrmsr"), .cx = MSR_SYSENTER_EIP, .ax = 0, .dx = 0x8000);
+	T("sysenter-eip/not-canonical", "#GP(0x0)+0", RING0, CODE("wrmsr"), .cx = MSR_SYSENTER_EIP, .ax = 0,
+	  .dx = 0x8000);
 }
 
 static void bases(void)
@@ -225,12 +248,15 @@ static void bases(void)
 	struct ctx c;
 
 	wrmsr(MSR_KERNEL_GS_BASE, 0x123456789000);
-	c = TRY(RING0, CODE("mov $0xc0000101, %ecx; mov $0x5000, %eax; xor %edx, %edx; wrmsr; swapgs; rdmsr; mov %eax, %esi; mov %edx, %edi;"
+	c = TRY(RING0, CODE("mov $0xc0000101, %ecx; mov $0x5000, %eax; xor %edx, %edx; wrmsr; swapgs; rdmsr; mov %eax, "
+			    "%esi; mov %edx, %edi;"
 			    "inc %ecx; rdmsr; swapgs"));
-	check("swapgs", "ok gs=12345678 9000 kernel=5000", "%s gs=%lx %lx kernel=%lx", outcome(c), c.di << 16 | c.si >> 16, c.si & 0xffff, c.ax);
+	check("swapgs", "ok gs=12345678 9000 kernel=5000", "%s gs=%lx %lx kernel=%lx", outcome(c),
+	      c.di << 16 | c.si >> 16, c.si & 0xffff, c.ax);
 	T("swapgs/ring3", "#GP(0x0)+0", RING3, CODE("swapgs"));
 	T("swapgs/compatibility-mode", "#UD+0", RING3_32, CODE32(".byte 0x0f, 0x01, 0xf8"));
-	c = TRY(RING0, CODE("mov $0xc0000100, %ecx; mov $0x100000, %eax; xor %edx, %edx; wrmsr; movl %fs:0, %ebx; mov %fs, %esi"));
+	c = TRY(RING0, CODE("mov $0xc0000100, %ecx; mov $0x100000, %eax; xor %edx, %edx; wrmsr; movl %fs:0, %ebx; mov "
+			    "%fs, %esi"));
 	check("fs-base/msr", "ok 1", "%s %u", outcome(c), (u32)c.bx == *(u32 *)0x100000);
 	c = TRY(RING0, CODE("mov $0xc0000100, %ecx; mov $-16, %rax; mov $-1, %edx; wrmsr; movl %fs:0x100010, %ebx"));
 	check("fs-base/adds-and-wraps", "ok 1", "%s %u", outcome(c), (u32)c.bx == *(u32 *)0x100000);
@@ -238,8 +264,10 @@ static void bases(void)
 	if (HAS_FSGSBASE) {
 		T("fsgsbase/cr4-clear", "#UD+0", RING0, CODE("rdfsbase %rax"));
 		write_cr4(read_cr4() | CR4_FSGSBASE);
-		c = TRY(RING3, CODE("wrfsbase %rax; rdfsbase %rcx; wrgsbase %rbx; rdgsbase %edx; movl %fs:0, %esi"), .ax = 0x100000, .bx = 0x712345678abc);
-		check("fsgsbase/ring3", "ok fs=100000 gs32=45678abc 1", "%s fs=%lx gs32=%lx %u", outcome(c), c.cx, c.dx, (u32)c.si == *(u32 *)0x100000);
+		c = TRY(RING3, CODE("wrfsbase %rax; rdfsbase %rcx; wrgsbase %rbx; rdgsbase %edx; movl %fs:0, %esi"),
+			.ax = 0x100000, .bx = 0x712345678abc);
+		check("fsgsbase/ring3", "ok fs=100000 gs32=45678abc 1", "%s fs=%lx gs32=%lx %u", outcome(c), c.cx, c.dx,
+		      (u32)c.si == *(u32 *)0x100000);
 		c = TRY(RING3, CODE("wrfsbase %eax; rdfsbase %rcx"), .ax = 0xffffffff87654321ul);
 		check("fsgsbase/32-bit-zero-extends", "ok 87654321", "%s %lx", outcome(c), c.cx);
 		T("fsgsbase/not-canonical", "#GP(0x0)+0", RING3, CODE("wrgsbase %rax"), .ax = 0x800000000000);
@@ -249,16 +277,20 @@ static void bases(void)
 		absent("fsgsbase");
 	}
 	/* SDM vol. 2, "MOV": a 32-bit write zeroes the upper half, 8 and 16 bits keep it. */
-	c = TRY(RING0, CODE("mov $0x12345678, %eax; mov $0x9abc, %bx; mov $0xde, %cl; xchg %edx, %edx; mov %esi, %esi"), .ax = -1ul, .bx = -1ul, .cx = -1ul,
-		.dx = -1ul, .si = -1ul);
-	check("registers/partial-writes", "ok 12345678 ffffffffffff9abc ffffffffffffffde ffffffff ffffffff", "%s %lx %lx %lx %lx %lx", outcome(c), c.ax, c.bx,
-	      c.cx, c.dx, c.si);
+	c = TRY(RING0, CODE("mov $0x12345678, %eax; mov $0x9abc, %bx; mov $0xde, %cl; xchg %edx, %edx; mov %esi, %esi"),
+		.ax = -1ul, .bx = -1ul, .cx = -1ul, .dx = -1ul, .si = -1ul);
+	check("registers/partial-writes", "ok 12345678 ffffffffffff9abc ffffffffffffffde ffffffff ffffffff",
+	      "%s %lx %lx %lx %lx %lx", outcome(c), c.ax, c.bx, c.cx, c.dx, c.si);
 	c = TRY(RING0, CODE("nop; .byte 0x90; .byte 0x49, 0x90"), .ax = 1, .r8 = 2);
 	check("registers/rex-nop-is-xchg-r8", "ok rax=2 r8=1", "%s rax=%lx r8=%lx", outcome(c), c.ax, c.r8);
-	c = TRY(RING0, CODE("push $-1; pop %rax; pushw $0x1234; pop %bx; mov %fs, %ecx; push %fs; pop %rdx"), .fs = SEL_DATA0);
-	check("stack/push-sizes", "ok ffffffffffffffff 1234 10", "%s %lx %x %lx", outcome(c), c.ax, (u32)(u16)c.bx, c.dx);
-	c = TRY(RING0, CODE("enter $0x20, $2; mov %rsp, %rax; mov %rbp, %rbx; leave"), .bp = (ulong)ring0_stack_top - 0x200, .sp = (ulong)ring0_stack_top - 0x100);
-	check("stack/enter-64", "ok 138 108", "%s %lx %lx", outcome(c), (ulong)ring0_stack_top - c.ax, (ulong)ring0_stack_top - c.bx);
+	c = TRY(RING0, CODE("push $-1; pop %rax; pushw $0x1234; pop %bx; mov %fs, %ecx; push %fs; pop %rdx"),
+		.fs = SEL_DATA0);
+	check("stack/push-sizes", "ok ffffffffffffffff 1234 10", "%s %lx %x %lx", outcome(c), c.ax, (u32)(u16)c.bx,
+	      c.dx);
+	c = TRY(RING0, CODE("enter $0x20, $2; mov %rsp, %rax; mov %rbp, %rbx; leave"),
+		.bp = (ulong)ring0_stack_top - 0x200, .sp = (ulong)ring0_stack_top - 0x100);
+	check("stack/enter-64", "ok 138 108", "%s %lx %lx", outcome(c), (ulong)ring0_stack_top - c.ax,
+	      (ulong)ring0_stack_top - c.bx);
 	c = TRY(RING0, CODE("movabs 0x100000, %eax; mov %eax, %ecx; movabs %al, 0x7000"), .ax = 0);
 	check("moffs/64-bit-address", "ok 1", "%s %u", outcome(c), (u32)c.cx == *(u32 *)0x100000);
 	c = TRY(RING0, CODE("xor %esi, %esi; mov 0(%rip), %eax; 1: lea 1b(%rip), %rbx; lea 1b(%eip), %rcx"));
@@ -285,9 +317,9 @@ u32 mode_efer[4], mode_eax;
 static void leave(void)
 {
 	leave_and_return();
-	check("mode/efer-lma-follows-pg", "lme=1 lma=0, 0 0, 1 0, 1 1", "lme=%u lma=%u, %u %u, %u %u, %u %u", mode_efer[0] >> 8 & 1, mode_efer[0] >> 10 & 1,
-	      mode_efer[1] >> 8 & 1, mode_efer[1] >> 10 & 1, mode_efer[2] >> 8 & 1, mode_efer[2] >> 10 & 1, mode_efer[3] >> 8 & 1,
-	      mode_efer[3] >> 10 & 1);
+	check("mode/efer-lma-follows-pg", "lme=1 lma=0, 0 0, 1 0, 1 1", "lme=%u lma=%u, %u %u, %u %u, %u %u",
+	      mode_efer[0] >> 8 & 1, mode_efer[0] >> 10 & 1, mode_efer[1] >> 8 & 1, mode_efer[1] >> 10 & 1,
+	      mode_efer[2] >> 8 & 1, mode_efer[2] >> 10 & 1, mode_efer[3] >> 8 & 1, mode_efer[3] >> 10 & 1);
 	check("mode/legacy-between", "12345679", "%x", mode_eax);
 }
 

@@ -1,9 +1,9 @@
 /*
- * Model-specific registers that every processor of this class has, CPUID's consistency, MTRRs and PAT, UMIP, time stamp and
- * performance counter access, MONITOR and MWAIT.
+ * Model-specific registers that every processor of this class has, CPUID's consistency, MTRRs and PAT, UMIP, time stamp
+ * and performance counter access, MONITOR and MWAIT.
  *
- * SDM vol. 2, "CPUID", "RDMSR", "WRMSR", "RDPMC", "RDTSC", "MONITOR", "MWAIT"; vol. 3, "Memory Cache Control", "User-Mode Instruction
- * Prevention". A value that one model lacks is reported absent.
+ * SDM vol. 2, "CPUID", "RDMSR", "WRMSR", "RDPMC", "RDTSC", "MONITOR", "MWAIT"; vol. 3, "Memory Cache Control",
+ * "User-Mode Instruction Prevention". A value that one model lacks is reported absent.
  */
 #include "chips.h"
 
@@ -50,7 +50,8 @@ static void msrs(void)
 		bool good = type < 8 && type != 2 && type != 3;
 
 		c = try_wrmsr(MSR_PAT, (pat & ~0xff00000000000000ull) | (u64)type << 56);
-		check(format_text(name, sizeof(name), "pat/type-%u", type), good ? "ok" : "#GP(0x0)+0", "%s", outcome(c));
+		check(format_text(name, sizeof(name), "pat/type-%u", type), good ? "ok" : "#GP(0x0)+0", "%s",
+		      outcome(c));
 	}
 	wrmsr(MSR_PAT, pat);
 	check("pat/reset-value-read-back", "7040600070406", "%llx", (unsigned long long)rdmsr(MSR_PAT));
@@ -62,17 +63,19 @@ static void msrs(void)
 
 		c = try_wrmsr(canonical[i], bad);
 		wrmsr(canonical[i], old);
-		check(format_text(name, sizeof(name), "canonical/msr-%x", canonical[i]), "#GP(0x0)+0", "%s", outcome(c));
+		check(format_text(name, sizeof(name), "canonical/msr-%x", canonical[i]), "#GP(0x0)+0", "%s",
+		      outcome(c));
 		wrmsr(canonical[i], 0xffff812345678000);
-		check(format_text(name, sizeof(name), "canonical/msr-%x-high-half", canonical[i]), "ffff812345678000", "%llx",
-		      (unsigned long long)rdmsr(canonical[i]));
+		check(format_text(name, sizeof(name), "canonical/msr-%x-high-half", canonical[i]), "ffff812345678000",
+		      "%llx", (unsigned long long)rdmsr(canonical[i]));
 		wrmsr(canonical[i], old);
 	}
 	if (HAS_RDTSCP) {
 		c = try_wrmsr(MSR_TSC_AUX, 0x1234);
 		check("tsc-aux/rdtscp", "ok 1234", "%s %lx", outcome(c), TRY(RING3, CODE("rdtscp")).cx);
 		if (HAS_RDPID)
-			check("tsc-aux/rdpid", "1234", "%lx", TRY(RING3, CODE(".byte 0xf3, 0x0f, 0xc7, 0xf9"), .cx = ~0ul).cx);
+			check("tsc-aux/rdpid", "1234", "%lx",
+			      TRY(RING3, CODE(".byte 0xf3, 0x0f, 0xc7, 0xf9"), .cx = ~0ul).cx);
 		else
 			absent("tsc-aux/rdpid");
 		c = try_wrmsr(MSR_TSC_AUX, 1ull << 32);
@@ -123,7 +126,8 @@ static void mtrrs(void)
 
 		c = try_wrmsr(0x2ff, (def & ~0xffull) | type);
 		wrmsr(0x2ff, def);
-		check(format_text(name, sizeof(name), "mtrr/default-type-%u", type), good ? "ok" : "#GP(0x0)+0", "%s", outcome(c));
+		check(format_text(name, sizeof(name), "mtrr/default-type-%u", type), good ? "ok" : "#GP(0x0)+0", "%s",
+		      outcome(c));
 	}
 	c = try_wrmsr(0x2ff, def | 0x100);
 	check("mtrr/default-reserved", "#GP(0x0)+0", "%s", outcome(c));
@@ -149,7 +153,8 @@ static void mtrrs(void)
 		c = try_wrmsr(0x250, 0x0606060606060602);
 		check("mtrr/fixed-bad-type", "#GP(0x0)+0", "%s", outcome(c));
 		c = try_wrmsr(0x250, 0x0106050400010605);
-		check("mtrr/fixed-read-back", "ok 106050400010605", "%s %llx", outcome(c), (unsigned long long)rdmsr(0x250));
+		check("mtrr/fixed-read-back", "ok 106050400010605", "%s %llx", outcome(c),
+		      (unsigned long long)rdmsr(0x250));
 		wrmsr(0x250, fixed);
 	} else {
 		absent("mtrr/fixed");
@@ -172,20 +177,23 @@ static void cpuid_consistency(void)
 	cpuid(0x80000001, 0, s);
 	check("cpuid/apic-id-0", "0", "%u", r[1] >> 24);
 	check("cpuid/basics", "fpu=1 tsc=1 msr=1 pae=1 cx8=1 apic=1 cmov=1 fxsr=1 sse2=1 lm=1",
-	      "fpu=%u tsc=%u msr=%u pae=%u cx8=%u apic=%u cmov=%u fxsr=%u sse2=%u lm=%u", r[3] & 1, r[3] >> 4 & 1, r[3] >> 5 & 1, r[3] >> 6 & 1,
-	      r[3] >> 8 & 1, r[3] >> 9 & 1, r[3] >> 15 & 1, r[3] >> 24 & 1, r[3] >> 26 & 1, s[3] >> 29 & 1);
+	      "fpu=%u tsc=%u msr=%u pae=%u cx8=%u apic=%u cmov=%u fxsr=%u sse2=%u lm=%u", r[3] & 1, r[3] >> 4 & 1,
+	      r[3] >> 5 & 1, r[3] >> 6 & 1, r[3] >> 8 & 1, r[3] >> 9 & 1, r[3] >> 15 & 1, r[3] >> 24 & 1,
+	      r[3] >> 26 & 1, s[3] >> 29 & 1);
 	check("cpuid/reserved-bits", "edx.10=0 edx.20=0", "edx.10=%u edx.20=%u", r[3] >> 10 & 1, r[3] >> 20 & 1);
 	/* What needs what. */
 	check("cpuid/avx-needs-xsave", "1", "%u", !HAS_AVX || HAS_XSAVE);
 	check("cpuid/avx2-needs-avx", "1", "%u", !cpu_has(7, 0, 1, 5) || HAS_AVX);
 	check("cpuid/avx512f-needs-avx2", "1", "%u", !cpu_has(7, 0, 1, 16) || cpu_has(7, 0, 1, 5));
 	check("cpuid/fma-needs-avx", "1", "%u", !cpu_has(1, 0, 2, 12) || HAS_AVX);
-	check("cpuid/sse-order", "1", "%u", (!(r[2] >> 20 & 1) || r[2] >> 19 & 1) && (!(r[2] >> 19 & 1) || r[2] >> 9 & 1) && (!(r[2] >> 9 & 1) || r[2] & 1));
+	check("cpuid/sse-order", "1", "%u",
+	      (!(r[2] >> 20 & 1) || r[2] >> 19 & 1) && (!(r[2] >> 19 & 1) || r[2] >> 9 & 1) &&
+		      (!(r[2] >> 9 & 1) || r[2] & 1));
 	check("cpuid/invpcid-needs-no-pcid-but-long-mode", "1", "%u", !HAS_INVPCID || HAS_LM);
 	check("cpuid/address-sizes", "1", "%u", ({
-		cpuid(0x80000008, 0, s);
-		(s[0] & 0xff) >= 36 && (s[0] & 0xff) <= 52 && ((s[0] >> 8 & 0xff) == (HAS_LA57 ? 57u : 48u));
-	}));
+		      cpuid(0x80000008, 0, s);
+		      (s[0] & 0xff) >= 36 && (s[0] & 0xff) <= 52 && ((s[0] >> 8 & 0xff) == (HAS_LA57 ? 57u : 48u));
+	      }));
 	if (HAS_XSAVE) {
 		u32 d[4], sum = 0x240;
 
@@ -203,13 +211,16 @@ static void cpuid_consistency(void)
 		check("cpuid/xsave-avx-bit-follows-feature", "1", "%u", (d[0] >> 2 & 1) == (u32)HAS_AVX);
 	}
 	/* A basic leaf beyond the last gives the last one's data; here only that subleaf and upper halves behave. */
-	struct ctx c = TRY(RING0, CODE("cpuid"), .ax = 0xdead000000000001, .bx = -1ul, .cx = 0xffffffff00000000, .dx = -1ul);
-	check("cpuid/clears-upper-halves", "0 0 0 0", "%lx %lx %lx %lx", c.ax >> 32, c.bx >> 32, c.cx >> 32, c.dx >> 32);
+	struct ctx c =
+		TRY(RING0, CODE("cpuid"), .ax = 0xdead000000000001, .bx = -1ul, .cx = 0xffffffff00000000, .dx = -1ul);
+	check("cpuid/clears-upper-halves", "0 0 0 0", "%lx %lx %lx %lx", c.ax >> 32, c.bx >> 32, c.cx >> 32,
+	      c.dx >> 32);
 	T("cpuid/ring3", "ok", RING3, CODE("cpuid"), .ax = 0);
 	cpuid(0xb, 0, r);
 	if (max >= 0xb && r[1]) {
 		cpuid(0xb, 1, s);
-		check("cpuid/b-levels", "smt 1 then core 2 x2apic-id 0 0", "smt %u then core %u x2apic-id %u %u", r[2] >> 8 & 0xff, s[2] >> 8 & 0xff, r[3], s[3]);
+		check("cpuid/b-levels", "smt 1 then core 2 x2apic-id 0 0", "smt %u then core %u x2apic-id %u %u",
+		      r[2] >> 8 & 0xff, s[2] >> 8 & 0xff, r[3], s[3]);
 		cpuid(0xb, 7, r);
 		check("cpuid/b-invalid-level", "0 0 ecx=7", "%x %x ecx=%x", r[0], r[1], r[2]);
 	} else {
@@ -276,18 +287,22 @@ static void user_access(void)
 	} else {
 		absent("umip");
 	}
-	T("umip-off/ring3", "ok", RING3, CODE("sgdt (%rbx); str %eax; smsw %eax; sldt %eax; sidt (%rbx)"), .bx = (ulong)scratch);
+	T("umip-off/ring3", "ok", RING3, CODE("sgdt (%rbx); str %eax; smsw %eax; sldt %eax; sidt (%rbx)"),
+	  .bx = (ulong)scratch);
 	if (HAS_MONITOR) {
 		T("monitor/ring3", "#UD+0", RING3, CODE("monitor"), .ax = (ulong)scratch, .cx = 0, .dx = 0);
 		T("mwait/ring3", "#UD+0", RING3, CODE("mwait"), .ax = 0, .cx = 0);
 		T("monitor/ecx", "#GP(0x0)+0", RING0, CODE("monitor"), .ax = (ulong)scratch, .cx = 1, .dx = 0);
 		T("mwait/ecx-reserved", "#GP(0x0)+0", RING0, CODE("mwait"), .ax = 0, .cx = 4);
-		T("monitor/not-canonical", "#GP(0x0)+0", RING0, CODE("monitor"), .ax = 0x8000000000000000, .cx = 0, .dx = 0);
-		T("monitor/not-present", "#PF(0x0)+0 cr2=0x700000000000", RING0, CODE("monitor"), .ax = 0x700000000000, .cx = 0, .dx = 0);
+		T("monitor/not-canonical", "#GP(0x0)+0", RING0, CODE("monitor"), .ax = 0x8000000000000000, .cx = 0,
+		  .dx = 0);
+		T("monitor/not-present", "#PF(0x0)+0 cr2=0x700000000000", RING0, CODE("monitor"), .ax = 0x700000000000,
+		  .cx = 0, .dx = 0);
 		/* A store to the monitored line before MWAIT: it falls through. */
 		check("mwait/after-store-falls-through", "ok", "%s",
-		      outcome(with_late_irq0((struct ctx){RING0, .ip = CODE("sti; monitor; movb $1, (%rax); xor %eax, %eax; mwait; cli"), .ax = (ulong)scratch,
-							  .cx = 0, .dx = 0})));
+		      outcome(with_late_irq0((struct ctx){
+			      RING0, .ip = CODE("sti; monitor; movb $1, (%rax); xor %eax, %eax; mwait; cli"),
+			      .ax = (ulong)scratch, .cx = 0, .dx = 0})));
 		check("mwait/without-monitor-falls-through", "ok", "%s",
 		      outcome(with_late_irq0((struct ctx){RING0, .ip = CODE("sti; mwait; cli"), .ax = 0, .cx = 0})));
 	} else {

@@ -1,8 +1,8 @@
 /*
  * 32-bit paging: permissions with CR0.WP, error codes, accessed and dirty flags, 4-MiB pages, faults in the middle.
  *
- * SDM vol. 3, "32-Bit Paging", "Access Rights", "Page-Fault Exceptions", "Accessed and Dirty Flags". The first 8 MiB are mapped
- * one to one for everyone; experiments look at the window at WINDOW.
+ * SDM vol. 3, "32-Bit Paging", "Access Rights", "Page-Fault Exceptions", "Accessed and Dirty Flags". The first 8 MiB
+ * are mapped one to one for everyone; experiments look at the window at WINDOW.
  */
 #include "guest.h"
 
@@ -83,15 +83,16 @@ static void rights(void)
 				probe(seen[k], sizeof(seen[k]), ring, code);
 				expect(expected[k], sizeof(expected[k]), pde, pte, ring, code != read_code, wp);
 			}
-			format_text(name, sizeof(name), "rights/wp%u-pde-%c%c%c-pte-%c%c%c", wp, pde & US ? 'u' : 's', pde & RW ? 'w' : 'r',
-				    pde & P ? 'p' : '-', pte & US ? 'u' : 's', pte & RW ? 'w' : 'r', pte & P ? 'p' : '-');
-			format_text(line, sizeof(line), "ring0 %s %s ring3 %s %s", expected[0], expected[1], expected[2],
-				    expected[3]);
+			format_text(name, sizeof(name), "rights/wp%u-pde-%c%c%c-pte-%c%c%c", wp, pde & US ? 'u' : 's',
+				    pde & RW ? 'w' : 'r', pde & P ? 'p' : '-', pte & US ? 'u' : 's',
+				    pte & RW ? 'w' : 'r', pte & P ? 'p' : '-');
+			format_text(line, sizeof(line), "ring0 %s %s ring3 %s %s", expected[0], expected[1],
+				    expected[2], expected[3]);
 			check(name, line, "ring0 %s %s ring3 %s %s", seen[0], seen[1], seen[2], seen[3]);
 			if (pde == 7) {
 				/* A read-modify-write is a write from the start. */
-				format_text(name, sizeof(name), "rmw/wp%u-pte-%c%c%c", wp, pte & US ? 'u' : 's', pte & RW ? 'w' : 'r',
-					    pte & P ? 'p' : '-');
+				format_text(name, sizeof(name), "rmw/wp%u-pte-%c%c%c", wp, pte & US ? 'u' : 's',
+					    pte & RW ? 'w' : 'r', pte & P ? 'p' : '-');
 				check(name, expected[4], "%s", seen[4]);
 			}
 		}
@@ -108,7 +109,8 @@ static void accessed_dirty(void)
 	c = TRY(RING0, read_code);
 	check("ad/read", "ok 20 20", "%s %x %x", outcome(c), dir[WINDOW >> 22] & (A | D), window[0] & (A | D));
 	c = TRY(RING0, write_code);
-	check("ad/write-after-read", "ok 20 60", "%s %x %x", outcome(c), dir[WINDOW >> 22] & (A | D), window[0] & (A | D));
+	check("ad/write-after-read", "ok 20 60", "%s %x %x", outcome(c), dir[WINDOW >> 22] & (A | D),
+	      window[0] & (A | D));
 	map(P | RW | US, (u32)data[0] | P | RW | US);
 	c = TRY(RING3, write_code);
 	check("ad/write", "ok 20 60", "%s %x %x", outcome(c), dir[WINDOW >> 22] & (A | D), window[0] & (A | D));
@@ -239,32 +241,33 @@ static void special(void)
 	T("cross/user-write", "#PF(0x6)+0 cr2=0x40001000", RING3, CODE("movl %eax, 0x40000ffd"));
 	T("cross/locked", "#PF(0x2)+0 cr2=0x40001000", RING0, CODE("lock addl %eax, 0x40000ffe"));
 	c = TRY(RING0, CODE("cld; rep movsb"), .si = (ulong)data[1], .di = WINDOW + 4090, .cx = 20);
-	check("rep/movs-stops-at-fault", "#PF(0x2)+1 cr2=0x40001000 cx=14 di=1000 si=6", "%s cx=%u di=%x si=%x", outcome(c),
-	      (u32)c.cx, (u32)c.di - WINDOW, (u32)c.si - (u32)data[1]);
+	check("rep/movs-stops-at-fault", "#PF(0x2)+1 cr2=0x40001000 cx=14 di=1000 si=6", "%s cx=%u di=%x si=%x",
+	      outcome(c), (u32)c.cx, (u32)c.di - WINDOW, (u32)c.si - (u32)data[1]);
 	window[1] = (u32)data[2] | P | RW | US;
 	c = TRY(RING0, c.start + 1, .si = c.si, .di = c.di, .cx = c.cx);
 	check("rep/movs-resumes", "ok cx=0 di=100e", "%s cx=%u di=%x", outcome(c), (u32)c.cx, (u32)c.di - WINDOW);
 	window[1] = 0;
 	invlpg((void *)(WINDOW + 4096));
 	c = TRY(RING0, CODE("rep lodsl"), .si = WINDOW + 4096 - 8, .cx = 5);
-	check("rep/lods-stops-at-fault", "#PF(0x0)+0 cr2=0x40001000 cx=3 si=1000", "%s cx=%u si=%x", outcome(c), (u32)c.cx,
-	      (u32)c.si - WINDOW);
+	check("rep/lods-stops-at-fault", "#PF(0x0)+0 cr2=0x40001000 cx=3 si=1000", "%s cx=%u si=%x", outcome(c),
+	      (u32)c.cx, (u32)c.si - WINDOW);
 	c = TRY(RING0, CODE("std; rep stosb; cld"), .di = WINDOW + 3, .cx = 10);
-	check("rep/stos-backwards-below-window", "#PF(0x2)+1 cr2=0x3fffffff cx=6 di=-1", "%s cx=%u di=%d", outcome(c), (u32)c.cx,
-	      (int)(c.di - WINDOW));
+	check("rep/stos-backwards-below-window", "#PF(0x2)+1 cr2=0x3fffffff cx=6 di=-1", "%s cx=%u di=%d", outcome(c),
+	      (u32)c.cx, (int)(c.di - WINDOW));
 	/* PUSHA, ENTER, CALL: the stack pointer is as before the instruction. */
 	c = TRY(RING0, CODE("mov %esp, %ebp; mov $0x40001008, %esp; push %eax"));
 	check("stack/push", "#PF(0x2)+7 cr2=0x40001004|#DF(0x0)+7", "%s", outcome(c));
 	c = TRY(RING3, CODE("pushal"), .sp = WINDOW + 4096 + 8);
-	check("stack/pusha-ring3", "#PF(0x6)+0 esp=1008", "%s esp=%x", format_text((char[24]){0}, 24, "#PF(%#lx)+%u", c.error,
-	      (u32)(c.ip - c.start)), (u32)c.sp - WINDOW);
+	check("stack/pusha-ring3", "#PF(0x6)+0 esp=1008", "%s esp=%x",
+	      format_text((char[24]){0}, 24, "#PF(%#lx)+%u", c.error, (u32)(c.ip - c.start)), (u32)c.sp - WINDOW);
 	c = TRY(RING3, CODE("call 1f; 1:"), .sp = WINDOW + 4096 + 4);
 	check("stack/call-ring3", "#PF(0x6)+0 cr2=0x40001000 esp=1004", "%s esp=%x", outcome(c), (u32)c.sp - WINDOW);
 	c = TRY(RING3, CODE("enter $16, $0"), .sp = WINDOW + 4096 + 4, .bp = 5);
-	check("stack/enter-ring3", "#PF(0x6)+0 cr2=0x40001000 esp=1004 ebp=5", "%s esp=%x ebp=%x", outcome(c), (u32)c.sp - WINDOW,
-	      (u32)c.bp);
+	check("stack/enter-ring3", "#PF(0x6)+0 cr2=0x40001000 esp=1004 ebp=5", "%s esp=%x ebp=%x", outcome(c),
+	      (u32)c.sp - WINDOW, (u32)c.bp);
 	c = TRY(RING3, CODE("popl (%esp)"), .sp = WINDOW + 4096 - 4);
-	check("stack/pop-to-memory-ring3", "#PF(0x6)+0 cr2=0x40001000 esp=ffc", "%s esp=%x", outcome(c), (u32)c.sp - WINDOW);
+	check("stack/pop-to-memory-ring3", "#PF(0x6)+0 cr2=0x40001000 esp=ffc", "%s esp=%x", outcome(c),
+	      (u32)c.sp - WINDOW);
 	/* SDM vol. 2, "ENTER": a write to the final stack pointer is checked. */
 	window[1] = (u32)data[2] | P | RW | US;
 	dir[(WINDOW >> 22) - 1] = 0;
@@ -296,8 +299,9 @@ static void special(void)
 	window[0] = (u32)data[0] | P;
 	invlpg((void *)WINDOW);
 	write_cr0(read_cr0() | CR0_WP);
-	T("implicit/accessed-flag-on-read-only-page", "#PF(0x3)+0 cr2=0x40000074|#PF(0x3)+0 cr2=0x40000075|#PF(0x3)+0 cr2=0x40000070", RING3,
-	  CODE("mov %eax, %ds"), .ax = SEL_TEST);
+	T("implicit/accessed-flag-on-read-only-page",
+	  "#PF(0x3)+0 cr2=0x40000074|#PF(0x3)+0 cr2=0x40000075|#PF(0x3)+0 cr2=0x40000070", RING3, CODE("mov %eax, %ds"),
+	  .ax = SEL_TEST);
 	T("implicit/already-accessed-needs-no-write", "ok", RING3, CODE("mov %eax, %ds"), .ax = SEL_DATA3);
 	write_cr0(read_cr0() & ~CR0_WP);
 	const struct __attribute__((packed)) {

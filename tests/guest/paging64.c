@@ -1,15 +1,16 @@
 /*
- * 4-level and 5-level paging: sizes of page, access rights with SMEP, SMAP and protection keys, reserved bits, PCIDs, global pages,
- * canonical addresses.
+ * 4-level and 5-level paging: sizes of page, access rights with SMEP, SMAP and protection keys, reserved bits, PCIDs,
+ * global pages, canonical addresses.
  *
- * SDM vol. 3, "4-Level Paging and 5-Level Paging", "Access Rights", "Protection Keys", "Process-Context Identifiers (PCIDs)", "Details
- * of TLB Use". The runtime's tables map the first 4 GiB; the window is in the second slot of the PML4.
+ * SDM vol. 3, "4-Level Paging and 5-Level Paging", "Access Rights", "Protection Keys", "Process-Context Identifiers
+ * (PCIDs)", "Details of TLB Use". The runtime's tables map the first 4 GiB; the window is in the second slot of the
+ * PML4.
  */
 #include "page_model.h"
 
 const char chapter[] = "paging64";
 
-#define WINDOW 0x8000000000ul
+#define WINDOW	     0x8000000000ul
 #define RESERVED_TOP (1ull << physical_bits())
 
 static u64 *win_pdpt, *win_dir, *win;
@@ -38,7 +39,7 @@ static void flush(void)
 	write_cr3(read_cr3());
 }
 
-#define W(name, expected, base, code, ...)                                                                             \
+#define W(name, expected, base, code, ...) \
 	check(name, expected, "%s", outcome(run((struct ctx){base, .ip = (code), .bx = WINDOW, ##__VA_ARGS__})))
 #define AT_WINDOW " cr2=0x8000000000"
 
@@ -132,7 +133,8 @@ static void supervisor_protection(void)
 		W("smap/read-user-page", "#PF(0x1)+0" AT_WINDOW, RING0, read_code);
 		W("smap/write-user-page", "#PF(0x3)+0" AT_WINDOW, RING0, write_code);
 		W("smap/ac-lifts", "ok", RING0, read_code, .flags = FLAG_FIXED | FLAG_AC);
-		W("smap/stac-clac", "#PF(0x1)+8" AT_WINDOW, RING0, CODE("stac; mov (%rbx), %al; clac; mov (%rbx), %al"));
+		W("smap/stac-clac", "#PF(0x1)+8" AT_WINDOW, RING0,
+		  CODE("stac; mov (%rbx), %al; clac; mov (%rbx), %al"));
 		W("smap/fetch-user-page-is-smep's", "ok", RING0, WINDOW);
 		W("smap/ring3-read", "ok", RING3, user_read);
 		W("smap/ring3-write", "ok", RING3, user_write);
@@ -141,9 +143,10 @@ static void supervisor_protection(void)
 		gdt[SEL_LDT / 8 + 1] = WINDOW >> 32;
 		memcpy(data[0], gdt, 0x100);
 		asm volatile("lldt %w0" : : "r"(SEL_LDT));
-		T("smap/implicit-access", "#PF(0x1)+0 cr2=0x8000000028", RING0, CODE("mov %eax, %ds"), .ax = SEL_DATA3 | 4);
-		T("smap/implicit-access-with-ac", "#PF(0x1)+0 cr2=0x8000000028", RING0, CODE("mov %eax, %ds"), .ax = SEL_DATA3 | 4,
-		  .flags = FLAG_FIXED | FLAG_AC);
+		T("smap/implicit-access", "#PF(0x1)+0 cr2=0x8000000028", RING0, CODE("mov %eax, %ds"),
+		  .ax = SEL_DATA3 | 4);
+		T("smap/implicit-access-with-ac", "#PF(0x1)+0 cr2=0x8000000028", RING0, CODE("mov %eax, %ds"),
+		  .ax = SEL_DATA3 | 4, .flags = FLAG_FIXED | FLAG_AC);
 		no_ldt();
 		memcpy(data[0], (u8[]){0xcd, VECTOR_END, 0}, 3);
 		write_cr4(read_cr4() & ~CR4_SMAP);
@@ -167,8 +170,9 @@ static void sizes(void)
 	*(u32 *)0x18abcd0 = 0x1111;
 	flush();
 	c = TRY(RING0, CODE("mov (%rbx), %eax; mov %eax, 4(%rbx)"), .bx = WINDOW + 0xabcd0);
-	check("2m/maps", "ok 1111 1111 ad=60 pdpte-ad=20 pml4e-ad=20", "%s %x %x ad=%x pdpte-ad=%x pml4e-ad=%x", outcome(c), (u32)c.ax,
-	      *(u32 *)0x18abcd4, (u32)win_dir[0] & (PTE_A | PTE_D), (u32)win_pdpt[0] & (PTE_A | PTE_D), (u32)pml4[1] & (PTE_A | PTE_D));
+	check("2m/maps", "ok 1111 1111 ad=60 pdpte-ad=20 pml4e-ad=20", "%s %x %x ad=%x pdpte-ad=%x pml4e-ad=%x",
+	      outcome(c), (u32)c.ax, *(u32 *)0x18abcd4, (u32)win_dir[0] & (PTE_A | PTE_D),
+	      (u32)win_pdpt[0] & (PTE_A | PTE_D), (u32)pml4[1] & (PTE_A | PTE_D));
 	for (u32 bit = 13; bit <= 20; bit++) {
 		char name[40];
 
@@ -184,13 +188,15 @@ static void sizes(void)
 		win_pdpt[0] = 0 | PTE_ALL | PTE_PS;
 		flush();
 		c = TRY(RING0, CODE("mov (%rbx), %eax"), .bx = WINDOW + 0x18abcd0);
-		check("1g/maps", "ok 1111 ad=20", "%s %x ad=%x", outcome(c), (u32)c.ax, (u32)win_pdpt[0] & (PTE_A | PTE_D));
+		check("1g/maps", "ok 1111 ad=20", "%s %x ad=%x", outcome(c), (u32)c.ax,
+		      (u32)win_pdpt[0] & (PTE_A | PTE_D));
 		for (u32 bit = 13; bit <= 29; bit += 4) {
 			char name[40];
 
 			win_pdpt[0] = PTE_ALL | PTE_PS | 1ull << bit;
 			flush();
-			W(format_text(name, sizeof(name), "1g/reserved-bit-%u", bit), "#PF(0x9)+0" AT_WINDOW, RING0, read_code);
+			W(format_text(name, sizeof(name), "1g/reserved-bit-%u", bit), "#PF(0x9)+0" AT_WINDOW, RING0,
+			  read_code);
 		}
 	} else {
 		absent("1g");
@@ -211,9 +217,10 @@ static void sizes(void)
 
 			*levels[i] |= RESERVED_TOP;
 			flush();
-			W(format_text(name, sizeof(name), "reserved/maxphyaddr-level-%u", 4 - i), "#PF(0x9)+0" AT_WINDOW, RING0, read_code);
-			W(format_text(name, sizeof(name), "reserved/maxphyaddr-level-%u-user-write", 4 - i), "#PF(0xf)+0" AT_WINDOW, RING3,
-			  write_code);
+			W(format_text(name, sizeof(name), "reserved/maxphyaddr-level-%u", 4 - i),
+			  "#PF(0x9)+0" AT_WINDOW, RING0, read_code);
+			W(format_text(name, sizeof(name), "reserved/maxphyaddr-level-%u-user-write", 4 - i),
+			  "#PF(0xf)+0" AT_WINDOW, RING3, write_code);
 			*levels[i] &= ~RESERVED_TOP;
 		}
 	} else {
@@ -236,8 +243,8 @@ static void accessed_dirty(void)
 	win[0] = (u64)data[0] | PTE_ALL;
 	flush();
 	c = TRY(RING0, read_code, .bx = WINDOW);
-	check("ad/read", "ok 20 20 20 20", "%s %x %x %x %x", outcome(c), (u32)pml4[1] & 0x60, (u32)win_pdpt[0] & 0x60, (u32)win_dir[0] & 0x60,
-	      (u32)win[0] & 0x60);
+	check("ad/read", "ok 20 20 20 20", "%s %x %x %x %x", outcome(c), (u32)pml4[1] & 0x60, (u32)win_pdpt[0] & 0x60,
+	      (u32)win_dir[0] & 0x60, (u32)win[0] & 0x60);
 	c = TRY(RING0, write_code, .bx = WINDOW);
 	check("ad/write", "ok 20 60", "%s %x %x", outcome(c), (u32)win_dir[0] & 0x60, (u32)win[0] & 0x60);
 	win[0] = (u64)data[0] | PTE_ALL;
@@ -253,9 +260,11 @@ static void canonical(void)
 
 	T("canonical/read", "#GP(0x0)+0", RING0, read_code, .bx = bad);
 	T("canonical/write", "#GP(0x0)+0", RING0, write_code, .bx = bad);
-	T("canonical/across", "#GP(0x0)+0|#PF(0x0)+0 cr2=0x7fffffffffff", RING0, CODE("mov (%rbx), %rax"), .bx = low_top);
+	T("canonical/across", "#GP(0x0)+0|#PF(0x0)+0 cr2=0x7fffffffffff", RING0, CODE("mov (%rbx), %rax"),
+	  .bx = low_top);
 	T("canonical/highest-low-byte", "#PF(0x0)+0 cr2=0x7fffffffffff", RING0, read_code, .bx = low_top);
-	T("canonical/lowest-high-byte", "#PF(0x0)+0 cr2=0xffff800000000000", RING0, read_code, .bx = 0xffff800000000000);
+	T("canonical/lowest-high-byte", "#PF(0x0)+0 cr2=0xffff800000000000", RING0, read_code,
+	  .bx = 0xffff800000000000);
 	T("canonical/rbp", "#SS(0x0)+0", RING0, CODE("mov (%rbp), %al"), .bp = bad);
 	T("canonical/rsp", "#SS(0x0)+3", RING3, CODE("mov %rbx, %rsp; pop %rax"), .bx = bad);
 	T("canonical/push", "#SS(0x0)+3", RING3, CODE("mov %rbx, %rsp; push %rax"), .bx = bad + 8);
@@ -316,8 +325,8 @@ static void invalidation(void)
 		} d;
 		ulong cr3 = read_cr3();
 
-		T("pcid/enable-with-cr3-low-bits", "#GP(0x0)+3", RING0,
-		  CODE("mov %rbx, %cr3; mov %rax, %cr4"), .ax = read_cr4() | CR4_PCIDE, .bx = cr3 | 0x20 | 0x18);
+		T("pcid/enable-with-cr3-low-bits", "#GP(0x0)+3", RING0, CODE("mov %rbx, %cr3; mov %rax, %cr4"),
+		  .ax = read_cr4() | CR4_PCIDE, .bx = cr3 | 0x20 | 0x18);
 		write_cr3(cr3);
 		write_cr4(read_cr4() | CR4_PCIDE);
 		write_cr3(cr3 | 1);
@@ -328,7 +337,8 @@ static void invalidation(void)
 		write_cr3(cr3 | 1);
 		check("pcid/flushing-write", "1", "%x", third_byte());
 		remap(0, 0);
-		T("pcid/bit-63-only-with-pcide", "ok", RING0, CODE("mov %rax, %cr3; mov %cr3, %rax"), .ax = cr3 | 1 | 1ull << 63);
+		T("pcid/bit-63-only-with-pcide", "ok", RING0, CODE("mov %rax, %cr3; mov %cr3, %rax"),
+		  .ax = cr3 | 1 | 1ull << 63);
 		check("pcid/bit-63-not-stored", "0", "%x", (u32)(read_cr3() >> 63));
 		invlpg((void *)WINDOW);
 		check("pcid/invlpg-current", "0", "%x", third_byte());
@@ -429,8 +439,8 @@ static void protection_keys(void)
 	flush();
 }
 
-/* SDM vol. 3, "Linear-Address Translation with 4-Level Paging and 5-Level Paging". LA57 changes only with paging off: by way of
- * compatibility mode in identity-mapped memory. */
+/* SDM vol. 3, "Linear-Address Translation with 4-Level Paging and 5-Level Paging". LA57 changes only with paging off:
+ * by way of compatibility mode in identity-mapped memory. */
 asm(".text\n"
     "switch_la57:\n" /* EDI: new CR3, ESI: bits to toggle in CR4 */
     "push %rbx; lea 1f(%rip), %rax; push $0x18; push %rax; lretq\n"

@@ -1,15 +1,15 @@
 /*
- * PAE paging: page-directory pointers in registers, execute-disable, reserved bits, and a kernel-like load with demand paging and
- * copy on write.
+ * PAE paging: page-directory pointers in registers, execute-disable, reserved bits, and a kernel-like load with demand
+ * paging and copy on write.
  *
- * SDM vol. 3, "PAE Paging", "PDPTE Registers", "Page-Fault Exceptions". The first 64 MiB are mapped one to one for everyone by
- * 2-MiB pages; experiments look at the window at WINDOW.
+ * SDM vol. 3, "PAE Paging", "PDPTE Registers", "Page-Fault Exceptions". The first 64 MiB are mapped one to one for
+ * everyone by 2-MiB pages; experiments look at the window at WINDOW.
  */
 #include "page_model.h"
 
 const char chapter[] = "paging_pae";
 
-#define WINDOW 0x40000000u
+#define WINDOW	     0x40000000u
 #define IDENTITY_MIB 64u
 #define RESERVED_TOP (1ull << physical_bits()) /* the lowest reserved address bit */
 
@@ -73,15 +73,18 @@ static void pdptes(void)
 	static const struct {
 		const char *name;
 		u64 bits;
-	} reserved[] = {{"bit-1", 2}, {"bit-2", 4}, {"bit-5", 0x20}, {"bit-6", 0x40}, {"bit-7", 0x80}, {"bit-8", 0x100}, {"bit-63", PTE_XD}};
+	} reserved[] = {{"bit-1", 2},	 {"bit-2", 4},	   {"bit-5", 0x20},   {"bit-6", 0x40},
+			{"bit-7", 0x80}, {"bit-8", 0x100}, {"bit-63", PTE_XD}};
 
 	for (u32 i = 0; i < sizeof(reserved) / sizeof(reserved[0]); i++) {
 		char name[40];
 
 		pdpt[3] = (u32)window_dir | PTE_P | reserved[i].bits;
-		T(format_text(name, sizeof(name), "pdpte/reserved-%s", reserved[i].name), "#GP(0x0)+0", RING0, load, .ax = (u32)pdpt);
+		T(format_text(name, sizeof(name), "pdpte/reserved-%s", reserved[i].name), "#GP(0x0)+0", RING0, load,
+		  .ax = (u32)pdpt);
 		pdpt[3] &= ~1ull;
-		T(format_text(name, sizeof(name), "pdpte/not-present-%s", reserved[i].name), "ok", RING0, load, .ax = (u32)pdpt);
+		T(format_text(name, sizeof(name), "pdpte/not-present-%s", reserved[i].name), "ok", RING0, load,
+		  .ax = (u32)pdpt);
 	}
 	if (physical_bits() < 52) {
 		pdpt[3] = (u32)window_dir | PTE_P | RESERVED_TOP;
@@ -109,10 +112,12 @@ static void pdptes(void)
 	/* MOV to CR4 that changes PGE or PSE, and to CR0 that changes CD, NW or PG, reload them too. */
 	if (HAS_PGE) {
 		pdpt[3] = (u32)window_dir | PTE_P;
-		T("pdpte/reloaded-by-cr4-pge", "ok", RING0, CODE("mov %cr4, %eax; xor $0x80, %eax; mov %eax, %cr4; movl 0xc0000000, %ecx"));
+		T("pdpte/reloaded-by-cr4-pge", "ok", RING0,
+		  CODE("mov %cr4, %eax; xor $0x80, %eax; mov %eax, %cr4; movl 0xc0000000, %ecx"));
 		write_cr4(read_cr4() & ~CR4_PGE);
 		pdpt[3] |= 2;
-		T("pdpte/reserved-by-cr4-pge", "#GP(0x0)+5", RING0, CODE("mov %cr4, %eax; xor $0x80, %al; mov %eax, %cr4"));
+		T("pdpte/reserved-by-cr4-pge", "#GP(0x0)+5", RING0,
+		  CODE("mov %cr4, %eax; xor $0x80, %al; mov %eax, %cr4"));
 	}
 	pdpt[3] = 0;
 	write_cr4(read_cr4() & ~CR4_PGE);
@@ -152,7 +157,8 @@ static void reserved_bits(void)
 
 		window_dir[0] = (2u << 21) | PTE_ALL | PTE_PS | 1u << bit;
 		flush();
-		T(format_text(name, sizeof(name), "2m/reserved-bit-%u", bit), "#PF(0x9)+0 cr2=0x40000000", RING0, read_code);
+		T(format_text(name, sizeof(name), "2m/reserved-bit-%u", bit), "#PF(0x9)+0 cr2=0x40000000", RING0,
+		  read_code);
 	}
 	window_dir[0] = (2u << 21) | PTE_ALL | PTE_PS | 1u << 12;
 	flush();
@@ -167,13 +173,13 @@ static void reserved_bits(void)
 }
 
 /*
- * A kernel's life: four processes with their own tables over the same 4 MiB of user addresses. Pages appear on demand, are
- * shared copy-on-write after a fork, and are thrown out and brought back. Ring 3 computes; the same sums without paging say
- * what must come out.
+ * A kernel's life: four processes with their own tables over the same 4 MiB of user addresses. Pages appear on demand,
+ * are shared copy-on-write after a fork, and are thrown out and brought back. Ring 3 computes; the same sums without
+ * paging say what must come out.
  */
-#define PROCESSES 4
+#define PROCESSES  4
 #define USER_PAGES 1024u
-#define STEPS 3000u
+#define STEPS	   3000u
 static struct process {
 	u64 *pdpt, *dir, *tables[2];
 	struct ctx c;
@@ -199,7 +205,8 @@ static u64 *user_pte(struct process *p, u32 address)
 	return &p->tables[n / 512][n % 512];
 }
 
-/* SDM vol. 3, "Page-Fault Exceptions": the error code tells demand from copy on write. Bit 9 marks copy on write, 10 a page thrown out. */
+/* SDM vol. 3, "Page-Fault Exceptions": the error code tells demand from copy on write. Bit 9 marks copy on write, 10 a
+ * page thrown out. */
 static bool page_fault(struct process *p, struct ctx *c)
 {
 	u64 *pte;
@@ -261,8 +268,10 @@ static void fork_process(struct process *parent, struct process *child)
 static void kernel_load(void)
 {
 	/* EAX: the generator; each step changes one word by it. */
-	ulong code = CODE("1: imul $1664525, %eax, %eax; add $1013904223, %eax; mov %eax, %ebx; shr $8, %ebx; and $0x3ffffc, %ebx;"
-			  "add $0x40000000, %ebx; mov (%ebx), %edx; lea (%edx,%edx,2), %edx; add %eax, %edx; mov %edx, (%ebx); loop 1b");
+	ulong code = CODE("1: imul $1664525, %eax, %eax; add $1013904223, %eax; mov %eax, %ebx; shr $8, %ebx; and "
+			  "$0x3ffffc, %ebx;"
+			  "add $0x40000000, %ebx; mov (%ebx), %edx; lea (%edx,%edx,2), %edx; add %eax, %edx; mov %edx, "
+			  "(%ebx); loop 1b");
 	u32 live = 1, wrong = 0;
 
 	next_page = (u8 *)0x1000000;
@@ -319,15 +328,16 @@ static void kernel_load(void)
 			wrong += memcmp(page, process[i].flat + n * 1024, 4096) != 0;
 		}
 	check("load/memory", "0 pages differ from the model", "%u pages differ from the model", wrong);
-	check("load/faults", "demand=1079 cow=5940 swap=2453", "demand=%u cow=%u swap=%u", faults_demand, faults_cow, faults_swap);
+	check("load/faults", "demand=1079 cow=5940 swap=2453", "demand=%u cow=%u swap=%u", faults_demand, faults_cow,
+	      faults_swap);
 	check("load/dirty-flags", "0", "%u", ({
-		u32 clean = 0;
-		for (u32 n = 0; n < USER_PAGES; n++) {
-			u64 pte = *user_pte(&process[0], WINDOW + n * 4096);
-			clean += pte && !(pte & PTE_A);
-		}
-		clean;
-	}));
+		      u32 clean = 0;
+		      for (u32 n = 0; n < USER_PAGES; n++) {
+			      u64 pte = *user_pte(&process[0], WINDOW + n * 4096);
+			      clean += pte && !(pte & PTE_A);
+		      }
+		      clean;
+	      }));
 }
 
 void chapter_main(void)

@@ -1,26 +1,28 @@
 /*
  * Real-address mode, entered from protected mode and left again for every experiment.
  *
- * SDM vol. 3, "8086 Emulation": "Real-Address Mode"; "Mode Switching": "Switching Back to Real-Address Mode". Low memory: the
- * context at 0x5000 (struct ctx), an interrupt table at 0x6000, the switching code at 0x8000, experiments at 0x10000, their
- * data at 0x20000, stack at 0x30000.
+ * SDM vol. 3, "8086 Emulation": "Real-Address Mode"; "Mode Switching": "Switching Back to Real-Address Mode". Low
+ * memory: the context at 0x5000 (struct ctx), an interrupt table at 0x6000, the switching code at 0x8000, experiments
+ * at 0x10000, their data at 0x20000, stack at 0x30000.
  */
 #include "guest.h"
 
 const char chapter[] = "real_mode";
 
 enum { S_CODE_RM = SEL_TEST };
-#define STATE ((struct ctx *)0x5000)
-#define IVT ((u16 *)0x6000)
-#define BLOB 0x8000u
-#define SEG 0x1000u
+#define STATE  ((struct ctx *)0x5000)
+#define IVT    ((u16 *)0x6000)
+#define BLOB   0x8000u
+#define SEG    0x1000u
 #define LINEAR ((u8 *)0x10000)
-#define DATA ((u8 *)0x20000)
-#define STACK ((u8 *)0x30000)
+#define DATA   ((u8 *)0x20000)
+#define STACK  ((u8 *)0x30000)
 
 /* Words of the context, as in boot.S. */
-asm(".set rm_ax, 0x5000; .set rm_bx, 0x5004; .set rm_cx, 0x5008; .set rm_dx, 0x500c; .set rm_si, 0x5010; .set rm_di, 0x5014;"
-    ".set rm_bp, 0x5018; .set rm_sp, 0x501c; .set rm_ip, 0x5020; .set rm_cs, 0x5024; .set rm_flags, 0x5028; .set rm_ss, 0x502c;"
+asm(".set rm_ax, 0x5000; .set rm_bx, 0x5004; .set rm_cx, 0x5008; .set rm_dx, 0x500c; .set rm_si, 0x5010; .set rm_di, "
+    "0x5014;"
+    ".set rm_bp, 0x5018; .set rm_sp, 0x501c; .set rm_ip, 0x5020; .set rm_cs, 0x5024; .set rm_flags, 0x5028; .set "
+    "rm_ss, 0x502c;"
     ".set rm_ds, 0x5030; .set rm_es, 0x5034; .set rm_fs, 0x5038; .set rm_gs, 0x503c; .set rm_vector, 0x5040\n"
     ".text\n"
     "real_enter:\n" /* EAX: selector that leaves its limit in the data segment registers */
@@ -32,11 +34,13 @@ asm(".set rm_ax, 0x5000; .set rm_bx, 0x5004; .set rm_cx, 0x5008; .set rm_dx, 0x5
     "mov %cr0, %eax; and $0xfe, %al; mov %eax, %cr0; ljmp $0x800, $1f - real_blob\n"
     "1: xor %ax, %ax; mov %ax, %ds; mov rm_ss, %ss; mov rm_sp, %esp; pushw rm_flags; pushw rm_cs; pushw rm_ip\n"
     "mov rm_es, %es; mov rm_fs, %fs; mov rm_gs, %gs\n"
-    "mov rm_ax, %eax; mov rm_bx, %ebx; mov rm_cx, %ecx; mov rm_dx, %edx; mov rm_si, %esi; mov rm_di, %edi; mov rm_bp, %ebp\n"
+    "mov rm_ax, %eax; mov rm_bx, %ebx; mov rm_cx, %ecx; mov rm_dx, %edx; mov rm_si, %esi; mov rm_di, %edi; mov rm_bp, "
+    "%ebp\n"
     "mov rm_ds, %ds; iretw\n"
     "real_common: pushw %ds; pushl %eax; xor %ax, %ax; mov %ax, %ds\n"
     "popl rm_ax; popw rm_ds; popw rm_vector; popw rm_ip; popw rm_cs; popw rm_flags\n"
-    "mov %ebx, rm_bx; mov %ecx, rm_cx; mov %edx, rm_dx; mov %esi, rm_si; mov %edi, rm_di; mov %ebp, rm_bp; mov %esp, rm_sp\n"
+    "mov %ebx, rm_bx; mov %ecx, rm_cx; mov %edx, rm_dx; mov %esi, rm_si; mov %edi, rm_di; mov %ebp, rm_bp; mov %esp, "
+    "rm_sp\n"
     "movw %es, rm_es; movw %fs, rm_fs; movw %gs, rm_gs; movw %ss, rm_ss\n"
     "mov %cr0, %eax; or $1, %al; mov %eax, %cr0; ljmpl $0x8, $real_back\n"
     ".p2align 3\n"
@@ -99,11 +103,11 @@ static const char *real_outcome(struct ctx c)
 	return format_text(t, sizeof(text[0]), "int %u+%d", (u32)c.vector, (int)(c.ip - c.start));
 }
 
-#define RM                                                                                                             \
-	.cs = SEG, .ip = 0, .ss = 0x3000, .sp = 0x8000, .ds = 0x2000, .es = 0x2000, .fs = 0x2000, .gs = 0x2000,        \
+#define RM                                                                                                      \
+	.cs = SEG, .ip = 0, .ss = 0x3000, .sp = 0x8000, .ds = 0x2000, .es = 0x2000, .fs = 0x2000, .gs = 0x2000, \
 	.flags = FLAG_FIXED
-#define TRYR(code, ...) run_real(CODE16(code), false, (struct ctx){RM, ##__VA_ARGS__})
-#define TRYU(code, ...) run_real(CODE16(code), true, (struct ctx){RM, ##__VA_ARGS__})
+#define TRYR(code, ...)		     run_real(CODE16(code), false, (struct ctx){RM, ##__VA_ARGS__})
+#define TRYU(code, ...)		     run_real(CODE16(code), true, (struct ctx){RM, ##__VA_ARGS__})
 #define R(name, expected, code, ...) check(name, expected, "%s", real_outcome(TRYR(code, ##__VA_ARGS__)))
 #define U(name, expected, code, ...) check(name, expected, "%s", real_outcome(TRYU(code, ##__VA_ARGS__)))
 
@@ -138,10 +142,11 @@ static void addressing(void)
 	c = TRYR("rep movsb", .si = 0xfffe, .di = 0x4000, .cx = 4);
 	check("string/si-wraps", "ok si=2 di=4004", "%s si=%x di=%x", real_outcome(c), (u32)c.si, (u32)c.di);
 	c = TRYR("rep movsb", .si = 0x12340000, .di = 0x56784000, .cx = 0x00050002);
-	check("string/16-bit-registers-only", "ok si=12340002 di=56784002 cx=50000", "%s si=%x di=%x cx=%x", real_outcome(c), (u32)c.si,
-	      (u32)c.di, (u32)c.cx);
+	check("string/16-bit-registers-only", "ok si=12340002 di=56784002 cx=50000", "%s si=%x di=%x cx=%x",
+	      real_outcome(c), (u32)c.si, (u32)c.di, (u32)c.cx);
 	c = TRYR("addr32 rep stosb", .di = 0xfffe, .cx = 4);
-	check("string/addr32-hits-limit", "int 13+0 di=10000 cx=2", "%s di=%x cx=%x", real_outcome(c), (u32)c.di, (u32)c.cx);
+	check("string/addr32-hits-limit", "int 13+0 di=10000 cx=2", "%s di=%x cx=%x", real_outcome(c), (u32)c.di,
+	      (u32)c.cx);
 	c = TRYR("1: inc %ax; loop 1b", .ax = 0, .cx = 0x10003);
 	check("loop/uses-cx", "ok ax=3 cx=10000", "%s ax=%x cx=%x", real_outcome(c), (u32)c.ax, (u32)c.cx);
 	c = TRYR("1: inc %ax; addr32 loop 1b", .ax = 0, .cx = 0x3);
@@ -150,8 +155,10 @@ static void addressing(void)
 	check("jcxz/and-jecxz", "ok ax=0 bx=1", "%s ax=%x bx=%x", real_outcome(c), (u32)c.ax, (u32)c.bx);
 	R("cs/writeable", "ok", "mov %ax, %cs:0x80");
 	memcpy(LINEAR + 0x2000, "\x31\x41\x59\x26", 4);
-	c = TRYR("mov %cs:0x2000, %eax; mov %cs:0x2000, %ecx; mov $0x1ff0, %bx; mov %cs:0x10(%bx), %edx", .ax = 0, .cx = 0, .dx = 0);
-	check("cs/override", "ok 26594131 26594131 26594131", "%s %x %x %x", real_outcome(c), (u32)c.ax, (u32)c.cx, (u32)c.dx);
+	c = TRYR("mov %cs:0x2000, %eax; mov %cs:0x2000, %ecx; mov $0x1ff0, %bx; mov %cs:0x10(%bx), %edx", .ax = 0,
+		 .cx = 0, .dx = 0);
+	check("cs/override", "ok 26594131 26594131 26594131", "%s %x %x %x", real_outcome(c), (u32)c.ax, (u32)c.cx,
+	      (u32)c.dx);
 	c = TRYR("movb $0x12, 0; mov $0x2001, %ax; mov %ax, %ds; mov -16, %bl; mov %ds, %cx");
 	check("segment/base-from-selector", "ok cx=2001", "%s cx=%x", real_outcome(c), (u32)(u16)c.cx);
 	/* Unreal mode: limits survive loads in real mode. SDM vol. 3, "Switching Back to Real-Address Mode". */
@@ -159,7 +166,8 @@ static void addressing(void)
 	c = TRYU("xor %ax, %ax; mov %ax, %ds; mov (%ebx), %eax", .bx = 0x200000);
 	check("unreal/reads-above-64k", "ok feedcafe", "%s %x", real_outcome(c), (u32)c.ax);
 	c = TRYU("mov %ax, %es; movl $0x1234, %es:(%edi); mov %es, %cx", .ax = 0x1000, .di = 0x1f0000);
-	check("unreal/base-changes-limit-stays", "ok 1234 1000", "%s %x %x", real_outcome(c), *(u32 *)0x200000, (u32)(u16)c.cx);
+	check("unreal/base-changes-limit-stays", "ok 1234 1000", "%s %x %x", real_outcome(c), *(u32 *)0x200000,
+	      (u32)(u16)c.cx);
 	c = TRYU("addr32 rep stosl", .ax = 0x55aa55aa, .di = 0x1e0000, .es = 0x2000, .cx = 4);
 	check("unreal/rep-stos", "ok 55aa55aa", "%s %x", real_outcome(c), *(u32 *)0x20000c);
 	U("unreal/word-at-ffff", "ok", "mov 0xffff, %ax");
@@ -183,10 +191,11 @@ static void stack(void)
 	c = TRYR("pushl $0x12345678; pop %ax; pop %bx");
 	check("pushl/in-16-bit-code", "ok 5678 1234", "%s %x %x", real_outcome(c), (u32)(u16)c.ax, (u32)(u16)c.bx);
 	c = TRYR("push %fs; pop %ax; pushl %fs; pop %bx; pop %dx", .fs = 0x2345);
-	check("push/segment", "ok 2345 2345 sp=8000", "%s %x %x sp=%x", real_outcome(c), (u32)(u16)c.ax, (u32)(u16)c.bx, (u32)c.sp);
+	check("push/segment", "ok 2345 2345 sp=8000", "%s %x %x sp=%x", real_outcome(c), (u32)(u16)c.ax, (u32)(u16)c.bx,
+	      (u32)c.sp);
 	c = TRYR("enter $0x20, $3; mov %sp, %ax; mov %bp, %bx; leave", .bp = 0x7f00, .sp = 0x8000);
-	check("enter/nested-3", "ok sp=7fd8 bp=7ffe then bp=7f00 sp=8000", "%s sp=%x bp=%x then bp=%x sp=%x", real_outcome(c),
-	      (u32)(u16)c.ax, (u32)(u16)c.bx, (u32)(u16)c.bp, (u32)c.sp);
+	check("enter/nested-3", "ok sp=7fd8 bp=7ffe then bp=7f00 sp=8000", "%s sp=%x bp=%x then bp=%x sp=%x",
+	      real_outcome(c), (u32)(u16)c.ax, (u32)(u16)c.bx, (u32)(u16)c.bp, (u32)c.sp);
 	c = TRYR("pushw $0x7202; popf; pushf; pop %ax; pushw $2; popf");
 	check("popf/iopl-nt-if", "ok 7202", "%s %x", real_outcome(c), (u32)(u16)c.ax);
 	c = TRYR("pushl $0x247cd7; popfl; pushfl; pop %ax; pop %bx; pushl $2; popfl");
@@ -238,16 +247,18 @@ static void interrupts(void)
 	R("exception/too-long", "int 13+0", ".fill 15, 1, 0x66; nop");
 	R("exception/lock", "int 6+0", ".byte 0xf0; nop");
 	c = TRYR("int $0x21; nop");
-	check("int/saved", "int 33+2 cs=1000 flags=2 sp=8000", "%s cs=%x flags=%x sp=%x", real_outcome(c), (u32)c.cs, (u32)c.flags,
-	      (u32)c.sp);
+	check("int/saved", "int 33+2 cs=1000 flags=2 sp=8000", "%s cs=%x flags=%x sp=%x", real_outcome(c), (u32)c.cs,
+	      (u32)c.flags, (u32)c.sp);
 	/* A handler of our own at 1000:0040 that looks at its flags and returns. */
 	IVT[0x22 * 2] = 0x40;
 	IVT[0x22 * 2 + 1] = SEG;
-	c = TRYR("int $0x22; nop; int $0x80; .fill 0x40 - 5, 1, 0x90; pushf; pop %ax; iret", .flags = FLAG_FIXED | FLAG_IF | FLAG_CF | FLAG_OF);
-	check("int/clears-if-and-returns", "ok handler=803 after=a03", "%s handler=%x after=%x", real_outcome(c), (u32)(u16)c.ax,
-	      (u32)c.flags);
+	c = TRYR("int $0x22; nop; int $0x80; .fill 0x40 - 5, 1, 0x90; pushf; pop %ax; iret",
+		 .flags = FLAG_FIXED | FLAG_IF | FLAG_CF | FLAG_OF);
+	check("int/clears-if-and-returns", "ok handler=803 after=a03", "%s handler=%x after=%x", real_outcome(c),
+	      (u32)(u16)c.ax, (u32)c.flags);
 	c = TRYR("pushw $0x302; popf; int $0x22; int $0x80; .fill 0x40 - 8, 1, 0x90; pushf; pop %ax; iret");
-	check("int/clears-tf", "ok handler=2 saved=302", "%s handler=%x saved=%x", real_outcome(c), (u32)(u16)c.ax, (u32)c.flags);
+	check("int/clears-tf", "ok handler=2 saved=302", "%s handler=%x saved=%x", real_outcome(c), (u32)(u16)c.ax,
+	      (u32)c.flags);
 	/* SDM vol. 3, "Interrupt and Exception Handling" in real mode: the table is where IDTR says, with its limit. */
 	real_idt.limit = 0x22 * 4 + 2;
 	R("idt/beyond-limit", "int 13+0", "int $0x22");
@@ -284,7 +295,8 @@ static void instructions(void)
 	R("clts", "ok", "clts");
 	R("cpuid", "ok", "cpuid", .ax = 0);
 	c = TRYR("sgdt 0; mov 2, %eax; mov 0, %cx");
-	check("sgdt", "ok limit=1ff base-ok=1", "%s limit=%x base-ok=%u", real_outcome(c), (u32)(u16)c.cx, (u32)c.ax == (u32)gdt);
+	check("sgdt", "ok limit=1ff base-ok=1", "%s limit=%x base-ok=%u", real_outcome(c), (u32)(u16)c.cx,
+	      (u32)c.ax == (u32)gdt);
 	/* With a 16-bit operand LGDT loads 24 bits of base. */
 	memcpy(DATA + 0x100, "\xff\x01\x45\x23\x01\xab", 6);
 	u32 base = (u32)gdt;
@@ -299,8 +311,10 @@ static void instructions(void)
 	check("pe/set-and-cleared-in-place", "ok 5", "%s %x", real_outcome(c), (u32)c.dx);
 	/* Loads a flat DS in protected mode, drops back: big real mode made by the code itself. */
 	memcpy((void *)0x200000, "\x0d\xf0", 2);
-	c = TRYR("mov %cr0, %eax; or $1, %al; mov %eax, %cr0; mov $0x10, %cx; mov %cx, %ds; and $0xfe, %al; mov %eax, %cr0;"
-		 "mov (%ebx), %dx", .bx = 0x200000);
+	c = TRYR("mov %cr0, %eax; or $1, %al; mov %eax, %cr0; mov $0x10, %cx; mov %cx, %ds; and $0xfe, %al; mov %eax, "
+		 "%cr0;"
+		 "mov (%ebx), %dx",
+		 .bx = 0x200000);
 	check("pe/unreal-by-hand", "ok f00d ds=10", "%s %x ds=%x", real_outcome(c), (u32)(u16)c.dx, (u32)c.ds);
 	c = TRYR("lmsw %ax; smsw %bx; mov %cr0, %eax; and $0xfe, %al; mov %eax, %cr0", .ax = 1);
 	check("lmsw/sets-pe", "ok 1", "%s %x", real_outcome(c), (u32)c.bx & 1);

@@ -1,19 +1,34 @@
 /*
  * Segmentation: limits, types, privilege, call gates, far returns, 16-bit stacks.
  *
- * SDM vol. 3, "Protected-Mode Memory Management" and "Protection"; the error codes are those of the instructions' pages in
- * vol. 2 (MOV, CALL, JMP, RET, LAR, LSL, VERR, LLDT, LTR). Task gates and task switches are in task_switch.c.
+ * SDM vol. 3, "Protected-Mode Memory Management" and "Protection"; the error codes are those of the instructions' pages
+ * in vol. 2 (MOV, CALL, JMP, RET, LAR, LSL, VERR, LLDT, LTR). Task gates and task switches are in task_switch.c.
  */
 #include "guest.h"
 
 const char chapter[] = "segmentation";
 
 enum {
-	S_DATA = SEL_TEST, S_READ_ONLY = S_DATA + 8, S_DOWN32 = S_DATA + 0x10, S_DOWN16 = S_DATA + 0x18,
-	S_EXEC_ONLY = S_DATA + 0x20, S_CODE = S_DATA + 0x28, S_CONFORM = S_DATA + 0x30, S_ABSENT = S_DATA + 0x38,
-	S_GRANULAR = S_DATA + 0x40, S_ABSENT_CODE = S_DATA + 0x48, S_STACK16 = S_DATA + 0x50, S_GATE = S_DATA + 0x58,
-	S_ANY = S_DATA + 0x60, S_SHORT_CODE = S_DATA + 0x68, S_CONFORM3 = S_DATA + 0x70, S_STACK_SMALL = S_DATA + 0x78,
-	S_CODE3_EXEC = S_DATA + 0x80, S_CODE16 = S_DATA + 0x88, S_ABSENT_TSS = S_DATA + 0x90, S_FREE_TSS = S_DATA + 0x98,
+	S_DATA = SEL_TEST,
+	S_READ_ONLY = S_DATA + 8,
+	S_DOWN32 = S_DATA + 0x10,
+	S_DOWN16 = S_DATA + 0x18,
+	S_EXEC_ONLY = S_DATA + 0x20,
+	S_CODE = S_DATA + 0x28,
+	S_CONFORM = S_DATA + 0x30,
+	S_ABSENT = S_DATA + 0x38,
+	S_GRANULAR = S_DATA + 0x40,
+	S_ABSENT_CODE = S_DATA + 0x48,
+	S_STACK16 = S_DATA + 0x50,
+	S_GATE = S_DATA + 0x58,
+	S_ANY = S_DATA + 0x60,
+	S_SHORT_CODE = S_DATA + 0x68,
+	S_CONFORM3 = S_DATA + 0x70,
+	S_STACK_SMALL = S_DATA + 0x78,
+	S_CODE3_EXEC = S_DATA + 0x80,
+	S_CODE16 = S_DATA + 0x88,
+	S_ABSENT_TSS = S_DATA + 0x90,
+	S_FREE_TSS = S_DATA + 0x98,
 	S_DATA16_3 = S_DATA + 0xa0,
 };
 
@@ -202,9 +217,9 @@ static void probes(void)
 			format_text(expected, sizeof(expected), "ok lar=%d:%x lsl=%d:%x verr=%d verw=%d", lar,
 				    lar ? 0x808000 | type << 8 : 0x70, lsl, lsl ? 0x12345fff : 0x77, verr, verw);
 			/* LAR leaves bits 19:16 undefined. */
-			check(name, expected, "%s lar=%d:%x lsl=%d:%x verr=%d verw=%d", outcome(c), (int)(c.bx >> 16 & 1),
-			      (u32)c.cx & 0x00f0ff00 ?: (u32)c.cx & 0x70, (int)(c.bx >> 24 & 1), (u32)c.dx, (int)(c.bx & 1),
-			      (int)(c.bx >> 8 & 1));
+			check(name, expected, "%s lar=%d:%x lsl=%d:%x verr=%d verw=%d", outcome(c),
+			      (int)(c.bx >> 16 & 1), (u32)c.cx & 0x00f0ff00 ?: (u32)c.cx & 0x70, (int)(c.bx >> 24 & 1),
+			      (u32)c.dx, (int)(c.bx & 1), (int)(c.bx >> 8 & 1));
 		}
 	set_descriptor(S_ANY, 0, 0x12345, 0x13, SEG_D);
 	struct ctx c = TRY(RING0, code, .ax = S_ANY, .cx = 0, .dx = 0, .bx = 0);
@@ -273,7 +288,8 @@ static void far_jumps(void)
 	T("call3/conforming", "ok", RING3, CODE("lcall $0xa0, $1f; 1:"));
 	T("call3/dpl0-nonconforming", "#GP(0x98)+0", RING3, CODE("lcall $0x98, $1f; 1:"));
 	/* The #SS finds no room either. */
-	T("call/stack-full", "#DF(0x0)+5", RING0, CODE("mov $4, %esp; lcall $0x8, $1f; 1:"), .ss = S_STACK_SMALL, .sp = 0x100);
+	T("call/stack-full", "#DF(0x0)+5", RING0, CODE("mov $4, %esp; lcall $0x8, $1f; 1:"), .ss = S_STACK_SMALL,
+	  .sp = 0x100);
 	struct ctx c = TRY(RING3, CODE("lcall $0xa0, $1f; 1: pop %ebx; pop %ecx; mov %cs, %edx"));
 	check("call3/conforming-keeps-cpl", "ok dx=a3 pushed-cs=23", "%s dx=%x pushed-cs=%x", outcome(c), (u32)c.dx,
 	      (u32)c.cx);
@@ -288,8 +304,8 @@ static void far_jumps(void)
 	area[0] = 0xeb;
 	area[1] = 0x1e;
 	c = TRY(RING0, 0, .cs = S_SHORT_CODE);
-	check("limit/branch-off-code", "vector=13 error=0 ip=0", "vector=%u error=%x ip=%x", (u32)c.vector, (u32)c.error,
-	      (u32)c.ip);
+	check("limit/branch-off-code", "vector=13 error=0 ip=0", "vector=%u error=%x ip=%x", (u32)c.vector,
+	      (u32)c.error, (u32)c.ip);
 	area[0x1d] = 0xb8; /* mov $imm32, %eax, cut by the limit */
 	c = TRY(RING0, 0x1d, .cs = S_SHORT_CODE);
 	check("limit/instruction-across", "vector=13 error=0 ip=1d", "vector=%u error=%x ip=%x", (u32)c.vector,
@@ -336,8 +352,8 @@ static void call_gates(void)
 	      (u32)(c.ax - c.start), (u32)c.bx, (int)(c.sp - (ulong)ring0_stack_top));
 	*gate = gate_descriptor(SEL_CODE0, (u32)gate_return, ACC_CALL | ACC_DPL3, 2);
 	c = TRY(RING3, back, .cx = 0);
-	check("gate/return-releases", "ok cs=23 ss=2b ds=2b esp=0", "%s cs=%x ss=%x ds=%x esp=%d", outcome(c), (u32)c.cs,
-	      (u32)c.ss, (u32)c.cx, (int)(c.bx - (ulong)ring3_stack_top));
+	check("gate/return-releases", "ok cs=23 ss=2b ds=2b esp=0", "%s cs=%x ss=%x ds=%x esp=%d", outcome(c),
+	      (u32)c.cs, (u32)c.ss, (u32)c.cx, (int)(c.bx - (ulong)ring3_stack_top));
 	*gate = gate_descriptor(SEL_CODE0, look, ACC_CALL, 2);
 	T("gate/dpl-below-cpl", "#GP(0xc8)+10", RING3, call);
 	*gate = gate_descriptor(SEL_CODE0, look, ACC_CALL, 0);
@@ -401,7 +417,8 @@ static void call_gates(void)
 	*gate = gate_descriptor(SEL_CODE0, look, ACC_CALL | ACC_DPL3, 0);
 	*gate = gate_descriptor(S_ANY, look, ACC_CALL | ACC_DPL3, 2);
 	set_descriptor(SEL_TSS, (u32)&main_tss, 0x10, ACC_TSS, 0);
-	c = TRY(RING0, CODE("ltr %ax; push $0x2b; push $0; push $2; push $0x23; push %ebx; iret"), .ax = SEL_TSS, .bx = call);
+	c = TRY(RING0, CODE("ltr %ax; push $0x2b; push $0; push $2; push $0x23; push %ebx; iret"), .ax = SEL_TSS,
+		.bx = call);
 	check("gate/tss-too-short", "vector=10 error=38", "vector=%u error=%x", (u32)c.vector, (u32)c.error);
 	reload_tr();
 
@@ -411,9 +428,9 @@ static void call_gates(void)
 	set_descriptor(S_ANY, (u32)area, 0xffff, 0x9b, SEG_D);
 	*gate = gate_descriptor(S_ANY, 0x1000000, ACC_CALL16 | ACC_DPL3, 2);
 	c = TRY(RING3, CODE("pushw $0x1111; pushw $0x2222; lcall $0xcb, $0"));
-	check("gate16/stack", "ok cs:ip=23:0f params=11112222 ss:sp=2b:fffc",
-	      "%s cs:ip=%x:%02x params=%x ss:sp=%x:%s", outcome(c), (u32)c.ax >> 16, (u32)(u16)(c.ax - c.start), (u32)c.bx,
-	      (u32)c.cx >> 16, (u16)c.cx == (u16)((ulong)ring3_stack_top - 4) ? "fffc" : "wrong");
+	check("gate16/stack", "ok cs:ip=23:0f params=11112222 ss:sp=2b:fffc", "%s cs:ip=%x:%02x params=%x ss:sp=%x:%s",
+	      outcome(c), (u32)c.ax >> 16, (u32)(u16)(c.ax - c.start), (u32)c.bx, (u32)c.cx >> 16,
+	      (u16)c.cx == (u16)((ulong)ring3_stack_top - 4) ? "fffc" : "wrong");
 }
 
 /* SDM vol. 2, "RET": far returns. */
@@ -444,7 +461,8 @@ static void far_returns(void)
 		.es = SEL_DATA3, .fs = S_CONFORM, .gs = S_CODE);
 	check("lret/outer-nulls-segments", "ok ds=0 es=28 fs=a0 gs=0 esp=1234", "%s ds=%x es=%x fs=%x gs=%x esp=%x",
 	      outcome(c), (u32)c.ds, (u32)c.es, (u32)c.fs, (u32)c.gs, (u32)c.bx);
-	c = TRY(RING0, CODE("push $0x2b; push $0x1234; push $1; push $2; push $0x23; push $1f; lret $8; 1: mov %esp, %ebx"));
+	c = TRY(RING0,
+		CODE("push $0x2b; push $0x1234; push $1; push $2; push $0x23; push $1f; lret $8; 1: mov %esp, %ebx"));
 	check("lret/outer-imm-both-stacks", "ok esp=123c", "%s esp=%x", outcome(c), (u32)c.bx);
 	memcpy((void *)0x7c00, (u8[]){0xcd, VECTOR_END}, 2);
 	c = TRY(RING0, CODE("push $0x87654321; pushw $8; pushw $0x7c00; lretw"));
@@ -457,7 +475,8 @@ static void stacks16(void)
 {
 	struct ctx c;
 
-	c = TRY(RING0, CODE("pushw %ax; mov %esp, %ecx; lss good_stack, %esp"), .ss = S_STACK16, .sp = 0x12340102, .ax = 0xbeef);
+	c = TRY(RING0, CODE("pushw %ax; mov %esp, %ecx; lss good_stack, %esp"), .ss = S_STACK16, .sp = 0x12340102,
+		.ax = 0xbeef);
 	check("stack16/upper-esp-kept", "ok esp=12340100 word=beef", "%s esp=%x word=%x", outcome(c), (u32)c.cx,
 	      *(u16 *)(area + 0x100));
 	/* IRET into the context popped 12 bytes with SP: start with room and move SP here. */
@@ -475,19 +494,21 @@ static void stacks16(void)
 	c = TRY(RING0, CODE("mov $0x5678fffe, %esp; popw %ax; mov %esp, %ecx; lss good_stack, %esp"), .ss = S_STACK16,
 		.sp = 0x8000);
 	check("stack16/pop-wraps", "ok esp=56780000 ax=cafe", "%s esp=%x ax=%x", outcome(c), (u32)c.cx, (u32)(u16)c.ax);
-	c = TRY(RING0, CODE("enter $0x10, $0; mov %esp, %ecx; mov %ebp, %edx; leave; mov %esp, %ebx; lss good_stack, %esp"),
+	c = TRY(RING0,
+		CODE("enter $0x10, $0; mov %esp, %ecx; mov %ebp, %edx; leave; mov %esp, %ebx; lss good_stack, %esp"),
 		.ss = S_STACK16, .sp = 0x9abc0200, .bp = 0x11112222);
 	/* LEAVE copies BP to SP (16 bits of stack), then pops EBP (32 bits of operand). */
-	check("stack16/enter-leave", "ok esp=9abc01ec ebp=9abc01fc then esp=9abc0200 ebp=11112222|"
-	      "ok esp=9abc01ec ebp=111101fc then esp=9abc0200 ebp=11112222", "%s esp=%x ebp=%x then esp=%x ebp=%x",
-	      outcome(c), (u32)c.cx, (u32)c.dx, (u32)c.bx, (u32)c.bp);
+	check("stack16/enter-leave",
+	      "ok esp=9abc01ec ebp=9abc01fc then esp=9abc0200 ebp=11112222|"
+	      "ok esp=9abc01ec ebp=111101fc then esp=9abc0200 ebp=11112222",
+	      "%s esp=%x ebp=%x then esp=%x ebp=%x", outcome(c), (u32)c.cx, (u32)c.dx, (u32)c.bx, (u32)c.bp);
 	c = TRY(RING0, CODE("pushal; mov %esp, %ecx; popal; mov %esp, %edx; lss good_stack, %esp"), .ss = S_STACK16,
 		.sp = 0x9abc0200);
 	check("stack16/pusha-popa", "ok edx=9abc0200", "%s edx=%x", outcome(c), (u32)c.dx);
-	c = TRY(RING0, CODE("mov %esp, %ebp; call 1f; 1: popl %eax; mov %esp, %ecx; lss good_stack, %esp"), .ss = S_STACK16,
-		.sp = 0x9abc0200);
-	check("stack16/call-32-bit-operand", "ok eip+7 esp=9abc0200", "%s eip+%u esp=%x", outcome(c), (u32)(c.ax - c.start),
-	      (u32)c.cx);
+	c = TRY(RING0, CODE("mov %esp, %ebp; call 1f; 1: popl %eax; mov %esp, %ecx; lss good_stack, %esp"),
+		.ss = S_STACK16, .sp = 0x9abc0200);
+	check("stack16/call-32-bit-operand", "ok eip+7 esp=9abc0200", "%s eip+%u esp=%x", outcome(c),
+	      (u32)(c.ax - c.start), (u32)c.cx);
 	/* The 32-bit address size reaches beyond SP: no wrap for explicit operands. */
 	T("stack16/explicit-esp-operand", "#SS(0x0)+5", RING0, CODE("mov $0x5678fffe, %esp; movl (%esp), %eax"),
 	  .ss = S_STACK16, .sp = 0x8000);
@@ -534,7 +555,8 @@ static void privileged(void)
 	T("privileged/str", "ok", RING3, CODE("str %eax"));
 	struct ctx c = TRY(RING0, CODE("mov $0, %ax; lmsw %ax; smsw %eax"));
 	check("lmsw/cannot-clear-pe", "ok 31", "%s %x", outcome(c), (u32)c.ax & 0x3f);
-	c = TRY(RING0, CODE("mov $0xffff, %ax; lmsw %ax; smsw %eax; mov %cr0, %ecx; clts; mov $0x31, %edx; mov %edx, %cr0"));
+	c = TRY(RING0,
+		CODE("mov $0xffff, %ax; lmsw %ax; smsw %eax; mov %cr0, %ecx; clts; mov $0x31, %edx; mov %edx, %cr0"));
 	check("lmsw/low-four-bits", "ok 3f", "%s %x", outcome(c), (u32)c.cx & 0x3f);
 	c = TRY(RING3, CODE("pushf; orl $0x3200, (%esp); popf; pushf; pop %eax"));
 	check("popf/ring3-keeps-iopl-and-if", "ok 2", "%s %x", outcome(c), (u32)c.ax & 0x3202);

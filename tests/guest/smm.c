@@ -1,9 +1,10 @@
 /*
  * System management mode by way of the APM port, built for 32-bit and 64-bit mode.
  *
- * SDM vol. 3, "System Management Mode": "SMM Execution Environment", "SMRAM State Save Map", "SMBASE Relocation", "Exiting From SMM". The
- * chipset part is the Q35 host bridge's SMRAM register and the ICH9's SMI_EN, or their 82441FX and PIIX4 counterparts. A board without
- * SMIs is reported absent. The save area has Intel's layout or, where the revision identifier ends in 64H, AMD's.
+ * SDM vol. 3, "System Management Mode": "SMM Execution Environment", "SMRAM State Save Map", "SMBASE Relocation",
+ * "Exiting From SMM". The chipset part is the Q35 host bridge's SMRAM register and the ICH9's SMI_EN, or their 82441FX
+ * and PIIX4 counterparts. A board without SMIs is reported absent. The save area has Intel's layout or, where the
+ * revision identifier ends in 64H, AMD's.
  */
 #include "chips.h"
 
@@ -15,7 +16,8 @@ const char chapter[] = "smm";
 
 /* What the handler leaves at 0x6000, and what it is told at 0x6040. */
 struct log {
-	u32 count, cs, cr0, cr4, flags, dr7, ds_ss, es, revision, at_fef8, at_ff00, ip, count_after_nested, at_fec8, pad[2];
+	u32 count, cs, cr0, cr4, flags, dr7, ds_ss, es, revision, at_fef8, at_ff00, ip, count_after_nested, at_fec8,
+		pad[2];
 	u32 command, poke_offset, poke_value, poke_value_high;
 };
 #define LOG ((volatile struct log *)0x6000)
@@ -23,14 +25,18 @@ enum { POKE = 1, NESTED = 2 };
 
 asm(".pushsection .snippet,\"ax\"\n"
     ".code16\n"
-    "smi_handler: mov $0x5f00, %esp; incl 0x6000; movw %cs, 0x6004; mov %cr0, %eax; mov %eax, 0x6008; mov %cr4, %eax; mov %eax, 0x600c\n"
+    "smi_handler: mov $0x5f00, %esp; incl 0x6000; movw %cs, 0x6004; mov %cr0, %eax; mov %eax, 0x6008; mov %cr4, %eax; "
+    "mov %eax, 0x600c\n"
     "pushfl; popl 0x6010; mov %dr7, %eax; mov %eax, 0x6014; movw %ds, 0x6018; movw %ss, 0x601a; movw %es, 0x601c\n"
-    "mov %cs, %ax; mov %ax, %fs; mov %fs:0xfefc, %eax; mov %eax, 0x6020; mov %fs:0xfef8, %eax; mov %eax, 0x6024; mov %fs:0xff00, %eax;"
+    "mov %cs, %ax; mov %ax, %fs; mov %fs:0xfefc, %eax; mov %eax, 0x6020; mov %fs:0xfef8, %eax; mov %eax, 0x6024; mov "
+    "%fs:0xff00, %eax;"
     "mov %eax, 0x6028; mov %fs:0xfec8, %eax; mov %eax, 0x6034\n"
     "call 1f; 1: pop %ax; movw %ax, 0x602c\n"
     "mov 0x6040, %eax; movl $0, 0x6040; cmp $1, %eax; jne 2f\n"
-    "mov 0x6044, %bx; mov 0x6048, %ecx; mov %ecx, %fs:(%bx); mov 0x604c, %ecx; cmp $0xffffffff, %ecx; je 2f; mov %ecx, %fs:4(%bx)\n"
-    "2: cmp $2, %eax; jne 3f; mov $0x55, %al; out %al, $0xb2; mov $1000, %cx; 4: loop 4b; mov 0x6000, %eax; mov %eax, 0x6030\n"
+    "mov 0x6044, %bx; mov 0x6048, %ecx; mov %ecx, %fs:(%bx); mov 0x604c, %ecx; cmp $0xffffffff, %ecx; je 2f; mov %ecx, "
+    "%fs:4(%bx)\n"
+    "2: cmp $2, %eax; jne 3f; mov $0x55, %al; out %al, $0xb2; mov $1000, %cx; 4: loop 4b; mov 0x6000, %eax; mov %eax, "
+    "0x6030\n"
     "3: rsm\n"
     "smi_handler_end:\n"
 #ifdef __x86_64__
@@ -62,8 +68,8 @@ static void pci_byte_write(u32 device, u32 function, u32 reg, u8 v)
 /* One SMI, and everything before and after. The loop gives it time to arrive. */
 static struct ctx smi(ulong ax)
 {
-	return TRY(RING0, trigger_code, .ax = ax, .cx = 100000, .bx = (ulong)0x1122334455667788, .dx = 0xd, .si = 0x51, .di = 0xd1, .bp = 0xb9,
-		   .flags = FLAG_FIXED | FLAG_CF | FLAG_DF);
+	return TRY(RING0, trigger_code, .ax = ax, .cx = 100000, .bx = (ulong)0x1122334455667788, .dx = 0xd, .si = 0x51,
+		   .di = 0xd1, .bp = 0xb9, .flags = FLAG_FIXED | FLAG_CF | FLAG_DF);
 }
 
 static void install(u32 smbase)
@@ -165,7 +171,8 @@ void chapter_main(void)
 		absent("smi");
 		return;
 	}
-	/* D_OPEN: SMRAM is visible outside SMM while the handler is put there. The processor's SMBASE is the reset value or SMRAM. */
+	/* D_OPEN: SMRAM is visible outside SMM while the handler is put there. The processor's SMBASE is the reset
+	 * value or SMRAM. */
 	pci_byte_write(0, 0, smram, 0x4a);
 	install(0xa0000);
 	install(0x30000);
@@ -194,32 +201,40 @@ void chapter_main(void)
 	check("entry/flags-cleared", "2", "%x", LOG->flags);
 	check("entry/dr7", "400", "%x", LOG->dr7);
 	check("entry/revision-says-relocation", "1", "%u", LOG->revision >> 17 & 1);
-	check("rsm/registers", IS_64 ? "ok ax=77 bx=1122334455667788 dx=d si=51 di=d1 bp=b9 df=0" : "ok ax=77 bx=55667788 dx=d si=51 di=d1 bp=b9 df=0",
-	      "%s ax=%lx bx=%lx dx=%lx si=%lx di=%lx bp=%lx df=%lx", outcome(c), c.ax, c.bx, c.dx, c.si, c.di, c.bp, c.flags & FLAG_DF);
-	check("rsm/stack-and-segments", "1 cs=8 ss=10 ds=10", "%u cs=%x ss=%x ds=%x", c.sp == (ulong)ring0_stack_top || IS_64, (u32)c.cs, (u32)c.ss,
-	      (u32)c.ds);
+	check("rsm/registers",
+	      IS_64 ? "ok ax=77 bx=1122334455667788 dx=d si=51 di=d1 bp=b9 df=0"
+		    : "ok ax=77 bx=55667788 dx=d si=51 di=d1 bp=b9 df=0",
+	      "%s ax=%lx bx=%lx dx=%lx si=%lx di=%lx bp=%lx df=%lx", outcome(c), c.ax, c.bx, c.dx, c.si, c.di, c.bp,
+	      c.flags & FLAG_DF);
+	check("rsm/stack-and-segments", "1 cs=8 ss=10 ds=10", "%u cs=%x ss=%x ds=%x",
+	      c.sp == (ulong)ring0_stack_top || IS_64, (u32)c.cs, (u32)c.ss, (u32)c.ds);
 	/* Modes: ring 3 with IOPL, and hidden parts of segment registers that no descriptor has any more. */
 	LOG->count = 0;
 	c = TRY(RING3, trigger_code, .ax = 0x78, .cx = 100000, .flags = FLAG_FIXED | FLAG_IOPL);
-	check("rsm/ring3", IS_64 ? "ok cs=33 ss=2b flags.iopl=3 count=1" : "ok cs=23 ss=2b flags.iopl=3 count=1", "%s cs=%x ss=%x flags.iopl=%u count=%u",
-	      outcome(c), (u32)c.cs, (u32)c.ss, (u32)c.flags >> 12 & 3, LOG->count);
+	check("rsm/ring3", IS_64 ? "ok cs=33 ss=2b flags.iopl=3 count=1" : "ok cs=23 ss=2b flags.iopl=3 count=1",
+	      "%s cs=%x ss=%x flags.iopl=%u count=%u", outcome(c), (u32)c.cs, (u32)c.ss, (u32)c.flags >> 12 & 3,
+	      LOG->count);
 #ifdef __x86_64__
 	LOG->count = 0;
-	c = TRY(RING3_32, CODE32("out %al, $0xb2; 1: cmpl $0, 0x6000; loope 1b; mov %cs, %edx; .byte 0x40"), .ax = 0x78, .cx = 100000,
-		.flags = FLAG_FIXED | FLAG_IOPL);
-	check("rsm/compatibility-mode", "ok cs=23 eax=79 count=1", "%s cs=%x eax=%lx count=%u", outcome(c), (u32)c.dx, c.ax, LOG->count);
+	c = TRY(RING3_32, CODE32("out %al, $0xb2; 1: cmpl $0, 0x6000; loope 1b; mov %cs, %edx; .byte 0x40"), .ax = 0x78,
+		.cx = 100000, .flags = FLAG_FIXED | FLAG_IOPL);
+	check("rsm/compatibility-mode", "ok cs=23 eax=79 count=1", "%s cs=%x eax=%lx count=%u", outcome(c), (u32)c.dx,
+	      c.ax, LOG->count);
 	LOG->count = 0;
 	wrmsr(MSR_FS_BASE, 0x100000);
-	c = TRY(RING0, CODE("mov $0xc0000100, %ecx; mov $0x100000, %eax; xor %edx, %edx; wrmsr; out %al, $0xb2; mov $100000, %ecx; 1: cmpl $0, 0x6000; loope 1b;"
+	c = TRY(RING0, CODE("mov $0xc0000100, %ecx; mov $0x100000, %eax; xor %edx, %edx; wrmsr; out %al, $0xb2; mov "
+			    "$100000, %ecx; 1: cmpl $0, 0x6000; loope 1b;"
 			    "movl %fs:0, %ebx; mov $0xc0000080, %ecx; rdmsr"));
-	check("rsm/fs-base-and-efer", "ok fs=1 lme=1 lma=1", "%s fs=%u lme=%u lma=%u", outcome(c), (u32)c.bx == *(u32 *)0x100000, (u32)c.ax >> 8 & 1,
-	      (u32)c.ax >> 10 & 1);
+	check("rsm/fs-base-and-efer", "ok fs=1 lme=1 lma=1", "%s fs=%u lme=%u lma=%u", outcome(c),
+	      (u32)c.bx == *(u32 *)0x100000, (u32)c.ax >> 8 & 1, (u32)c.ax >> 10 & 1);
 #else
 	set_descriptor(SEL_TEST, 0x100000, 0xfffff, ACC_DATA0, SEG_D | SEG_G);
 	LOG->count = 0;
-	c = TRY(RING0, CODE("mov $0x70, %eax; mov %eax, %fs; movl $0, gdt + 0x70; movl $0, gdt + 0x74; out %al, $0xb2; mov $100000, %ecx;"
+	c = TRY(RING0, CODE("mov $0x70, %eax; mov %eax, %fs; movl $0, gdt + 0x70; movl $0, gdt + 0x74; out %al, $0xb2; "
+			    "mov $100000, %ecx;"
 			    "1: cmpl $0, 0x6000; loope 1b; movl %fs:0, %ebx"));
-	check("rsm/hidden-segment-parts", "ok 1 fs=70 count=1", "%s %u fs=%x count=%u", outcome(c), (u32)c.bx == *(u32 *)0x100000, (u32)c.fs, LOG->count);
+	check("rsm/hidden-segment-parts", "ok 1 fs=70 count=1", "%s %u fs=%x count=%u", outcome(c),
+	      (u32)c.bx == *(u32 *)0x100000, (u32)c.fs, LOG->count);
 #endif
 	/* The saved image may be changed: RAX. */
 	LOG->count = 0;
@@ -236,7 +251,8 @@ void chapter_main(void)
 	smi(0x12);
 	for (u32 i = 0; i < 1000000 && LOG->count < 2; i++)
 		asm volatile("pause");
-	check("nested/latched-until-rsm", "inside=1 in the end 2", "inside=%u in the end %u", LOG->count_after_nested, LOG->count);
+	check("nested/latched-until-rsm", "inside=1 in the end 2", "inside=%u in the end %u", LOG->count_after_nested,
+	      LOG->count);
 	/* SMBASE relocation: takes effect with RSM; the next SMI starts at the new place. */
 	install(0x40000);
 	LOG->count = 0;

@@ -1,19 +1,34 @@
 /*
  * Hardware task switches: JMP, CALL, IRET and interrupts through TSS descriptors and task gates.
  *
- * SDM vol. 3, "Task Management": "Task Switching", "Task Linking", "16-Bit Task-State Segment (TSS)". A fault that is raised in
- * the new task has no trustworthy stack there, so vectors 10 to 13 are task gates here when an experiment asks for it.
+ * SDM vol. 3, "Task Management": "Task Switching", "Task Linking", "16-Bit Task-State Segment (TSS)". A fault that is
+ * raised in the new task has no trustworthy stack there, so vectors 10 to 13 are task gates here when an experiment
+ * asks for it.
  */
 #include "guest.h"
 
 const char chapter[] = "task_switch";
 
 enum {
-	S_B = SEL_TEST, S_B16 = S_B + 8, S_GATE = S_B + 0x10, S_SMALL = S_B + 0x18, S_ABSENT_TSS = S_B + 0x20,
-	S_SMALL16 = S_B + 0x28, S_ABSENT_CODE = S_B + 0x30, S_ABSENT_DATA = S_B + 0x38, S_STACK16 = S_B + 0x40,
-	S_CODE_BASED = S_B + 0x48, S_NOT_LDT = S_B + 0x50, S_CONFORM = S_B + 0x58, S_B_DPL3 = S_B + 0x60, S_FAULT = S_B + 0x68,
+	S_B = SEL_TEST,
+	S_B16 = S_B + 8,
+	S_GATE = S_B + 0x10,
+	S_SMALL = S_B + 0x18,
+	S_ABSENT_TSS = S_B + 0x20,
+	S_SMALL16 = S_B + 0x28,
+	S_ABSENT_CODE = S_B + 0x30,
+	S_ABSENT_DATA = S_B + 0x38,
+	S_STACK16 = S_B + 0x40,
+	S_CODE_BASED = S_B + 0x48,
+	S_NOT_LDT = S_B + 0x50,
+	S_CONFORM = S_B + 0x58,
+	S_B_DPL3 = S_B + 0x60,
+	S_FAULT = S_B + 0x68,
 	/* one per vector 10 to 13 */
-	S_GATE_ABSENT = S_FAULT + 0x20, S_GATE_NULL = S_GATE_ABSENT + 8, S_GATE_DATA = S_GATE_ABSENT + 0x10, S_SHORT = S_GATE_ABSENT + 0x18,
+	S_GATE_ABSENT = S_FAULT + 0x20,
+	S_GATE_NULL = S_GATE_ABSENT + 8,
+	S_GATE_DATA = S_GATE_ABSENT + 0x10,
+	S_SHORT = S_GATE_ABSENT + 0x18,
 };
 
 struct tss16 {
@@ -49,13 +64,35 @@ static void fresh(const u8 *entry)
 	static u8 *const faults[] = {fault10, fault11, fault12, fault13};
 
 	b = (struct tss32){
-		.eip = (u32)entry, .esp = (u32)stack_b + sizeof(stack_b), .eflags = FLAG_FIXED, .eax = 0xb0, .ecx = 0xb1,
-		.edx = 0xb2, .ebx = 0xb3, .ebp = 0xb5, .esi = 0xb6, .edi = 0xb7, .cs = SEL_CODE0, .ss = SEL_DATA0,
-		.ds = SEL_DATA0, .es = SEL_DATA3, .fs = SEL_DATA0, .gs = 0, .iomap = IOMAP_NONE, .ss0 = SEL_DATA0,
-		.esp0 = (u32)stack_b + sizeof(stack_b) / 2, .cr3 = 0,
+		.eip = (u32)entry,
+		.esp = (u32)stack_b + sizeof(stack_b),
+		.eflags = FLAG_FIXED,
+		.eax = 0xb0,
+		.ecx = 0xb1,
+		.edx = 0xb2,
+		.ebx = 0xb3,
+		.ebp = 0xb5,
+		.esi = 0xb6,
+		.edi = 0xb7,
+		.cs = SEL_CODE0,
+		.ss = SEL_DATA0,
+		.ds = SEL_DATA0,
+		.es = SEL_DATA3,
+		.fs = SEL_DATA0,
+		.gs = 0,
+		.iomap = IOMAP_NONE,
+		.ss0 = SEL_DATA0,
+		.esp0 = (u32)stack_b + sizeof(stack_b) / 2,
+		.cr3 = 0,
 	};
 	b16 = (struct tss16){
-		.ip = 0, .flags = FLAG_FIXED, .sp = 0x8000, .ax = 0x16a, .cs = S_CODE_BASED, .ss = S_STACK16, .ds = SEL_DATA0,
+		.ip = 0,
+		.flags = FLAG_FIXED,
+		.sp = 0x8000,
+		.ax = 0x16a,
+		.cs = S_CODE_BASED,
+		.ss = S_STACK16,
+		.ds = SEL_DATA0,
 		.es = SEL_DATA0,
 	};
 	main_tss.t.link = 0;
@@ -69,8 +106,16 @@ static void fresh(const u8 *entry)
 	gdt[S_GATE / 8] = gate_descriptor(S_B, 0, ACC_TASK_GATE | ACC_DPL3, 0);
 	for (u32 i = 0; i < 4; i++) {
 		fault_tss[i] = (struct tss32){
-			.eip = (u32)faults[i], .esp = (u32)fault_stack + sizeof(fault_stack), .eflags = FLAG_FIXED, .cs = SEL_CODE0,
-			.ss = SEL_DATA0, .ds = SEL_DATA0, .es = SEL_DATA0, .fs = SEL_DATA0, .gs = SEL_DATA0, .iomap = IOMAP_NONE,
+			.eip = (u32)faults[i],
+			.esp = (u32)fault_stack + sizeof(fault_stack),
+			.eflags = FLAG_FIXED,
+			.cs = SEL_CODE0,
+			.ss = SEL_DATA0,
+			.ds = SEL_DATA0,
+			.es = SEL_DATA0,
+			.fs = SEL_DATA0,
+			.gs = SEL_DATA0,
+			.iomap = IOMAP_NONE,
 		};
 		set_descriptor(S_FAULT + i * 8, (u32)&fault_tss[i], sizeof(fault_tss[i]) - 1, ACC_TSS, 0);
 	}
@@ -111,13 +156,14 @@ static void switches(void)
 	c = TRY(RING0, CODE("ljmp $0x70, $0"), .ax = 0xa0, .di = 0xa7, .flags = FLAG_FIXED | FLAG_CF);
 	cr0 = home();
 	check("jmp/new-state", "vector=128 task=b eax=b0 ecx=b1 edi=b7 ebp=b5 es=28 gs=0 flags=2 ts=1",
-	      "vector=%u task=%s eax=%x ecx=%x edi=%x ebp=%x es=%x gs=%x flags=%x ts=%u", (u32)c.vector, task_name(task),
-	      (u32)c.ax, (u32)c.cx, (u32)c.di, (u32)c.bp, (u32)c.es, (u32)c.gs, (u32)c.flags, cr0 >> 3 & 1);
+	      "vector=%u task=%s eax=%x ecx=%x edi=%x ebp=%x es=%x gs=%x flags=%x ts=%u", (u32)c.vector,
+	      task_name(task), (u32)c.ax, (u32)c.cx, (u32)c.di, (u32)c.bp, (u32)c.es, (u32)c.gs, (u32)c.flags,
+	      cr0 >> 3 & 1);
 	check("jmp/old-state", "eax=a0 edi=a7 eip+7 cs=8 ss=10 flags=3", "eax=%x edi=%x eip+%u cs=%x ss=%x flags=%x",
-	      main_tss.t.eax, main_tss.t.edi, main_tss.t.eip - (u32)c.start, main_tss.t.cs & 0xffff, main_tss.t.ss & 0xffff,
-	      main_tss.t.eflags);
-	check("jmp/link-and-busy", "link=0 main=89 b=8b", "link=%x main=%x b=%x", b.link & 0xffff, type_of(SEL_TSS) & 0xfd,
-	      type_of(S_B));
+	      main_tss.t.eax, main_tss.t.edi, main_tss.t.eip - (u32)c.start, main_tss.t.cs & 0xffff,
+	      main_tss.t.ss & 0xffff, main_tss.t.eflags);
+	check("jmp/link-and-busy", "link=0 main=89 b=8b", "link=%x main=%x b=%x", b.link & 0xffff,
+	      type_of(SEL_TSS) & 0xfd, type_of(S_B));
 
 	fresh(task_end);
 	c = TRY(RING0, CODE("ljmp $0x70, $0"));
@@ -134,9 +180,9 @@ static void switches(void)
 	fresh(task_iret);
 	c = TRY(RING0, CODE("mov $1, %eax; lcall $0x70, $0; inc %eax; lcall $0x70, $0; inc %eax"), .cx = 5);
 	cr0 = home();
-	check("call/and-iret", "ok eax=3 ecx=5 task=main nt=0 b=89 b.nt=0 ts=1", "%s eax=%x ecx=%x task=%s nt=%u b=%x b.nt=%u ts=%u",
-	      outcome(c), (u32)c.ax, (u32)c.cx, task_name(task), (u32)c.flags >> 14 & 1, type_of(S_B), b.eflags >> 14 & 1,
-	      cr0 >> 3 & 1);
+	check("call/and-iret", "ok eax=3 ecx=5 task=main nt=0 b=89 b.nt=0 ts=1",
+	      "%s eax=%x ecx=%x task=%s nt=%u b=%x b.nt=%u ts=%u", outcome(c), (u32)c.ax, (u32)c.cx, task_name(task),
+	      (u32)c.flags >> 14 & 1, type_of(S_B), b.eflags >> 14 & 1, cr0 >> 3 & 1);
 	check("call/b-stopped-after-iret", "1", "%d", (int)(b.eip - (u32)task_iret));
 
 	fresh(task_end);
@@ -150,18 +196,20 @@ static void switches(void)
 	fresh(task_end);
 	c = TRY(RING3, CODE("lcall $0x83, $0"));
 	home();
-	check("gate/call-from-ring3", "task=b cs=8 saved cs=23 ss=2b", "task=%s cs=%x saved cs=%x ss=%x", task_name(task), (u32)c.cs,
-	      main_tss.t.cs & 0xffff, main_tss.t.ss & 0xffff);
+	check("gate/call-from-ring3", "task=b cs=8 saved cs=23 ss=2b", "task=%s cs=%x saved cs=%x ss=%x",
+	      task_name(task), (u32)c.cs, main_tss.t.cs & 0xffff, main_tss.t.ss & 0xffff);
 	fresh(task_iret);
 	c = TRY(RING3, CODE("mov %esp, %ebx; lcall $0x83, $0; mov %cs, %eax; sub %esp, %ebx"));
 	home();
-	check("gate/ring3-and-back", "ok cs=23 stack-moved=0", "%s cs=%x stack-moved=%x", outcome(c), (u32)c.ax, (u32)c.bx);
+	check("gate/ring3-and-back", "ok cs=23 stack-moved=0", "%s cs=%x stack-moved=%x", outcome(c), (u32)c.ax,
+	      (u32)c.bx);
 	fresh(task_end);
 	set_idt(0x30, S_B, 0, ACC_TASK_GATE, 0);
 	c = TRY(RING0, CODE("int $0x30"), .flags = FLAG_FIXED | FLAG_IF);
 	home();
-	check("interrupt/int", "task=b nt=1 flags=4002 saved eip+2 flags=202 esp-b=0", "task=%s nt=%u flags=%x saved eip+%u flags=%x esp-b=%d",
-	      task_name(task), (u32)c.flags >> 14 & 1, (u32)c.flags, main_tss.t.eip - (u32)c.start, main_tss.t.eflags,
+	check("interrupt/int", "task=b nt=1 flags=4002 saved eip+2 flags=202 esp-b=0",
+	      "task=%s nt=%u flags=%x saved eip+%u flags=%x esp-b=%d", task_name(task), (u32)c.flags >> 14 & 1,
+	      (u32)c.flags, main_tss.t.eip - (u32)c.start, main_tss.t.eflags,
 	      (int)((u32)stack_b + sizeof(stack_b) - c.sp));
 	T("interrupt/dpl", "#GP(0x182)+0", RING3, CODE("int $0x30"));
 	fresh(task_end);
@@ -169,8 +217,8 @@ static void switches(void)
 	c = TRY(RING0, CODE("mov %eax, %ds"), .ax = SEL_TSS);
 	home();
 	default_idt(VEC_GP);
-	check("interrupt/error-code", "task=b pushed=38 esp-b=4 saved eip+0", "task=%s pushed=%x esp-b=%d saved eip+%u", task_name(task),
-	      *(u32 *)(stack_b + sizeof(stack_b) - 4), (int)((u32)stack_b + sizeof(stack_b) - c.sp),
+	check("interrupt/error-code", "task=b pushed=38 esp-b=4 saved eip+0", "task=%s pushed=%x esp-b=%d saved eip+%u",
+	      task_name(task), *(u32 *)(stack_b + sizeof(stack_b) - 4), (int)((u32)stack_b + sizeof(stack_b) - c.sp),
 	      main_tss.t.eip - (u32)c.start);
 	fresh(task_end);
 	b.cs = SEL_CODE3 | 3;
@@ -178,7 +226,8 @@ static void switches(void)
 	b.fs = 0;
 	c = TRY(RING0, CODE("ljmp $0x70, $0"));
 	home();
-	check("jmp/to-ring3-task", "vector=128 cs=23 ss=2b", "vector=%u cs=%x ss=%x", (u32)c.vector, (u32)c.cs, (u32)c.ss);
+	check("jmp/to-ring3-task", "vector=128 cs=23 ss=2b", "vector=%u cs=%x ss=%x", (u32)c.vector, (u32)c.cs,
+	      (u32)c.ss);
 	/* To virtual-8086 mode: HLT at 0x7c00 faults there. */
 	fresh(task_end);
 	*(u8 *)0x7c00 = 0xf4;
@@ -189,8 +238,8 @@ static void switches(void)
 	b.esp = 0x800;
 	c = TRY(RING0, CODE("ljmp $0x70, $0"));
 	home();
-	check("jmp/to-v86-task", "vector=13 cs=7c0 ip=0 vm=1 ds=100", "vector=%u cs=%x ip=%x vm=%u ds=%x", (u32)c.vector, (u32)c.cs,
-	      (u32)c.ip, (u32)c.flags >> 17 & 1, (u32)c.ds);
+	check("jmp/to-v86-task", "vector=13 cs=7c0 ip=0 vm=1 ds=100", "vector=%u cs=%x ip=%x vm=%u ds=%x",
+	      (u32)c.vector, (u32)c.cs, (u32)c.ip, (u32)c.flags >> 17 & 1, (u32)c.ds);
 	/* SDM vol. 3, "Debug Control Register (DR7)": local enables are cleared on every task switch. */
 	fresh(task_end);
 	write_dr7(0x755);
@@ -200,7 +249,8 @@ static void switches(void)
 	write_dr7(0x400);
 }
 
-/* Refused while still in the old task. SDM vol. 2, "JMP", "CALL", "IRET": TASK-GATE, TASK-STATE-SEGMENT, TASK-RETURN. */
+/* Refused while still in the old task. SDM vol. 2, "JMP", "CALL", "IRET": TASK-GATE, TASK-STATE-SEGMENT, TASK-RETURN.
+ */
 static void refused(void)
 {
 	static const struct {
@@ -208,8 +258,9 @@ static void refused(void)
 		u16 link;
 		const char *expected;
 	} links[] = {
-		{"null", 0, "#TS(0x0)+0"}, {"data", SEL_DATA0, "#TS(0x10)+0"}, {"not-busy", S_B, "#TS(0x70)+0"},
-		{"beyond-gdt", 0x7f0, "#TS(0x7f0)+0"}, {"in-ldt", 0x74, "#TS(0x74)+0"}, {"gate", S_GATE, "#TS(0x80)+0"},
+		{"null", 0, "#TS(0x0)+0"},	  {"data", SEL_DATA0, "#TS(0x10)+0"},
+		{"not-busy", S_B, "#TS(0x70)+0"}, {"beyond-gdt", 0x7f0, "#TS(0x7f0)+0"},
+		{"in-ldt", 0x74, "#TS(0x74)+0"},  {"gate", S_GATE, "#TS(0x80)+0"},
 	};
 
 	fresh(task_end);
@@ -258,7 +309,8 @@ static void refused(void)
 	default_idt(VEC_UD);
 }
 
-/* SDM vol. 3, "Exception Conditions Checked During a Task Switch": raised in the new task, before its first instruction. */
+/* SDM vol. 3, "Exception Conditions Checked During a Task Switch": raised in the new task, before its first
+ * instruction. */
 static void faults_in_new_task(void)
 {
 	static const struct {
@@ -312,7 +364,8 @@ static void faults_in_new_task(void)
 			check(name, rows[i].expected, "#%u(%x) from %s eip+%d", fault_vector, fault_error,
 			      task_name(fault_tss[fault_vector - VEC_TS].link), (int)(b.eip - (u32)task_end));
 		else
-			check(name, rows[i].expected, "%s in %s", c.vector == VECTOR_END ? "ok" : outcome(c), task_name(task));
+			check(name, rows[i].expected, "%s in %s", c.vector == VECTOR_END ? "ok" : outcome(c),
+			      task_name(task));
 	}
 }
 
@@ -327,13 +380,14 @@ static void tss_16_bit(void)
 	c = TRY(RING0, CODE("ljmp $0x78, $0"));
 	home();
 	check("16/jmp", "vector=128 task=b16 ax=16a cs=b8 ip=2 sp=8000 ss=b0 fs=0 gs=0",
-	      "vector=%u task=%s ax=%x cs=%x ip=%x sp=%x ss=%x fs=%x gs=%x", (u32)c.vector, task_name(task), (u32)(u16)c.ax,
-	      (u32)c.cs, (u32)(u16)c.ip, (u32)(u16)c.sp, (u32)c.ss, (u32)c.fs, (u32)c.gs);
+	      "vector=%u task=%s ax=%x cs=%x ip=%x sp=%x ss=%x fs=%x gs=%x", (u32)c.vector, task_name(task),
+	      (u32)(u16)c.ax, (u32)c.cs, (u32)(u16)c.ip, (u32)(u16)c.sp, (u32)c.ss, (u32)c.fs, (u32)c.gs);
 	fresh(task_iret);
 	c = TRY(RING0, CODE("mov $0x12345678, %eax; lcall $0x78, $0; inc %eax"));
 	home();
-	check("16/call-and-iret", "ok eax=12345679 task=main saved ip=1 ax=16a link=38", "%s eax=%x task=%s saved ip=%x ax=%x link=%x",
-	      outcome(c), (u32)c.ax, task_name(task), b16.ip, b16.ax, b16.link);
+	check("16/call-and-iret", "ok eax=12345679 task=main saved ip=1 ax=16a link=38",
+	      "%s eax=%x task=%s saved ip=%x ax=%x link=%x", outcome(c), (u32)c.ax, task_name(task), b16.ip, b16.ax,
+	      b16.link);
 	check("16/types", "b16=81 main=8b", "b16=%x main=%x", type_of(S_B16), type_of(SEL_TSS));
 }
 
@@ -378,8 +432,8 @@ static void address_spaces(void)
 	c = TRY(RING0, CODE("movl 0x40000000, %eax; lcall $0x70, $0; movl 0x40000000, %ecx; mov %cr3, %ebx"));
 	write_cr0(read_cr0() & ~CR0_PG);
 	home();
-	check("cr3/switched-and-back", "ok main=1111 b=2222 main=1111 cr3=0", "%s main=%x b=%x main=%x cr3=%x", outcome(c), (u32)c.ax,
-	      b.edx, (u32)c.cx, (u32)c.bx - (u32)dir[0]);
+	check("cr3/switched-and-back", "ok main=1111 b=2222 main=1111 cr3=0", "%s main=%x b=%x main=%x cr3=%x",
+	      outcome(c), (u32)c.ax, b.edx, (u32)c.cx, (u32)c.bx - (u32)dir[0]);
 }
 
 void chapter_main(void)

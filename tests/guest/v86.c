@@ -1,22 +1,22 @@
 /*
  * Virtual-8086 mode: what a monitor sees, IOPL, the I/O permission bitmap, the virtual-mode extensions.
  *
- * SDM vol. 3, "8086 Emulation": "Virtual-8086 Mode", "Interrupt and Exception Handling in Virtual-8086 Mode", "Protected-Mode
- * Virtual Interrupts"; vol. 1, "I/O Permission Bit Map". VME and PVI are reported absent where CPUID says so.
+ * SDM vol. 3, "8086 Emulation": "Virtual-8086 Mode", "Interrupt and Exception Handling in Virtual-8086 Mode",
+ * "Protected-Mode Virtual Interrupts"; vol. 1, "I/O Permission Bit Map". VME and PVI are reported absent where CPUID
+ * says so.
  */
 #include "guest.h"
 
 const char chapter[] = "v86";
 
-#define SEG 0x1000u /* where the code runs: linear 0x10000, offset 0 */
-#define LINEAR ((u8 *)0x10000)
+#define SEG	 0x1000u /* where the code runs: linear 0x10000, offset 0 */
+#define LINEAR	 ((u8 *)0x10000)
 #define DATA_SEG 0x2000u
-#define DATA ((u8 *)0x20000)
+#define DATA	 ((u8 *)0x20000)
 
 enum { S_CODE1 = SEL_TEST, S_CONFORM = SEL_TEST + 8 };
 
-#define V86                                                                                                            \
-	.cs = SEG, .ip = 0, .ss = 0x3000, .sp = 0x8000, .ds = DATA_SEG, .es = DATA_SEG, .fs = 0x2345, .gs = 0x3456
+#define V86   .cs = SEG, .ip = 0, .ss = 0x3000, .sp = 0x8000, .ds = DATA_SEG, .es = DATA_SEG, .fs = 0x2345, .gs = 0x3456
 #define IOPL3 .flags = FLAG_FIXED | FLAG_VM | FLAG_IOPL
 #define IOPL0 .flags = FLAG_FIXED | FLAG_VM
 
@@ -26,7 +26,7 @@ static struct ctx run_v86(ulong code, struct ctx c)
 	memcpy(LINEAR, (void *)code, 256);
 	return run(c);
 }
-#define TRY86(code, ...) run_v86(CODE16(code), (struct ctx){V86, __VA_ARGS__})
+#define TRY86(code, ...)	       run_v86(CODE16(code), (struct ctx){V86, __VA_ARGS__})
 #define T86(name, expected, code, ...) check(name, expected, "%s", outcome(TRY86(code, __VA_ARGS__)))
 
 /* SDM vol. 3, "Structure of a Virtual-8086 Task", "Entering Virtual-8086 Mode", "Leaving Virtual-8086 Mode". */
@@ -36,12 +36,12 @@ static void mode(void)
 
 	c = TRY86("mov %cs, %ax; mov %ss, %bx; mov %fs, %cx; mov %gs, %dx", IOPL3);
 	check("enter/segments", "ok cs=1000 ss=3000 fs=2345 gs=3456 frame ds=2000 es=2000 vm=1",
-	      "%s cs=%x ss=%x fs=%x gs=%x frame ds=%x es=%x vm=%u", outcome(c), (u32)(u16)c.ax, (u32)(u16)c.bx, (u32)(u16)c.cx,
-	      (u32)(u16)c.dx, (u32)c.ds, (u32)c.es, (u32)c.flags >> 17 & 1);
+	      "%s cs=%x ss=%x fs=%x gs=%x frame ds=%x es=%x vm=%u", outcome(c), (u32)(u16)c.ax, (u32)(u16)c.bx,
+	      (u32)(u16)c.cx, (u32)(u16)c.dx, (u32)c.ds, (u32)c.es, (u32)c.flags >> 17 & 1);
 	memcpy(DATA + 0x10, "\x34\x12", 2);
 	c = TRY86("mov 0x10, %ax; push %ax; mov $0x2001, %dx; mov %dx, %es; mov %es:0, %bx; pop %cx", IOPL3);
-	check("segment/base-is-selector-times-16", "ok 1234 1234 1234 sp=8000", "%s %x %x %x sp=%x", outcome(c), (u32)(u16)c.ax,
-	      (u32)(u16)c.bx, (u32)(u16)c.cx, (u32)c.sp);
+	check("segment/base-is-selector-times-16", "ok 1234 1234 1234 sp=8000", "%s %x %x %x sp=%x", outcome(c),
+	      (u32)(u16)c.ax, (u32)(u16)c.bx, (u32)(u16)c.cx, (u32)c.sp);
 	*(u8 *)0x100000 = *(u8 *)0x100000;
 	c = TRY86("mov $0xffff, %dx; mov %dx, %es; mov %es:0x10, %eax", IOPL3);
 	check("segment/reaches-above-1m", "ok 1", "%s %u", outcome(c), (u32)c.ax == *(u32 *)0x100000);
@@ -83,7 +83,8 @@ static void mode(void)
 	check("exception/single-step-from-iret", "#DB+1 vm=1", "%s vm=%u", outcome(c), (u32)c.flags >> 17 & 1);
 }
 
-/* The handler's view: data segments are null, the frame has nine words. SDM vol. 3, "Class 1", "Handling an Interrupt". */
+/* The handler's view: data segments are null, the frame has nine words. SDM vol. 3, "Class 1", "Handling an Interrupt".
+ */
 asm(".text\n"
     "look86: mov %ds, %eax; mov %es, %ebx; mov %fs, %ecx; mov %gs, %edx; pushf; pop %esi; mov %esp, %edi; int $0x80\n"
     "add_ret86: mov $0x10, %eax; mov %eax, %ds; addl $2, %ss:(%esp); iret\n");
@@ -95,12 +96,12 @@ static void handlers(void)
 
 	set_idt(VEC_UD, SEL_CODE0, (ulong)look86, ACC_INT, 0);
 	c = TRY86("ud2", IOPL3);
-	check("handler/null-segments", "ok 0 0 0 0 flags=3002 frame=36", "%s %x %x %x %x flags=%x frame=%u", outcome(c), (u32)c.ax,
-	      (u32)c.bx, (u32)c.cx, (u32)c.dx, (u32)c.si, (u32)(main_tss.t.esp0 - c.di));
+	check("handler/null-segments", "ok 0 0 0 0 flags=3002 frame=36", "%s %x %x %x %x flags=%x frame=%u", outcome(c),
+	      (u32)c.ax, (u32)c.bx, (u32)c.cx, (u32)c.dx, (u32)c.si, (u32)(main_tss.t.esp0 - c.di));
 	set_idt(VEC_UD, SEL_CODE0, (ulong)add_ret86, ACC_INT, 0);
 	c = TRY86("ud2; mov %ds, %bx; mov %gs, %cx; mov $7, %dx", IOPL3);
-	check("handler/iret-resumes", "ok ds=2000 gs=3456 dx=7 vm=1", "%s ds=%x gs=%x dx=%x vm=%u", outcome(c), (u32)(u16)c.bx,
-	      (u32)(u16)c.cx, (u32)(u16)c.dx, (u32)c.flags >> 17 & 1);
+	check("handler/iret-resumes", "ok ds=2000 gs=3456 dx=7 vm=1", "%s ds=%x gs=%x dx=%x vm=%u", outcome(c),
+	      (u32)(u16)c.bx, (u32)(u16)c.cx, (u32)(u16)c.dx, (u32)c.flags >> 17 & 1);
 	default_idt(VEC_UD);
 	set_idt(0x30, S_CODE1, (ulong)look86, ACC_INT | ACC_DPL3, 0);
 	T86("handler/ring1-code", "#GP(0x70)+0", "int $0x30", IOPL3);
@@ -229,12 +230,15 @@ static void vme(void)
 	/* INT 0x31 goes to 1000:0080 by the table at 0; the handler pops what was pushed. */
 	ivt[0x31 * 2] = 0x80;
 	ivt[0x31 * 2 + 1] = SEG;
-	c = TRY86("int $0x31; .fill 126, 1, 0x90; pop %ax; pop %bx; pop %cx; hlt", IOPL0, .flags = FLAG_FIXED | FLAG_VM | FLAG_VIF | FLAG_IF);
-	check("vme/int-redirected-iopl0", "#GP(0x0)+131 ip=2 cs=1000 flags=3202 vif=0 if=1", "%s ip=%x cs=%x flags=%x vif=%u if=%u",
-	      outcome(c), (u32)(u16)c.ax, (u32)(u16)c.bx, (u32)(u16)c.cx, (u32)c.flags >> 19 & 1, (u32)c.flags >> 9 & 1);
-	c = TRY86("int $0x31; .fill 126, 1, 0x90; pop %ax; pop %bx; pop %cx; hlt", .flags = FLAG_FIXED | FLAG_VM | FLAG_IOPL | FLAG_IF);
-	check("vme/int-redirected-iopl3", "#GP(0x0)+131 flags=3202 if=0", "%s flags=%x if=%u", outcome(c), (u32)(u16)c.cx,
-	      (u32)c.flags >> 9 & 1);
+	c = TRY86("int $0x31; .fill 126, 1, 0x90; pop %ax; pop %bx; pop %cx; hlt", IOPL0,
+		  .flags = FLAG_FIXED | FLAG_VM | FLAG_VIF | FLAG_IF);
+	check("vme/int-redirected-iopl0", "#GP(0x0)+131 ip=2 cs=1000 flags=3202 vif=0 if=1",
+	      "%s ip=%x cs=%x flags=%x vif=%u if=%u", outcome(c), (u32)(u16)c.ax, (u32)(u16)c.bx, (u32)(u16)c.cx,
+	      (u32)c.flags >> 19 & 1, (u32)c.flags >> 9 & 1);
+	c = TRY86("int $0x31; .fill 126, 1, 0x90; pop %ax; pop %bx; pop %cx; hlt",
+		  .flags = FLAG_FIXED | FLAG_VM | FLAG_IOPL | FLAG_IF);
+	check("vme/int-redirected-iopl3", "#GP(0x0)+131 flags=3202 if=0", "%s flags=%x if=%u", outcome(c),
+	      (u32)(u16)c.cx, (u32)c.flags >> 9 & 1);
 	T86("vme/int-not-redirected-iopl0", "#GP(0x0)+0", "int $0x32", IOPL0);
 	T86("vme/int-not-redirected-iopl3", "ok", "int $0x80", IOPL3);
 	T86("vme/int3-not-redirected", "#BP+1", "int3", IOPL0);

@@ -1,7 +1,8 @@
 /*
  * The chips that several images need: local APIC registers, the 8259 pair's virtual wire, 8254 channel 0 as a one-shot.
  *
- * SDM vol. 3, "Advanced Programmable Interrupt Controller (APIC)", for the local APIC; the 8254's and 8259A's data sheets.
+ * SDM vol. 3, "Advanced Programmable Interrupt Controller (APIC)", for the local APIC; the 8254's and 8259A's data
+ * sheets.
  */
 #ifndef CHIPS_H
 #define CHIPS_H
@@ -9,10 +10,27 @@
 #include "guest.h"
 
 enum {
-	APIC_ID = 0x20, APIC_VERSION = 0x30, APIC_TPR = 0x80, APIC_PPR = 0xa0, APIC_EOI = 0xb0, APIC_LDR = 0xd0, APIC_DFR = 0xe0,
-	APIC_SVR = 0xf0, APIC_ISR = 0x100, APIC_TMR = 0x180, APIC_IRR = 0x200, APIC_ESR = 0x280, APIC_ICR = 0x300,
-	APIC_ICR2 = 0x310, APIC_LVT_TIMER = 0x320, APIC_LVT_LINT0 = 0x350, APIC_LVT_LINT1 = 0x360, APIC_LVT_ERROR = 0x370,
-	APIC_TIMER_INITIAL = 0x380, APIC_TIMER_CURRENT = 0x390, APIC_TIMER_DIVIDE = 0x3e0,
+	APIC_ID = 0x20,
+	APIC_VERSION = 0x30,
+	APIC_TPR = 0x80,
+	APIC_PPR = 0xa0,
+	APIC_EOI = 0xb0,
+	APIC_LDR = 0xd0,
+	APIC_DFR = 0xe0,
+	APIC_SVR = 0xf0,
+	APIC_ISR = 0x100,
+	APIC_TMR = 0x180,
+	APIC_IRR = 0x200,
+	APIC_ESR = 0x280,
+	APIC_ICR = 0x300,
+	APIC_ICR2 = 0x310,
+	APIC_LVT_TIMER = 0x320,
+	APIC_LVT_LINT0 = 0x350,
+	APIC_LVT_LINT1 = 0x360,
+	APIC_LVT_ERROR = 0x370,
+	APIC_TIMER_INITIAL = 0x380,
+	APIC_TIMER_CURRENT = 0x390,
+	APIC_TIMER_DIVIDE = 0x3e0,
 };
 #define APIC_BASE 0xfee00000ul
 
@@ -61,8 +79,8 @@ static inline bool reaches(volatile u32 *value, u32 wanted)
 }
 
 /*
- * Starts the second processor in flat 32-bit protected mode at entry; false if there is none. SDM vol. 3, "MP Initialization
- * Protocol Algorithm".
+ * Starts the second processor in flat 32-bit protected mode at entry; false if there is none. SDM vol. 3, "MP
+ * Initialization Protocol Algorithm".
  */
 static inline bool start_second_cpu(ulong entry)
 {

@@ -1,8 +1,8 @@
 /*
  * What the manual says about one access through 64-bit paging-structure entries, and one access as an observation.
  *
- * SDM vol. 3, "Determination of Access Rights", "Page-Fault Exceptions". The model knows P, R/W, U/S and XD of two levels, and the
- * modes that change their meaning; not reserved bits and protection keys.
+ * SDM vol. 3, "Determination of Access Rights", "Page-Fault Exceptions". The model knows P, R/W, U/S and XD of two
+ * levels, and the modes that change their meaning; not reserved bits and protection keys.
  */
 #ifndef PAGE_MODEL_H
 #define PAGE_MODEL_H
@@ -10,7 +10,7 @@
 #include "guest.h"
 
 enum { PTE_P = 1, PTE_RW = 2, PTE_US = 4, PTE_PCD = 0x10, PTE_A = 0x20, PTE_D = 0x40, PTE_PS = 0x80, PTE_G = 0x100 };
-#define PTE_XD (1ull << 63)
+#define PTE_XD	(1ull << 63)
 #define PTE_ALL (PTE_P | PTE_RW | PTE_US)
 
 enum access { READ, WRITE, FETCH };
@@ -19,7 +19,8 @@ struct page_mode {
 };
 
 /* "ok", or the error code of the page fault. */
-static inline char *page_model(char *text, size_t size, struct page_mode m, u64 upper, u64 leaf, bool user, enum access access)
+static inline char *page_model(char *text, size_t size, struct page_mode m, u64 upper, u64 leaf, bool user,
+			       enum access access)
 {
 	u64 both = upper & leaf;
 	bool xd = m.nxe && (upper | leaf) & PTE_XD, user_page = both & PTE_US, allowed = both & PTE_P;
@@ -38,8 +39,9 @@ static inline char *page_model(char *text, size_t size, struct page_mode m, u64 
 		allowed = false;
 	if (allowed)
 		return format_text(text, size, "ok");
-	return format_text(text, size, "%x", (u32)(both & PTE_P) | (access == WRITE ? 2 : 0) | (user ? 4 : 0) |
-			   (access == FETCH && (m.nxe || m.smep) ? 16 : 0));
+	return format_text(text, size, "%x",
+			   (u32)(both & PTE_P) | (access == WRITE ? 2 : 0) | (user ? 4 : 0) |
+				   (access == FETCH && (m.nxe || m.smep) ? 16 : 0));
 }
 
 /* The outcome of an experiment that touches only address: "ok", or the error code when CR2 is right. */
@@ -69,8 +71,8 @@ static inline void page_line(const char *name, struct page_mode m, u64 upper, u6
 			c = TRY(RING3, code, .flags = flags, .bx = address);
 		page_seen(seen[k], sizeof(seen[k]), c, address);
 	}
-	format_text(line, sizeof(line), "ring0 %s %s %s ring3 %s %s %s", expected[0], expected[1], expected[2], expected[3],
-		    expected[4], expected[5]);
+	format_text(line, sizeof(line), "ring0 %s %s %s ring3 %s %s %s", expected[0], expected[1], expected[2],
+		    expected[3], expected[4], expected[5]);
 	check(name, line, "ring0 %s %s %s ring3 %s %s %s", seen[0], seen[1], seen[2], seen[3], seen[4], seen[5]);
 }
 
@@ -87,8 +89,8 @@ static inline void page_matrix(const char *group, struct page_mode m, u64 *upper
 		*upper = table | upper_flags;
 		*leaf = data | leaf_flags;
 		write_cr3(read_cr3());
-		format_text(name, sizeof(name), "%s/upper-%s-leaf-%c%c%c%s", group, i & 8 ? "srp" : "uwp", i & 4 ? 'u' : 's',
-			    i & 2 ? 'w' : 'r', i & 1 ? 'p' : '-', i & 16 ? "-xd" : "");
+		format_text(name, sizeof(name), "%s/upper-%s-leaf-%c%c%c%s", group, i & 8 ? "srp" : "uwp",
+			    i & 4 ? 'u' : 's', i & 2 ? 'w' : 'r', i & 1 ? 'p' : '-', i & 16 ? "-xd" : "");
 		page_line(name, m, upper_flags, leaf_flags, address, read_code, write_code);
 	}
 	if (m.nxe) {
@@ -97,8 +99,8 @@ static inline void page_matrix(const char *group, struct page_mode m, u64 *upper
 		write_cr3(read_cr3());
 		char name[64];
 
-		page_line(format_text(name, sizeof(name), "%s/upper-xd", group), m, PTE_ALL | PTE_XD, PTE_ALL, address, read_code,
-			  write_code);
+		page_line(format_text(name, sizeof(name), "%s/upper-xd", group), m, PTE_ALL | PTE_XD, PTE_ALL, address,
+			  read_code, write_code);
 	}
 	*upper = table | PTE_ALL;
 	*leaf = data | PTE_ALL;

@@ -1,13 +1,13 @@
 /*
  * The common runtime of the guest images: COM1, text, descriptor tables, run(), and the report.
  *
- * See guest.h for the model. It drives no more of the board than it must: COM1 by polling, the 8259 pair masked, the two
- * ways to end the machine.
+ * See guest.h for the model. It drives no more of the board than it must: COM1 by polling, the 8259 pair masked, the
+ * two ways to end the machine.
  */
 #include "guest.h"
 
-#define COM1 0x3f8
-#define DEBUG_EXIT 0xf4
+#define COM1	       0x3f8
+#define DEBUG_EXIT     0xf4
 #define BOCHS_SHUTDOWN 0x8900
 
 extern struct ctx guest;
@@ -155,9 +155,7 @@ static void format_list(struct sink *s, const char *f, va_list args)
 			for (const char *t = va_arg(args, const char *); *t; t++)
 				put(s, *t);
 			break;
-		case 'c':
-			put(s, va_arg(args, int));
-			break;
+		case 'c': put(s, va_arg(args, int)); break;
 		case 'd': {
 			int d = va_arg(args, int);
 
@@ -166,15 +164,12 @@ static void format_list(struct sink *s, const char *f, va_list args)
 			put_number(s, d < 0 ? -(u32)d : (u32)d, 10, width);
 			break;
 		}
-		case 'u':
-			put_number(s, va_arg(args, u32), 10, width);
-			break;
+		case 'u': put_number(s, va_arg(args, u32), 10, width); break;
 		case 'x':
 			v = longs == 2 ? va_arg(args, u64) : longs ? va_arg(args, ulong) : va_arg(args, u32);
 			put_number(s, v, 16, width);
 			break;
-		default:
-			put(s, *f);
+		default: put(s, *f);
 		}
 	}
 	*s->at = 0;
@@ -246,8 +241,8 @@ void absent(const char *name)
 const char *outcome(struct ctx c)
 {
 	static const char names[20][4] = {
-		"#DE", "#DB", "NMI", "#BP", "#OF", "#BR", "#UD", "#NM", "#DF", "", "#TS", "#NP", "#SS", "#GP", "#PF", "",
-		"#MF", "#AC", "#MC", "#XM",
+		"#DE", "#DB", "NMI", "#BP", "#OF", "#BR", "#UD", "#NM", "#DF", "",
+		"#TS", "#NP", "#SS", "#GP", "#PF", "",	  "#MF", "#AC", "#MC", "#XM",
 	};
 	static char ring[4][96];
 	static u32 next;
@@ -316,7 +311,10 @@ u16 set_descriptor(u16 sel, u32 base, u32 limit, u8 access, u8 flags)
 void set_idt(u8 vector, u16 selector, ulong offset, u8 access, u8 ist)
 {
 	idt[vector] = (struct gate){
-		.offset_low = offset, .selector = selector, .attributes = access << 8 | ist, .offset_high = offset >> 16,
+		.offset_low = offset,
+		.selector = selector,
+		.attributes = access << 8 | ist,
+		.offset_high = offset >> 16,
 #ifdef __x86_64__
 		.offset_top = offset >> 32,
 #endif
@@ -362,9 +360,26 @@ void double_fault_copy(void)
 	struct tss32 *t = (struct tss32 *)((u32)(d >> 16 & 0xffffff) | (u32)(d >> 56) << 24);
 
 	guest = (struct ctx){
-		.ax = t->eax, .bx = t->ebx, .cx = t->ecx, .dx = t->edx, .si = t->esi, .di = t->edi, .bp = t->ebp,
-		.sp = t->esp, .ip = t->eip, .cs = t->cs, .flags = t->eflags, .ss = t->ss, .ds = t->ds, .es = t->es,
-		.fs = t->fs, .gs = t->gs, .vector = VEC_DF, .error = guest.error, .cr2 = read_cr2(), .dr6 = read_dr6(),
+		.ax = t->eax,
+		.bx = t->ebx,
+		.cx = t->ecx,
+		.dx = t->edx,
+		.si = t->esi,
+		.di = t->edi,
+		.bp = t->ebp,
+		.sp = t->esp,
+		.ip = t->eip,
+		.cs = t->cs,
+		.flags = t->eflags,
+		.ss = t->ss,
+		.ds = t->ds,
+		.es = t->es,
+		.fs = t->fs,
+		.gs = t->gs,
+		.vector = VEC_DF,
+		.error = guest.error,
+		.cr2 = read_cr2(),
+		.dr6 = read_dr6(),
 		.start = guest.start,
 	};
 	set_descriptor(SEL_DF_TSS, (u32)&double_fault_tss, sizeof(double_fault_tss) - 1, ACC_TSS, 0);
@@ -383,8 +398,15 @@ static void tss_init(void)
 	main_tss.t.ss0 = SEL_DATA0;
 	main_tss.t.esp0 = (ulong)trap_stack_top;
 	double_fault_tss = (struct tss32){
-		.eip = (u32)double_fault_entry, .esp = (u32)double_fault_stack_top, .eflags = FLAG_FIXED,
-		.cs = SEL_CODE0, .ss = SEL_DATA0, .ds = SEL_DATA0, .es = SEL_DATA0, .fs = SEL_DATA0, .gs = SEL_DATA0,
+		.eip = (u32)double_fault_entry,
+		.esp = (u32)double_fault_stack_top,
+		.eflags = FLAG_FIXED,
+		.cs = SEL_CODE0,
+		.ss = SEL_DATA0,
+		.ds = SEL_DATA0,
+		.es = SEL_DATA0,
+		.fs = SEL_DATA0,
+		.gs = SEL_DATA0,
 		.iomap = IOMAP_NONE,
 	};
 	set_descriptor(SEL_DF_TSS, (u32)&double_fault_tss, sizeof(double_fault_tss) - 1, ACC_TSS, 0);
