@@ -380,6 +380,8 @@ def main():
     unknown = [name for name in options.tests if name not in TESTS]
     if unknown:
         sys.exit(f"boot: there is no test {', '.join(unknown)}; --list says what there is")
+    if not os.path.exists(f"{ASSETS}/debian.iso"):
+        sys.exit(f"boot: nothing to boot in {ASSETS}; `make assets` fetches it")
     options.emulator = options.emulator or os.path.join(options.build, "softvt")
     options.logs = os.path.join(options.build, "boot-logs")
     os.makedirs(options.logs, exist_ok=True)
