@@ -412,6 +412,25 @@ static void shadow(void)
 	check("shadow/rep-consistent", "int 0x20+2 sum=8000", "%s sum=%x", outcome(c),
 	      (u32)(c.cx + c.di) + 0x1000 - 1000);
 	end_irq0();
+	/* An external interrupt whose delivery fails sets EXT, and stays acknowledged at the 8259. */
+	idt[0x20].attributes &= ~0x8000;
+	raise_irq0();
+	c = TRY(RING0, CODE("sti; nop; nop"));
+	default_idt(0x20);
+	check("external/gate-absent", "#NP(0x103)+2 isr=1", "%s isr=%x", outcome(c), pic_isr(0x20));
+	end_irq0();
+	set_idt(0x20, SEL_DATA0, 0, ACC_INT, 0);
+	raise_irq0();
+	c = TRY(RING0, CODE("sti; nop; nop"));
+	default_idt(0x20);
+	check("external/data-target", "#GP(0x11)+2", "%s", outcome(c));
+	end_irq0();
+	/* DPL of the gate does not count for external interrupts; ring 3 gives way. */
+	raise_irq0();
+	c = TRY(RING3, CODE("1: jmp 1b"), .flags = FLAG_FIXED | FLAG_IF);
+	check("external/from-ring3", "int 0x20+0 cs=23 if=1", "%s cs=%x if=%u", outcome(c), (u32)c.cs,
+	      (u32)c.flags >> 9 & 1);
+	end_irq0();
 	pic_mask(0xff, 0xff);
 	/* Blocking by MOV SS holds back a single-step trap; see debug.c for breakpoints. */
 	T("shadow/mov-ss-holds-tf", "#DB+9", RING0, CODE("push $0x102; popf; mov %eax, %ss; nop; nop"),

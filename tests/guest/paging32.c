@@ -312,6 +312,18 @@ static void special(void)
 	asm volatile("lgdt %0" : : "m"(half));
 	T("implicit/gdt-not-present", "#PF(0x0)+0 cr2=0x40001000", RING3, CODE("mov %eax, %ds"), .ax = SEL_TEST);
 	asm volatile("lgdt gdt_pointer");
+	/* The IDT across a page boundary: vectors from 0x30 on are not there. */
+	const struct __attribute__((packed)) {
+		u16 limit;
+		u32 base;
+	} idt_alias = {sizeof(idt) - 1, WINDOW + 4096 - 0x30 * 8};
+	window[0] = (u32)data[0] | P | RW;
+	invlpg((void *)WINDOW);
+	memcpy((u8 *)data[0] + 4096 - 0x30 * 8, idt, 0x30 * 8);
+	asm volatile("lidt %0" : : "m"(idt_alias));
+	c = TRY(RING3, CODE("int $0x30"));
+	asm volatile("lidt idt_pointer");
+	check("implicit/idt-not-present", "#PF(0x0)+0 cr2=0x40001000", "%s", outcome(c));
 	/* A page fault while delivering from ring 3 to a stack that is not there: a second one, so a double fault. */
 	u32 esp0 = main_tss.t.esp0;
 	main_tss.t.esp0 = WINDOW + 4096 + 64;

@@ -5,7 +5,7 @@
  * "Protected-Mode Virtual Interrupts"; vol. 1, "I/O Permission Bit Map". VME and PVI are reported absent where CPUID
  * says so.
  */
-#include "guest.h"
+#include "chips.h"
 
 const char chapter[] = "v86";
 
@@ -260,6 +260,30 @@ static void vme(void)
 	main_tss.t.iomap = IOMAP_NONE;
 }
 
+/* External interrupts leave virtual-8086 mode whatever IOPL is. */
+static void external(void)
+{
+	struct ctx c;
+
+	virtual_wire();
+	pic_mask(0xfe, 0xff);
+	raise_irq0();
+	c = TRY86("nop; nop", .flags = FLAG_FIXED | FLAG_VM | FLAG_IF);
+	check("external/iopl0", "int 0x20+0 vm=1 if=1 ds=2000", "%s vm=%u if=%u ds=%x", outcome(c),
+	      (u32)c.flags >> 17 & 1, (u32)c.flags >> 9 & 1, (u32)c.ds);
+	end_irq0();
+	raise_irq0();
+	c = TRY86("sti; nop; nop", IOPL3);
+	check("external/sti-shadow", "int 0x20+2", "%s", outcome(c));
+	end_irq0();
+	raise_irq0();
+	c = TRY86("nop; nop", IOPL3);
+	check("external/if-clear", "ok", "%s", outcome(c));
+	TRY(RING0, CODE("sti; nop; nop; nop"));
+	end_irq0();
+	pic_mask(0xff, 0xff);
+}
+
 void chapter_main(void)
 {
 	set_descriptor(S_CODE1, 0, 0xfffff, 0xbb, SEG_D | SEG_G);
@@ -269,4 +293,5 @@ void chapter_main(void)
 	iopl();
 	io_bitmap();
 	vme();
+	external();
 }
