@@ -120,8 +120,7 @@ static bool parse_machine(struct options *o, const char *argument, struct error 
 	if (good && (value = keyvals_get(&kv, "kernel-irqchip")) && !ONE_OF(value, "on", "off", "split"))
 		good = error_set(error, "kernel-irqchip=%s: it is on, off or split, and changes nothing here", value);
 	if (good && (value = keyvals_get(&kv, "smm"))) {
-		o->smm_said = strcmp(value, "auto") != 0;
-		if (o->smm_said && !parse_bool(value, &m->smm))
+		if (strcmp(value, "auto") != 0 && !parse_bool(value, &m->smm))
 			good = error_set(error, "smm=%s: it is on, off or auto", value);
 	}
 	wanted = true;
@@ -739,7 +738,7 @@ static bool parse_help(struct options *o, const char *argument, struct error *er
 
 static const struct option table[] = {
 	{NULL, NULL, "Machine", NULL},
-	{"machine", "q35[,KEY=VALUE...]", "the board; keys: pit, hpet, i8042=on|off, smm=on|off|auto (auto: on without firmware); accel and others that change nothing", parse_machine},
+	{"machine", "q35[,KEY=VALUE...]", "the board; keys: pit, hpet, i8042=on|off, smm=on|off|auto (on); accel and others that change nothing", parse_machine},
 	{"M", "...", "short for -machine", parse_machine},
 	{"cpu", "MODEL[,+FEATURE][,-FEATURE]", "CPU model, by default max; -cpu help lists them", parse_cpu},
 	{"smp", "N", "number of CPUs, by default 1; also cpus=N,cores=N", parse_smp},
@@ -894,9 +893,6 @@ static bool conclude(struct options *o, struct error *error)
 		return error_set(error, "-initrd goes with -kernel, which is missing");
 	if (m->append && !m->kernel)
 		return error_set(error, "-append goes with -kernel, which is missing");
-	/* SeaBIOS and OVMF know AMD's state save map alone, and would wait for ever for a handler that they cannot set up. */
-	if (!o->smm_said)
-		m->smm = m->kernel && !m->bios;
 	if (o->no_defaults && !o->vga_said)
 		m->vga = false;
 	for (unsigned i = 0; i < m->drives; i++)

@@ -18,7 +18,7 @@ struct options {
 	const char *debugcon, *monitor, *gdb;	/* specifications, or NULL */
 	const char *log_file, *pid_file, *screendump, *restore;
 	uint32_t log_enabled;			/* BIT(enum log_category) */
-	bool no_defaults, vga_said, smm_said, snapshot, paused, stats;
+	bool no_defaults, vga_said, snapshot, paused, stats;
 	bool monitor_by_id;			/* monitor is the id of a -chardev */
 	bool done;				/* only text was asked for, and it has been printed */
 	char **kept;				/* owned copies of arguments that were taken apart */

@@ -67,12 +67,13 @@ static void defaults(void **unused)
 	options_free(&o);
 	o = good("-nodefaults");
 	assert_int_equal(o.serials, 0);
-	assert_false(o.machine.vga || o.machine.smm);
+	assert_false(o.machine.vga);
+	assert_true(o.machine.smm);
 	options_free(&o);
 	o = good("-nodefaults -vga std -kernel k");
 	assert_true(o.machine.vga && o.machine.smm);
 	options_free(&o);
-	o = good("-M smm=on -kernel k -bios b -M smm=auto");
+	o = good("-M smm=on -kernel k -M smm=off -M smm=auto");
 	assert_false(o.machine.smm);
 	options_free(&o);
 	o = good("-monitor stdio");

@@ -20,7 +20,7 @@ struct signals {
 static void signalled(void *ctx)
 {
 	const struct signals *signals = ctx;
-	struct signalfd_siginfo info = {0};
+	struct signalfd_siginfo info;
 
 	if (read(signals->fd, &info, sizeof(info)) != sizeof(info))
 		return;

@@ -50,6 +50,7 @@ void cpu_mode_changed(struct cpu *cpu)
 /* Powered on, but not by INIT: what only a reset clears. */
 static void reset_kept_by_init(struct cpu *cpu)
 {
+	cpu->a20m = false;
 	cpu->fpu = (struct fpu){.mxcsr = 0x1f80, .xcr0 = 1};
 	store_le(cpu->fpu.x87, 2, 0x40);     /* FCW */
 	store_le(cpu->fpu.x87 + 4, 1, 0xff); /* FTW 5555H: all valid (and zero), in FXSAVE's abridged form */

@@ -13,6 +13,7 @@ struct block {
 	uint32_t mode;		/* MODE_DEAD once dropped */
 	uint16_t count;		/* instructions; behind the last stands the engine's end-of-block entry */
 	uint16_t bytes;		/* of guest code at host */
+	uint16_t accesses;	/* memory operands and stack accesses of its instructions */
 	bool apart;		/* not in the cache: part of a block, or code that may not be cached; never chained */
 	const uint8_t *host2;	/* a single instruction over a page boundary: its second part, or NULL */
 	uint16_t bytes2;

@@ -17,8 +17,7 @@ exec_fn *exec_lookup(struct form *form);
 bool exec_offered(const struct cpu_model *model, const struct form *form);
 
 /* Exceptions as values: fill cpu->fault, return STEP_FAULT. */
-/* Hidden from the dynamic linker, because the C library has a raise_fault() too, which other libraries call. */
-__attribute__((visibility("hidden"))) enum step raise_fault(struct cpu *cpu, enum vector vector); /* no error code */
+enum step raise_fault(struct cpu *cpu, enum vector vector);		   /* no error code */
 enum step raise_error(struct cpu *cpu, enum vector vector, uint32_t error);
 enum step exec_undefined(struct cpu *cpu, const struct insn *insn);	   /* #UD */
 

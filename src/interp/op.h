@@ -43,6 +43,7 @@ static inline const struct insn *op_enter(struct cpu *cpu, const struct insn *in
 	if (unlikely(cpu->budget < block->count))
 		return op_leave_to(cpu, insn, rip);
 	cpu->budget -= block->count;
+	cpu->accesses += block->accesses;
 	cpu->block = block;
 	cpu->r[R_BLOCK] = rip;
 	RUN(cpu, block->insn);

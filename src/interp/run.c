@@ -163,6 +163,7 @@ static void run_block(struct interp *interp, struct cpu *cpu)
 	if (log_on(interp->log, LOG_EXEC))
 		log_run(interp, cpu, block);
 	cpu->budget -= count;
+	cpu->accesses += block->accesses;
 	cpu->blocks++;
 	cpu->block = block;
 	cpu->r[R_BLOCK] = cpu->rip;
