@@ -15,18 +15,19 @@
 struct signals {
 	struct softvt *vt;
 	int fd;
+	struct signalfd_siginfo info; /* the one that came */
 };
 
 static void signalled(void *ctx)
 {
-	const struct signals *signals = ctx;
-	struct signalfd_siginfo info;
+	struct signals *signals = ctx;
+	struct signalfd_siginfo *info = &signals->info;
 
-	if (read(signals->fd, &info, sizeof(info)) != sizeof(info))
+	if (read(signals->fd, info, sizeof(*info)) != sizeof(*info))
 		return;
-	fprintf(stderr, "softvt: terminating on signal %u", info.ssi_signo);
-	if (info.ssi_code <= 0)
-		fprintf(stderr, " from pid %u", info.ssi_pid);
+	fprintf(stderr, "softvt: terminating on signal %u", info->ssi_signo);
+	if (info->ssi_code <= 0)
+		fprintf(stderr, " from pid %u", info->ssi_pid);
 	fputc('\n', stderr);
 	softvt_stop(signals->vt, 0);
 }
