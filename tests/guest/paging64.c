@@ -380,6 +380,62 @@ static void invalidation(void)
 	flush();
 }
 
+/* Rights are decided by the modes of the moment, also for a translation that is cached. No experiment here flushes. */
+static void cached_rights(void)
+{
+	struct ctx c;
+
+	win[0] = (u64)data[0] | PTE_P | PTE_US;
+	flush();
+	write_cr0(read_cr0() & ~CR0_WP);
+	W("cached/wp-clear-write", "ok", RING0, write_code);
+	write_cr0(read_cr0() | CR0_WP);
+	W("cached/wp-set-write", "#PF(0x3)+0" AT_WINDOW, RING0, write_code);
+	W("cached/ring3-write", "#PF(0x7)+0" AT_WINDOW, RING3, write_code);
+	W("cached/ring3-read", "ok", RING3, read_code);
+	win[0] = (u64)data[0] | PTE_P | PTE_RW;
+	flush();
+	W("cached/supervisor-write", "ok", RING0, write_code);
+	W("cached/supervisor-page-from-ring3", "#PF(0x5)+0" AT_WINDOW, RING3, read_code);
+	W("cached/supervisor-again", "ok", RING0, write_code);
+	/* A second linear address of the same page. */
+	win[1] = (u64)data[0] | PTE_ALL;
+	c = TRY(RING0,
+		CODE("movl $0x1234567, 64(%rbx); movl 4096+64(%rbx), %eax; movl $7, 4096+64(%rbx); movl 64(%rbx), "
+		     "%ecx"),
+		.bx = WINDOW);
+	check("cached/two-addresses-one-page", "ok 1234567 7", "%s %lx %lx", outcome(c), c.ax, c.cx);
+	c = TRY(RING0, CODE("movl $0x11223344, 4094(%rbx); movl 4094(%rbx), %eax; movw (%rbx), %cx"), .bx = WINDOW,
+		.cx = 0);
+	check("cached/write-across-to-the-same-page", "ok 11223344 1122", "%s %lx %lx", outcome(c), c.ax, c.cx);
+	memcpy(data[0], (u8[]){0xcd, VECTOR_END, 0}, 3);
+	/* D is set anew after software cleared it. */
+	TRY(RING0, write_code, .bx = WINDOW);
+	win[0] &= ~(u64)PTE_D;
+	invlpg((void *)WINDOW);
+	TRY(RING0, read_code, .bx = WINDOW);
+	u32 after_read = win[0] & PTE_D;
+	TRY(RING0, write_code, .bx = WINDOW);
+	check("cached/dirty-again-after-invlpg", "0 40", "%x %x", after_read, (u32)win[0] & PTE_D);
+	/* A 2-MiB page becomes a table, by INVLPG of any address in it. */
+	u64 table = win_dir[0];
+
+	win_dir[0] = 0x1800000 | PTE_ALL | PTE_PS;
+	flush();
+	*(volatile u32 *)0x1801000 = 0xaaaa;
+	*(u32 *)data[1] = 0xbbbb;
+	c = TRY(RING0, CODE("mov 4096(%rbx), %eax"), .bx = WINDOW);
+	win[1] = (u64)data[1] | PTE_ALL;
+	win_dir[0] = table;
+	invlpg((void *)(WINDOW + 0x123000));
+	check("cached/large-page-split", "aaaa then bbbb", "%x then %x", (u32)c.ax,
+	      (u32)TRY(RING0, CODE("mov 4096(%rbx), %eax"), .bx = WINDOW).ax);
+	memcpy(data[1], (u8[]){0xcd, VECTOR_END, 1}, 3);
+	win[1] = 0;
+	win[0] = (u64)data[0] | PTE_ALL;
+	flush();
+}
+
 /* SDM vol. 3, "Protection Keys": only user pages, only data accesses; bit 5 of the error code. */
 static void protection_keys(void)
 {
@@ -419,6 +475,11 @@ static void protection_keys(void)
 		page_seen(text[4], 24, TRY(RING3, WINDOW, .bx = WINDOW), WINDOW);
 		check(rows[i].name, rows[i].expected, "%s %s %s %s %s", text[0], text[1], text[2], text[3], text[4]);
 	}
+	/* WRPKRU takes effect at once, without a flush. */
+	asm volatile("wrpkru" : : "a"(0), "c"(0), "d"(0));
+	W("pku/cached-then-closed", "#PF(0x21)+9" AT_WINDOW, RING0,
+	  CODE("mov (%rbx), %al; mov %esi, %eax; .byte 0x90, 0x90; wrpkru; mov (%rbx), %al"), .cx = 0, .dx = 0,
+	  .si = 1 << 10);
 	asm volatile("wrpkru" : : "a"(2 << 10), "c"(0), "d"(0));
 	write_cr0(read_cr0() & ~CR0_WP);
 	W("pku/wd-ring0-needs-wp", "ok", RING0, write_code);
@@ -492,6 +553,7 @@ void chapter_main(void)
 	accessed_dirty();
 	canonical();
 	invalidation();
+	cached_rights();
 	protection_keys();
 	five_levels();
 }
