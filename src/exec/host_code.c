@@ -87,8 +87,8 @@ static bool map_code(struct error *error)
 
 static bool start(struct error *error)
 {
-	static const uint8_t plain[] = {0x0f, 0x77, 0xc3};		       /* EMMS; RET */
-	static const uint8_t avx[] = {0x0f, 0x77, 0xc5, 0xf8, 0x77, 0xc3}; /* EMMS; VZEROUPPER; RET */
+	static const uint8_t plain[] = {0xdb, 0xe3, 0xc3};		       /* FNINIT, which cannot fault itself; RET */
+	static const uint8_t avx[] = {0xdb, 0xe3, 0xc5, 0xf8, 0x77, 0xc3}; /* FNINIT; VZEROUPPER; RET */
 	struct sigaction action = {.sa_sigaction = on_sigfpe, .sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER};
 
 	if (!map_code(error))

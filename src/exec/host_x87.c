@@ -8,6 +8,7 @@
 #include "cpu/flags.h"
 #include "exec/host_private.h"
 
+#define FSW_EXCEPTIONS 0x3f
 #define FSW_NOT_STORED 0x19 /* IE, OE, UE: when unmasked, a store leaves memory as it was */
 
 static uint16_t get(const struct cpu *cpu, unsigned at)
@@ -57,13 +58,23 @@ static void run(struct cpu *cpu, const struct insn *insn, void *memory, uint64_t
 {
 	struct host_form *h = insn->form->host;
 	struct fpu *fpu = &cpu->fpu;
+	uint16_t pending = 0;
 	uint8_t pointers[18];
 	uint64_t flags;
 
+	if (unlikely(get(cpu, X87_FSW) & FSW_ES)) { /* IGNNE#: the host must not see what is pending */
+		pending = get(cpu, X87_FSW) & FSW_EXCEPTIONS;
+		x87_set(fpu, X87_FSW, get(cpu, X87_FSW) & ~FSW_EXCEPTIONS);
+		x87_update_es(fpu);
+	}
 	memcpy(pointers, fpu->x87 + X87_FOP, sizeof(pointers));
 	store_le(fpu->x87 + 24, 4, MXCSR_RESET);
 	flags = h->thunk(fpu->x87, NULL, NULL, insn->form->flags_read ? cpu_rflags(cpu) & 0xff : 0, memory, cpu);
 	memcpy(fpu->x87 + X87_FOP, pointers, sizeof(pointers));
+	if (unlikely(pending)) {
+		x87_set(fpu, X87_FSW, get(cpu, X87_FSW) | pending);
+		x87_update_es(fpu);
+	}
 	if (h->writes_flags)
 		cc_set_exact(cpu, flags);
 	set_pointers(cpu, insn, fdp);
