@@ -294,10 +294,48 @@ static void external(void)
 	pic_mask(0xff, 0xff);
 }
 
+/* SDM vol. 3, "Handling Multiple NMIs": blocked until IRET, of whatever kind and whoever executes it. */
+asm(".text\n"
+    "nmi_handler: incl nmi_count; cmpl $1, nmi_count; jne 1f; mov $0xfee00300, %ecx; movl $0x400, (%rcx); mov $10000, "
+    "%ecx; 2: loop 2b\n"
+    "movl nmi_count, %eax; movl %eax, nmi_in_handler; iretq; 1: int $0x80\n"
+    "nmi_inner_iret: incl nmi_count; cmpl $1, nmi_count; jne 1f; mov $0xfee00300, %ecx; movl $0x400, (%rcx); mov "
+    "$10000, %ecx; 2: loop "
+    "2b\n"
+    "movl nmi_count, %eax; movl %eax, nmi_in_handler\n"
+    "mov %rsp, %rax; push $0x10; push %rax; pushf; push $8; lea 3f(%rip), %rax; push %rax; iretq\n"
+    "3: mov $10000, %ecx; 2: loop 2b; mov $0x77, %ebx; 1: int $0x80\n");
+extern u8 nmi_handler[], nmi_inner_iret[];
+u32 nmi_count, nmi_in_handler;
+
+static void nmi(void)
+{
+	ulong code = CODE("mov $0xfee00300, %ecx; movl $0x400, (%rcx); mov $10000, %ecx; 1: loop 1b");
+	struct ctx c;
+
+	apic_write(APIC_ICR2, apic_read(APIC_ID));
+	main_tss.t.ist[1] = IST_TOP;
+	set_idt(VEC_NMI, SEL_CODE0, (ulong)look, ACC_INT, 2);
+	c = TRY(RING0, code);
+	check("nmi/ist", "ok at top-40 cs=8", "%s at top-%u cs=%lx", outcome(c), (u32)(IST_TOP - c.bp), c.cx);
+	set_idt(VEC_NMI, SEL_CODE0, (ulong)nmi_handler, ACC_INT, 2);
+	nmi_count = 0;
+	TRY(RING0, code);
+	check("nmi/blocked-until-iretq", "in handler 1, in the end 2", "in handler %u, in the end %u", nmi_in_handler,
+	      nmi_count);
+	set_idt(VEC_NMI, SEL_CODE0, (ulong)nmi_inner_iret, ACC_INT, 0);
+	nmi_count = 0;
+	c = TRY(RING0, code, .bx = 0);
+	check("nmi/any-iretq-unblocks", "in handler 1, in the end 2 before-end=1",
+	      "in handler %u, in the end %u before-end=%u", nmi_in_handler, nmi_count, c.bx != 0x77);
+	default_idt(VEC_NMI);
+}
+
 void chapter_main(void)
 {
 	frames();
 	gates();
 	iret();
 	external();
+	nmi();
 }
