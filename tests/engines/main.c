@@ -530,6 +530,9 @@ static bool excused(const struct sample *s, const struct state *before, const st
 	/* Around the end of a flat 4-GiB segment: #GP or wrapping. */
 	if (!s->form->code64 && n->vector >= 0 && e->vector >= 0 && e->address >= 0xffffffc0)
 		return true;
+	/* Whether the elements behind FFFFH wrap with 16-bit addresses. */
+	if (s->z.address_width == 16 && any_element(s) && (n->address ^ e->address) == 0x10000)
+		return true;
 	/* AMD checks the end of the new frame too. */
 	if (s->z.mnemonic == ZYDIS_MNEMONIC_ENTER && (before->rflags & RFLAGS_AC))
 		return true;
