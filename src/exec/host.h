@@ -23,6 +23,17 @@ bool host_has_feature(enum feature feature);
 exec_fn *host_lookup(struct form *form);
 
 /*
+ * While a vCPU runs, floating-point instructions leave its MXCSR in the host's, because moving it for each of them costs more than they do. Before
+ * cpu->fpu.mxcsr is read or written, and before the vCPU stops running, it is brought back.
+ */
+void host_mxcsr_return(struct cpu *cpu);
+static inline void host_mxcsr_sync(struct cpu *cpu)
+{
+	if (unlikely(cpu->mxcsr_live))
+		host_mxcsr_return(cpu);
+}
+
+/*
  * fpu_state.c: the x87 part of struct fpu, an FXSAVE64 image. SDM vol. 1, "x87 FPU Execution Environment".
  */
 enum { X87_FCW = 0, X87_FSW = 2, X87_FTW = 4, X87_FOP = 6, X87_FIP = 8, X87_FCS = 12, X87_FDP = 16, X87_FDS = 20, X87_ST = 32 };

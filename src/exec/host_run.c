@@ -4,7 +4,6 @@
  * SDM vol. 2, "Exception Conditions"; vol. 1, "SIMD Floating-Point Exceptions", "Memory Alignment"; vol. 2, "Memory Fault Suppression". Order of faults:
  * #UD, #NM, #MF, then those of the memory operand, then #XM. Nothing is changed before the last possible fault.
  */
-#include <xmmintrin.h>
 #include "cpu/flags.h"
 #include "exec/host_private.h"
 
@@ -68,22 +67,41 @@ static thunk_fn *thunk_of(const struct insn *insn, struct host_form *h)
 	return *slot;
 }
 
-/* Run under the guest's MXCSR; keep its flags. Host code wants its own control bits back, but does not mind flags. */
-static inline uint64_t run_floating(struct cpu *cpu, thunk_fn *thunk, void *reg, void *vvvv, void *mask, void *rm)
+/* Not the compiler's intrinsics, which know nothing of what a call does to MXCSR. */
+static inline uint32_t get_mxcsr(void)
 {
-	uint32_t guest = cpu->fpu.mxcsr;
+	uint32_t value;
+
+	__asm__ volatile("stmxcsr %0" : "=m"(value) : : "memory");
+	return value;
+}
+
+static inline void set_mxcsr(uint32_t value)
+{
+	__asm__ volatile("ldmxcsr %0" : : "m"(value) : "memory");
+}
+
+void host_mxcsr_return(struct cpu *cpu)
+{
+	cpu->fpu.mxcsr = get_mxcsr();
+	cpu->mxcsr_live = false;
+	set_mxcsr(MXCSR_RESET);
+}
+
+/* Run under the guest's MXCSR, which stays in the host's. */
+static uint64_t run_floating(struct cpu *cpu, thunk_fn *thunk, void *reg, void *vvvv, void *mask, void *rm)
+{
 	uint64_t result;
 
-	if (_mm_getcsr() != guest)
-		_mm_setcsr(guest);
-	result = thunk(reg, vvvv, mask, 0, rm, cpu);
-	if (unlikely(result & THUNK_FAULT)) {
-		cpu->fpu.mxcsr = (uint32_t)result & MXCSR_VALID;
-		return result;
+	if (unlikely(!cpu->mxcsr_live)) {
+		set_mxcsr(cpu->fpu.mxcsr);
+		cpu->mxcsr_live = true;
 	}
-	cpu->fpu.mxcsr = _mm_getcsr();
-	if (unlikely((guest & ~0x3fu) != MXCSR_RESET))
-		_mm_setcsr(MXCSR_RESET);
+	result = thunk(reg, vvvv, mask, 0, rm, cpu);
+	if (unlikely(result & THUNK_FAULT)) { /* the signal handler has put the host's own MXCSR back */
+		cpu->fpu.mxcsr = (uint32_t)result & MXCSR_VALID;
+		cpu->mxcsr_live = false;
+	}
 	return result;
 }
 

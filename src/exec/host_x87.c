@@ -67,6 +67,7 @@ static void run(struct cpu *cpu, const struct insn *insn, void *memory, uint64_t
 		x87_set(fpu, X87_FSW, get(cpu, X87_FSW) & ~FSW_EXCEPTIONS);
 		x87_update_es(fpu);
 	}
+	host_mxcsr_sync(cpu); /* FXRSTOR loads MXCSR too */
 	memcpy(pointers, fpu->x87 + X87_FOP, sizeof(pointers));
 	store_le(fpu->x87 + 24, 4, MXCSR_RESET);
 	flags = h->thunk(fpu->x87, NULL, NULL, insn->form->flags_read ? cpu_rflags(cpu) & 0xff : 0, memory, cpu);

@@ -277,6 +277,7 @@ static enum step save_standard(struct cpu *cpu, const struct insn *insn, bool op
 	struct area area = {.pieces = 0};
 	la_t la;
 
+	host_mxcsr_sync(cpu);
 	if (begin(cpu, insn, area_size(rfbm, false), ACCESS_WRITE, &la) != STEP_NEXT ||
 	    mem_read_bytes(cpu, la + HEADER, &xstate_bv, 8, ACCESS_READ))
 		return STEP_FAULT;
@@ -306,6 +307,7 @@ static enum step xsavec(struct cpu *cpu, const struct insn *insn)
 	struct area area = {.pieces = 0};
 	la_t la;
 
+	host_mxcsr_sync(cpu);
 	if (begin(cpu, insn, area_size(rfbm, true), ACCESS_WRITE, &la) != STEP_NEXT)
 		return STEP_FAULT;
 	if (rfbm & BIT(SSE) && cpu->fpu.mxcsr != MXCSR_RESET)
@@ -342,12 +344,14 @@ static bool header_valid(const struct cpu *cpu, const uint8_t *area, bool only_c
 static enum step load_area(struct cpu *cpu, const struct insn *insn, bool only_compacted)
 {
 	uint64_t rfbm = cpu->fpu.xcr0 & edx_eax(cpu), xstate_bv, xcomp_bv;
-	uint32_t mxcsr = cpu->fpu.mxcsr, pkru = cpu->fpu.pkru;
+	uint32_t mxcsr, pkru = cpu->fpu.pkru;
 	uint8_t area[AREA_SIZE];
 	unsigned size;
 	bool compacted;
 	la_t la;
 
+	host_mxcsr_sync(cpu);
+	mxcsr = cpu->fpu.mxcsr;
 	if (begin(cpu, insn, EXTENDED, ACCESS_READ, &la) != STEP_NEXT || mem_read_bytes(cpu, la, area, EXTENDED, ACCESS_READ))
 		return STEP_FAULT;
 	if (!header_valid(cpu, area, only_compacted))
@@ -411,6 +415,7 @@ static enum step fxsave(struct cpu *cpu, const struct insn *insn)
 	struct area area = {.pieces = 0};
 	la_t la;
 
+	host_mxcsr_sync(cpu);
 	if (fx_begin(cpu, insn, ACCESS_WRITE, &la) != STEP_NEXT)
 		return STEP_FAULT;
 	put_component(cpu, X87, &area, 0, is_wide(insn));
@@ -430,6 +435,7 @@ static enum step fxrstor(struct cpu *cpu, const struct insn *insn)
 	mxcsr = (uint32_t)load_le(area + AT_MXCSR, 4);
 	if (mxcsr & ~(uint32_t)MXCSR_VALID)
 		return raise_gp0(cpu);
+	host_mxcsr_sync(cpu);
 	cpu->fpu.mxcsr = mxcsr;
 	get_component(cpu, X87, area, is_wide(insn));
 	get_component(cpu, SSE, area, false);
@@ -445,6 +451,7 @@ static enum step ldmxcsr(struct cpu *cpu, const struct insn *insn)
 		return STEP_FAULT;
 	if (value & ~(uint64_t)MXCSR_VALID)
 		return raise_gp0(cpu);
+	host_mxcsr_sync(cpu);
 	cpu->fpu.mxcsr = (uint32_t)value;
 	return STEP_NEXT;
 }
@@ -453,6 +460,7 @@ static enum step stmxcsr(struct cpu *cpu, const struct insn *insn)
 {
 	bool vex = insn->form->encoding == ZYDIS_INSTRUCTION_ENCODING_VEX;
 
+	host_mxcsr_sync(cpu);
 	if (host_gate(cpu, vex ? GATE_AVX : GATE_SSE) != STEP_NEXT || operand_write(cpu, insn, 4, cpu->fpu.mxcsr))
 		return STEP_FAULT;
 	return STEP_NEXT;

@@ -3,6 +3,7 @@
  */
 #include "base/error.h"
 #include "bus/bus.h"
+#include "exec/host.h"
 #include "interp/op.h"
 #include <stdlib.h>
 
@@ -199,6 +200,7 @@ void interp_run(struct interp *interp, struct cpu *cpu)
 		run_block(interp, cpu);
 	}
 	cpu->link = 0;
+	host_mxcsr_sync(cpu);
 }
 
 void interp_resume(struct interp *interp)
