@@ -367,8 +367,16 @@ enum decode_result decode(struct decoder *decoder, const uint8_t *bytes, size_t 
 	insn->prefixes = (s.lock ? PREFIX_LOCK : 0) | (s.rep == 0xf3 ? PREFIX_REP : 0) | (s.rep == 0xf2 ? PREFIX_REPNE : 0) |
 			 (s.opsize ? PREFIX_OPSIZE : 0) | (s.addrsize ? PREFIX_ADDRSIZE : 0) | (s.has_rex ? PREFIX_REX : 0) |
 			 (s.rex & 8 ? PREFIX_REX_W : 0) | (s.seg != SEG_ALL ? PREFIX_SEG : 0);
-	record = form_find(decoder->forms, key_of(decoder, &s) | (s.bad ? BIT(63) : 0), start,
-			   available < MAX_LENGTH ? available : MAX_LENGTH, mode);
+	if (unlikely(s.rep == 0xf3 && s.opcode == 0x90 && s.map == 0 && (s.rex & 1))) {
+		/* XCHG R8, rAX: only NOP becomes PAUSE by F3H, which Zydis does not know. */
+		const uint8_t xchg[] = {s.opsize ? 0x66 : 0x3e, (uint8_t)(0x40 | s.rex), 0x90};
+
+		s.rep = 0;
+		record = form_find(decoder->forms, key_of(decoder, &s), xchg, sizeof(xchg), mode);
+	} else {
+		record = form_find(decoder->forms, key_of(decoder, &s) | (s.bad ? BIT(63) : 0), start,
+				   available < MAX_LENGTH ? available : MAX_LENGTH, mode);
+	}
 	if (unlikely(!record))
 		return available >= MAX_LENGTH ? DECODE_LONG : DECODE_SHORT;
 	insn->form = &record->form;

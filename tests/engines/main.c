@@ -148,7 +148,6 @@ static bool differs(const ZydisDecodedInstruction *z, bool code64)
 			if (z->raw.prefixes[i].value >= 0xf2)
 				return true;
 		break;
-	case ZYDIS_MNEMONIC_PAUSE: return z->raw.rex.B; /* PAUSE to Zydis, XCHG to AMD */
 	case ZYDIS_MNEMONIC_VPEXTRD: /* VEX.W in 32-bit code: ignored by Intel, #UD on AMD */
 	case ZYDIS_MNEMONIC_VPINSRD:
 		if (!code64 && (z->encoding == ZYDIS_INSTRUCTION_ENCODING_VEX ? z->raw.vex.W : z->raw.evex.W))
