@@ -171,7 +171,8 @@ static bool parse_cpu(struct options *o, const char *argument, struct error *err
 
 static bool parse_smp(struct options *o, const char *argument, struct error *error)
 {
-	uint64_t cpus = 0, sockets = 1, dies = 1, clusters = 1, cores = 0, threads = 1, most = 0;
+	const uint64_t absent = UINT64_MAX;
+	uint64_t cpus = absent, sockets = 1, dies = 1, clusters = 1, cores = absent, threads = 1, most = absent;
 	struct keyvals kv;
 	bool good;
 
@@ -183,11 +184,12 @@ static bool parse_smp(struct options *o, const char *argument, struct error *err
 	       keyvals_number(&kv, "maxcpus", &most, error);
 	if (good && (sockets != 1 || dies != 1 || clusters != 1 || threads != 1))
 		good = error_set(error, "the machine has one socket of one-threaded cores: say -smp N");
-	cpus = cpus ? cpus : cores ? cores : most ? most : 1;
-	if (good && ((cores && cores != cpus) || (most && most != cpus)))
+	if (cpus == absent)
+		cpus = cores != absent ? cores : most != absent ? most : 1;
+	if (good && ((cores != absent && cores != cpus) || (most != absent && most != cpus)))
 		good = error_set(error, "cpus, cores and maxcpus must be equal: CPUs cannot be added later");
-	if (good && cpus > MACHINE_MAX_CPUS)
-		good = error_set(error, "there can be at most %d CPUs", MACHINE_MAX_CPUS);
+	if (good && (cpus == 0 || cpus > MACHINE_MAX_CPUS))
+		good = error_set(error, "there can be 1 to %d CPUs", MACHINE_MAX_CPUS);
 	o->machine.cpus = (unsigned)cpus;
 	return finish(&kv, "-smp", good, error);
 }
@@ -548,9 +550,11 @@ static bool parse_no_network(struct options *o, const char *argument, struct err
 
 /* ---- Time and life ---- */
 
+/* A day that its month does not have is no date: timegm() would call it one of the next month. */
 static bool parse_date(const char *text, int64_t *seconds)
 {
 	struct tm tm = {0};
+	int day;
 	const char *rest = strptime(text, "%Y-%m-%dT%H:%M:%S", &tm);
 
 	if (!rest || *rest) {
@@ -559,8 +563,9 @@ static bool parse_date(const char *text, int64_t *seconds)
 	}
 	if (!rest || *rest)
 		return false;
+	day = tm.tm_mday;
 	*seconds = timegm(&tm);
-	return true;
+	return tm.tm_mday == day;
 }
 
 static bool parse_rtc(struct options *o, const char *argument, struct error *error)
@@ -839,6 +844,7 @@ static bool parse_help(struct options *o, const char *argument, struct error *er
 {
 	puts(SOFTVT_BANNER "\n"
 	     "usage: softvt [options] [disk image]\n"
+	     "       softvt caps [-cpu MODEL] [-json]    what the VMX capability MSRs of a CPU model say\n"
 	     "\n"
 	     "A PC that takes the options of QEMU's qemu-system-x86_64: what has the same name means the same. One dash or two are\n"
 	     "the same, and of options that say the same thing the last one counts.");

@@ -1,5 +1,5 @@
 /*
- * The softvt command: a machine from the command line, run until it ends.
+ * The softvt command: a machine from the command line, run until it ends; or one of the commands that start none.
  *
  * Signals that ask the process to end arrive through a descriptor, so that the machine ends between two instructions, what the guest has written
  * reaches its files, and the terminal is given back.
@@ -10,6 +10,7 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
+#include "command.h"
 #include "softvt.h"
 
 struct signals {
@@ -39,6 +40,8 @@ int main(int argc, char **argv)
 	sigset_t set;
 	int status;
 
+	if (argc > 1 && !strcmp(argv[1], "caps"))
+		return caps_main(argc - 1, argv + 1);
 	sigemptyset(&set);
 	sigaddset(&set, SIGINT);
 	sigaddset(&set, SIGTERM);

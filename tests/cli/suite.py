@@ -4,6 +4,7 @@
 Each function named test_* below is a test; its first line says what it proves.
 """
 import argparse
+import json
 import os
 import re
 import signal
@@ -132,6 +133,32 @@ def test_sentences(context):
         same("stdout", said, "")
         has(errors, sentence)
         same("lines on stderr", errors.count("\n"), 1)
+
+
+def test_caps(context):
+    """softvt caps: each VMX capability bit of a model, as text and as JSON, switched by name"""
+    text = context.run("caps", "-cpu", "Westmere")[0]
+    has(text.splitlines()[0], "CPU model Westmere.*VMX is not offered to the guest")
+    has(text, r"^Basic VMX Information\n  Hex: 0xda1000[0-9a-f]{8}\n")
+    has(text, r"^  VMCS memory type +6$")
+    has(text, r"^  External-interrupt exiting +yes +vmx-intr-exit$")
+    has(text, r"^  CR3-load exiting +default +vmx-cr3-load-noexit$")
+    has(text, r"^  Enable VM functions +no +vmx-vmfunc$")
+    has(text, r"^VM Functions\n  this processor has no IA32_VMX_VMFUNC \(MSR 491H\)$")
+    has(context.run("caps", "-cpu", "Westmere,-vmx-true-ctls")[0], r"^  CR3-load exiting +forced +vmx-cr3-load-noexit$")
+    for spec, ept, vmfunc in (("max", "yes", "0x0000000000000001"), ("max,-vmx-ept", "no", "0x0000000000000000"), ("Westmere", "yes", None)):
+        found = json.loads(context.run("caps", "--json", "--cpu", spec)[0])
+        same("model", found["model"], spec.split(",")[0])
+        same("offered_to_guest", found["offered_to_guest"], False)
+        same("number of MSRs", len(found["msrs"]), 20)
+        same("IA32_VMX_VMFUNC", found["msrs"]["IA32_VMX_VMFUNC"], vmfunc)
+        same("vmx-ept", [bit["setting"] for bit in found["capabilities"] if bit["name"] == "vmx-ept"], [ept])
+    has(context.run("caps", "-cpu", "Conroe,+vmx-pconfig", stderr=None)[1], "^softvt: warning: .*'vmx-pconfig' is not modelled$")
+    for arguments, sentence in ((["-cpu", "Wetmere"], "the nearest known one is 'Westmere'"), (["-cpu", "max,+vmx-epd"], "'vmx-epd' is unknown"),
+                                (["-kernel"], "'-kernel' is not understood"), (["-cpu"], "'-cpu' is not understood")):
+        has(context.run("caps", *arguments, status=1, stderr=None)[1], sentence)
+    has(context.run("caps", "-help")[0], "usage: softvt caps")
+    has(context.run("caps", "-cpu", "help")[0], "Westmere")
 
 
 def test_exit_status(context):
