@@ -19,6 +19,7 @@ struct msr_table;
 struct bus;
 struct apic;
 struct clock;
+struct vmx;	/* vmx/ */
 
 /*
  * Arithmetic flags are computed when asked for. cc_op says how cc_dst and cc_src give them (cpu/flags.h). The other flags are in rflags.
@@ -145,6 +146,9 @@ struct cpu {
 	uint64_t io_rip;
 	uint64_t mcg_status;
 	uint64_t random;	/* state of RDRAND and RDSEED */
+	bool nonroot;		/* VMX non-root operation */
+	uint64_t eptp;		/* nonroot with EPT: the EPT pointer; else 0 */
+	uint16_t vpid;		/* of the translations in use; 0 in root operation and without VPIDs */
 	struct fpu fpu;
 
 	/* Faults and pins: exec/event, apic/. */
@@ -159,6 +163,7 @@ struct cpu {
 	struct mem_cpu *mem;
 	struct msr_table *msr;
 	struct apic *apic;
+	struct vmx *vmx;	/* NULL: the model has no VT-x */
 	struct bus *bus;
 	struct clock *clock;
 	const struct log *log;
