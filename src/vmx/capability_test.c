@@ -58,6 +58,36 @@ static const char *const models[] = {
 	"Haswell-noTSX",
 };
 
+/* a implies b: without b, no VM entry could use a. */
+#define IMPLIES(a, b) assert_true(!(a) || (b))
+
+static void check_needs(const struct vmx_capability *c, uint64_t basic, uint64_t misc, uint64_t proc, uint64_t proc2, uint64_t ept)
+{
+	uint64_t pin = msr(c, 0x481) >> 32, leave = msr(c, 0x483) >> 32, entry = msr(c, 0x484) >> 32;
+	uint64_t proc3 = has_msr(c, 0x492) ? msr(c, 0x492) : 0, function = has_msr(c, 0x491) ? msr(c, 0x491) : 0;
+
+	IMPLIES(pin & BIT(5), pin & BIT(3));
+	IMPLIES(proc & BIT(22), pin & BIT(5));
+	IMPLIES(leave & BIT(22), pin & BIT(6));
+	IMPLIES(proc2 & BIT(17), ept & BIT(21));
+	IMPLIES(proc2 & BIT(25), proc & BIT(3));
+	IMPLIES(proc3 & BITS(3, 1), proc2 & BIT(1));
+	IMPLIES(proc3 & BIT(4), proc & BIT(21));
+	IMPLIES(entry & BIT(9), leave & BIT(9));
+	IMPLIES(entry & BITS(11, 10), basic & BIT(49));
+	IMPLIES(misc & (BIT(15) | BIT(28)), basic & BIT(49));
+	IMPLIES(function & BIT(0), (proc2 & BIT(13)) && (proc2 & BIT(1)));
+	IMPLIES(vmx_has_field(c, VMCS_EPTP_LIST), vmx_has_field(c, VMCS_VM_FUNCTION_CTLS) && vmx_has_field(c, VMCS_EPTP));
+	IMPLIES(proc2 & BIT(1), ept & BIT(14));
+	IMPLIES(ept & BIT(17), ept & BIT(16));
+	IMPLIES(ept & BITS(26, 25), ept & BIT(20));
+	IMPLIES(ept & BITS(43, 40), ept & BIT(32));
+	if (basic & BIT(55))
+		return;
+	for (unsigned word = 0; word < VMX_WORD_COUNT; word++)
+		assert_int_equal(vmx_allowed0(c, (enum vmx_word)word), vmx_word_info[word].default1);
+}
+
 /* What the manual says of any processor, without our tables. */
 static void check_rules(const struct vmx_capability *c)
 {
@@ -113,6 +143,7 @@ static void check_rules(const struct vmx_capability *c)
 		assert_true(msr(c, 0x481) >> 32 & BIT(0));
 	if (msr(c, 0x481) >> 32 & BIT(7))
 		assert_true((proc2 & BIT(9)) && (msr(c, 0x483) >> 32 & BIT(15)));
+	check_needs(c, basic, misc, proc, proc2, ept);
 	assert_int_equal(misc & (BITS(13, 9) | BIT(31)), 0);
 	assert_int_equal(bits_get(misc, 24, 16), 4);
 	assert_int_equal(msr(c, 0x486) & ~msr(c, 0x487), 0);
