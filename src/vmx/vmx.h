@@ -1,7 +1,7 @@
 /*
  * VT-x of one vCPU: what exec/ may ask of it. SDM vol. 3, "Virtual Machine Extensions".
  *
- * Faults and exits are values here too. A function that causes a VM exit fills vmx->exit and returns; exec/event.c performs it with vmx_exit() when the
+ * Faults and exits are values here too. A function that causes a VM exit fills vmx->exit and returns; exec/event.c performs it with vmx_perform_exit() when the
  * instruction has been put back (or, for trap-like exits, is done). Translation context is data: entry and exit write cpu->eptp, cpu->vpid and the
  * control registers, then call mem_context_changed(); mem/ never reads a VMCS.
  */
@@ -12,7 +12,7 @@
 #include "vmx/vmcs.h"
 
 /* What a VM exit records: SDM vol. 3, "Recording VM-Exit Information and Updating VM-entry Control Fields". */
-struct vmx_exit {
+struct vmx_exit_record {
 	uint32_t reason;	    /* basic exit reason; VMX_EXIT_ENTRY_FAILURE added by entry.c */
 	uint64_t qualification;
 	uint64_t linear, physical;  /* guest-linear and guest-physical address */
@@ -61,7 +61,7 @@ struct vmx_injection {
 enum vmx_entry vmx_enter(struct cpu *cpu, bool launch, enum vmx_error *error, struct vmx_injection *inject);
 
 /* exit.c: perform the VM exit described by vmx->exit. False: VMX abort, the vCPU is in shutdown. cpu->rip is the guest RIP to be saved. */
-bool vmx_exit(struct cpu *cpu);
+bool vmx_perform_exit(struct cpu *cpu);
 
 /* intercept.c: would this exit? Pure questions over the controls, asked only when cpu->nonroot. */
 bool vmx_intercepts_exception(const struct cpu *cpu, unsigned vector, uint32_t error);
