@@ -442,8 +442,11 @@ static void typed(struct chardev *c, uint8_t byte)
 			c->quit(c->quit_ctx);
 		break;
 	case 'c':
-		if (c->client[CHARDEV_MONITOR].ready)
-			c->focus = c->focus == CHARDEV_SERIAL ? CHARDEV_MONITOR : CHARDEV_SERIAL;
+		if (!c->client[CHARDEV_MONITOR].ready)
+			break;
+		c->focus = c->focus == CHARDEV_SERIAL ? CHARDEV_MONITOR : CHARDEV_SERIAL;
+		if (c->client[c->focus].chosen)
+			c->client[c->focus].chosen(c->client[c->focus].ctx);
 		break;
 	case 'h':
 	case '?': chardev_write(c, help, sizeof(help) - 1); break;

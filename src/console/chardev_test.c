@@ -120,7 +120,7 @@ static void nothing_is_lost(void **state)
 }
 
 struct events {
-	unsigned ready[CHARDEV_FRONTS], quits;
+	unsigned ready[CHARDEV_FRONTS], chosen, quits;
 };
 
 static void serial_ready(void *ctx)
@@ -133,6 +133,11 @@ static void monitor_ready(void *ctx)
 	((struct events *)ctx)->ready[CHARDEV_MONITOR]++;
 }
 
+static void monitor_chosen(void *ctx)
+{
+	((struct events *)ctx)->chosen++;
+}
+
 static void quit(void *ctx)
 {
 	((struct events *)ctx)->quits++;
@@ -143,7 +148,8 @@ static void escapes_of_a_shared_terminal(void **state)
 {
 	int in[2], old_in = dup(0), old_out = dup(1), out;
 	struct events events = {0};
-	struct chardev_client serial = {serial_ready, &events}, monitor = {monitor_ready, &events};
+	struct chardev_client serial = {.ready = serial_ready, .ctx = &events};
+	struct chardev_client monitor = {.ready = monitor_ready, .chosen = monitor_chosen, .ctx = &events};
 	struct chardev *c;
 	struct error error;
 	char path[128], text[32] = "";
@@ -165,6 +171,7 @@ static void escapes_of_a_shared_terminal(void **state)
 	dup2(old_in, 0);
 	dup2(old_out, 1);
 	assert_int_equal(events.quits, 1);
+	assert_int_equal(events.chosen, 1);
 	assert_int_equal(events.ready[CHARDEV_SERIAL], 1);
 	assert_int_equal(events.ready[CHARDEV_MONITOR], 1);
 	assert_int_equal(pread(out, text, sizeof(text), 0), 6);
@@ -179,7 +186,7 @@ static void input_of_each_front(void **state)
 {
 	int in[2], old_in = dup(0);
 	struct events events = {0};
-	struct chardev_client monitor = {monitor_ready, &events};
+	struct chardev_client monitor = {.ready = monitor_ready, .ctx = &events};
 	struct chardev *c;
 	struct error error;
 	char text[32];

@@ -331,6 +331,16 @@ static void ready(void *ctx)
 	}
 }
 
+/* The prompt again, and what was typed of a line when the keyboard went away. */
+static void chosen(void *ctx)
+{
+	struct monitor *mon = ctx;
+
+	say(mon, "\n");
+	say(mon, prompt);
+	chardev_write(mon->chardev, mon->line, mon->size);
+}
+
 struct monitor *monitor_create(struct machine *machine, struct chardev *chardev, enum chardev_front front)
 {
 	struct monitor *mon = xcalloc(1, sizeof(*mon));
@@ -340,8 +350,8 @@ struct monitor *monitor_create(struct machine *machine, struct chardev *chardev,
 	mon->front = front;
 	if (!chardev)
 		return mon;
-	chardev_connect(chardev, front, &(struct chardev_client){.ready = ready, .ctx = mon});
-	/* On a terminal shared with a serial port the first prompt comes with the first line. */
+	chardev_connect(chardev, front, &(struct chardev_client){.ready = ready, .chosen = chosen, .ctx = mon});
+	/* On a terminal shared with a serial port the first prompt comes when the monitor is chosen. */
 	if (front != CHARDEV_MONITOR) {
 		say(mon, "SoftVT monitor - type 'help' for the commands\n");
 		say(mon, prompt);
