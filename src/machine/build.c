@@ -490,7 +490,7 @@ static bool offer_user_files(struct machine *m, const struct machine_config *con
 		struct file file = {0};
 		bool good;
 
-		if (entry->file && !file_read(&file, "fw_cfg file", entry->file, error))
+		if (entry->file && !file_read(&file, "fw_cfg", entry->file, error))
 			return false;
 		good = fw_cfg_add_file(m->board->fw_cfg, entry->name, entry->file ? (void *)file.bytes : (void *)entry->string,
 				       entry->file ? file.size : strlen(entry->string));
