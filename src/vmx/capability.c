@@ -330,6 +330,7 @@ void vmx_capability_init(struct vmx_capability *caps, const struct cpu_model *mo
 		.cr0_fixed1 = BITS(31, 0),
 		.cr4_fixed0 = CR4_VMXE,
 		.cr4_fixed1 = cpu_cr4_allowed(model) | CR4_VMXE,
+		.efer_allowed = cpu_efer_allowed(model),
 		.physical_bits = model->physical_bits,
 		.linear_bits = model->linear_bits,
 	};

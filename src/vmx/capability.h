@@ -48,6 +48,7 @@ struct vmx_capability {
 	uint64_t offers[VMX_WORD_COUNT]; /* named bits that may be 1; in the default1 class: that may be 0 */
 	uint64_t fields[(VMCS_FIELD_COUNT + 63) / 64];
 	uint64_t cr0_fixed0, cr0_fixed1, cr4_fixed0, cr4_fixed1;
+	uint64_t efer_allowed; /* bits of IA32_EFER that the model has */
 	unsigned physical_bits, linear_bits; /* of addresses that VM entry checks */
 };
 
