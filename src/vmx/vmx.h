@@ -28,7 +28,7 @@ struct vmx {
 	pa_t vmxon_pointer;
 	pa_t current;		    /* current-VMCS pointer, ~0: none */
 	struct vmcs vmcs;	    /* the current VMCS, active; flushed to memory when another becomes current */
-	struct vmx_exit exit;	    /* of the VM exit under way */
+	struct vmx_exit_record exit;     /* of the VM exit under way */
 	/* The event being delivered, for IDT-vectoring information: set and cleared by exec/event.c. Bit 31 valid. */
 	uint32_t vectoring;
 	uint32_t vectoring_error;
