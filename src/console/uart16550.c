@@ -37,6 +37,7 @@ struct uart {
 	uint8_t fifo[FIFO];
 	uint8_t head, count;
 	bool thre_pending, timed_out;
+	struct uart_counters counters;
 };
 
 static unsigned capacity(const struct uart *u)
@@ -132,6 +133,7 @@ static void arrive(void *uart)
 
 	if ((u->mcr & MCR_LOOP) || u->count >= capacity(u) || !chardev_read(u->chardev, CHARDEV_SERIAL, &byte, 1))
 		return;
+	u->counters.received++;
 	receive(u, byte);
 	ready(u);
 }
@@ -179,6 +181,7 @@ static void update_modem(struct uart *u)
 
 static void write_thr(struct uart *u, uint8_t byte)
 {
+	u->counters.sent++;
 	if (u->mcr & MCR_LOOP)
 		receive(u, byte);
 	else
@@ -333,4 +336,9 @@ void uart_state(struct uart *u, struct state *state)
 	clock_deadline_state(u->clock, &u->timeout, state);
 	if (state_restoring(state) && (u->head >= FIFO || u->count > FIFO))
 		state_refuse(state, "a UART FIFO longer than 16");
+}
+
+const struct uart_counters *uart_counters(const struct uart *uart)
+{
+	return &uart->counters;
 }

@@ -20,3 +20,9 @@ struct uart *uart_create(struct bus *bus, struct clock *clock, uint16_t base, co
 void uart_destroy(struct uart *uart);
 void uart_reset(struct uart *uart);
 void uart_state(struct uart *uart, struct state *state);
+
+/* Characters since the start, for statistics. */
+struct uart_counters {
+	uint64_t sent, received;
+};
+const struct uart_counters *uart_counters(const struct uart *uart);

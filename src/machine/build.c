@@ -62,6 +62,21 @@ static void ahci_part_stats(void *part, FILE *to)
 		(unsigned long long)c->bytes_read, (unsigned long long)c->bytes_written, (unsigned long long)c->errors);
 }
 
+static void virtio_blk_part_stats(void *part, FILE *to)
+{
+	const struct virtio_blk_counters *c = virtio_blk_counters(part);
+
+	fprintf(to, "virtio-blk: %llu requests, %llu bytes read, %llu written, %llu errors\n", (unsigned long long)c->requests,
+		(unsigned long long)c->bytes_read, (unsigned long long)c->bytes_written, (unsigned long long)c->errors);
+}
+
+static void uart_part_stats(void *part, FILE *to)
+{
+	const struct uart_counters *c = uart_counters(part);
+
+	fprintf(to, "UART: %llu characters sent, %llu received\n", (unsigned long long)c->sent, (unsigned long long)c->received);
+}
+
 /* The bridges are PCI functions: reset and saved with their bus. */
 static const struct part_ops q35_ops = {"Q35 host bridge", .destroy = q35_part_destroy};
 static const struct part_ops lpc_ops = {"ICH9 LPC bridge", .destroy = lpc_part_destroy};
@@ -71,12 +86,12 @@ static const struct part_ops ioapic_ops = {"I/O APIC", ioapic_part_destroy, ioap
 static const struct part_ops pit_ops = {"8254", pit_part_destroy, pit_part_reset, pit_part_state, NULL};
 static const struct part_ops rtc_ops = {"RTC", rtc_part_destroy, rtc_part_reset, rtc_part_state, NULL};
 static const struct part_ops hpet_ops = {"HPET", hpet_part_destroy, hpet_part_reset, hpet_part_state, NULL};
-static const struct part_ops uart_ops = {"16550 UART", uart_part_destroy, uart_part_reset, uart_part_state, NULL};
+static const struct part_ops uart_ops = {"16550 UART", uart_part_destroy, uart_part_reset, uart_part_state, uart_part_stats};
 static const struct part_ops i8042_ops = {"i8042", i8042_part_destroy, i8042_part_reset, i8042_part_state, NULL};
 static const struct part_ops fw_cfg_ops = {"fw_cfg", fw_cfg_part_destroy, fw_cfg_part_reset, fw_cfg_part_state, NULL};
 static const struct part_ops debugcon_ops = {"debug console", .destroy = debugcon_part_destroy};
 static const struct part_ops vga_ops = {"VGA", .destroy = vga_part_destroy};
-static const struct part_ops virtio_blk_ops = {"virtio-blk", .destroy = virtio_blk_part_destroy};
+static const struct part_ops virtio_blk_ops = {"virtio-blk", .destroy = virtio_blk_part_destroy, .stats = virtio_blk_part_stats};
 static const struct part_ops ahci_ops = {"AHCI", .destroy = ahci_part_destroy, .stats = ahci_part_stats};
 static const struct part_ops pci_ops = {"PCI", .reset = pci_part_reset, .state = pci_part_state};
 

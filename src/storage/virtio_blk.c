@@ -24,6 +24,7 @@ struct virtio_blk {
 	struct block *block;
 	char serial[ID_SIZE + 1];
 	struct virtio_chain chain;
+	struct virtio_blk_counters counters;
 	uint8_t buffer[CHUNK];
 };
 
@@ -46,6 +47,7 @@ static uint8_t move(struct virtio_blk *b, bool write, uint64_t offset, uint64_t 
 			virtio_write(&b->virtio, &b->chain, at, b->buffer, part);
 		}
 		at += part;
+		*(write ? &b->counters.bytes_written : &b->counters.bytes_read) += part;
 	}
 	return STATUS_OK;
 }
@@ -92,6 +94,8 @@ static void run(struct virtio *virtio, unsigned queue)
 			continue;
 		}
 		status = execute(b, &written);
+		b->counters.requests++;
+		b->counters.errors += status != STATUS_OK;
 		virtio_write(virtio, &b->chain, b->chain.write_size - 1, &status, 1);
 		virtio_push(virtio, queue, &b->chain, written);
 	}
@@ -128,4 +132,9 @@ void virtio_blk_destroy(struct virtio_blk *b)
 		return;
 	virtio_remove(&b->virtio);
 	free(b);
+}
+
+const struct virtio_blk_counters *virtio_blk_counters(const struct virtio_blk *blk)
+{
+	return &blk->counters;
 }

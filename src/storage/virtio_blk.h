@@ -14,3 +14,9 @@ struct virtio_blk;
 struct virtio_blk *virtio_blk_create(struct pci_root *root, struct clock *clock, uint8_t slot, struct block *block,
 				     const char *serial, struct error *error);
 void virtio_blk_destroy(struct virtio_blk *blk);
+
+/* Requests and bytes since the start, for statistics. */
+struct virtio_blk_counters {
+	uint64_t requests, bytes_read, bytes_written, errors;
+};
+const struct virtio_blk_counters *virtio_blk_counters(const struct virtio_blk *blk);
