@@ -18,8 +18,9 @@ assets=${ASSETS:-$here/../build/assets}
 mkdir -p "$assets"
 assets=$(cd "$assets" && pwd)
 
-# Beside these: everything that modules.dep says they need.
-modules="virtio_pci virtio_blk virtio_net virtio_console ahci sd_mod sr_mod isofs ext4 e1000 igb igbvf kvm_intel vfio_pci"
+# Beside these: everything that modules.dep says they need. ext4 asks for crc32c by name, which modules.dep does not say.
+modules="virtio_pci virtio_blk virtio_net virtio_console ahci sd_mod sr_mod isofs ext4 crc32c_generic
+	e1000 igb igbvf kvm_intel vfio_pci"
 
 say() { printf 'assets: %s\n' "$*"; }
 die() { printf 'assets: %s\n' "$*" >&2; exit 1; }
@@ -113,7 +114,8 @@ amd64() {
 
 modules() {
 	amd64
-	[ ! "$assets/amd64/initrd-modules" -nt "$assets/amd64/initrd" ] || return 0
+	[ ! "$assets/amd64/initrd-modules" -nt "$assets/amd64/initrd" ] ||
+		[ ! "$assets/amd64/initrd-modules" -nt "$here/assets.sh" ] || return 0
 	say "packing amd64/initrd-modules"
 	busybox=$assets/amd64/busybox/bin/busybox
 	version=$(ls "$assets/amd64/kernel/lib/modules")
