@@ -14,7 +14,8 @@ build=build-fuzz
 if [ ! -e $build/build.ninja ]; then
 	echo "fuzz: configuring $build (clang, address and undefined-behaviour sanitizers)"
 	mkdir -p $build
-	CC=clang meson setup -Db_sanitize=address,undefined -Db_lundef=false $build >$build/setup.log 2>&1 ||
+	CC=clang meson setup -Db_sanitize=address,undefined -Db_lundef=false \
+		-Dc_args=-fsanitize-coverage=inline-8bit-counters,pc-table $build >$build/setup.log 2>&1 ||
 		{ cat $build/setup.log; exit 1; }
 fi
 echo "fuzz: compiling"
@@ -30,7 +31,7 @@ for program in $programs; do
 	corpus=fuzz/corpus/$name
 	[ -d "$corpus" ] || corpus=
 	echo "fuzz: $name for $seconds s"
-	if UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 "$program" -max_total_time="$seconds" -timeout=20 -print_final_stats=1 \
+	if UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 "$program" -max_total_time="$seconds" -timeout=20 -entropic=0 -print_final_stats=1 \
 		-artifact_prefix="$build/crash-$name-" $build/corpus/"$name" $corpus >$build/"$name".log 2>&1; then
 		passed=$((passed + 1))
 		echo "ok $name: $(sed -n 's/^stat::number_of_executed_units: *//p' $build/"$name".log) inputs"

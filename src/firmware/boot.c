@@ -27,6 +27,20 @@ static void preset_mtrrs(struct cpu *cpu)
 	cpu->mtrr_def_type = ENABLE | FIXED_ENABLE | TYPE_WB;
 }
 
+bool load_kernel(const struct boot *boot, const struct file *file, pa_t rsdp, struct error *error)
+{
+	if (is_linux(file))
+		return load_linux(boot, file, rsdp, error);
+	if (is_multiboot(file))
+		return load_multiboot(boot, file, error);
+	if (is_multiboot2(file))
+		return load_multiboot2(boot, file, rsdp, error);
+	if (is_pvh(file))
+		return load_pvh(boot, file, rsdp, error);
+	return error_set(error, "'%s' is no kernel known here: bzImage, Multiboot, Multiboot2 or ELF with a PVH entry",
+			 boot->kernel);
+}
+
 bool boot_direct(const struct boot *boot, struct error *error)
 {
 	struct file file;
@@ -42,18 +56,8 @@ bool boot_direct(const struct boot *boot, struct error *error)
 	if (end > BOOT_GDT)
 		ok = error_set(error,
 			       "the ACPI tables of this machine are larger than the BIOS area: fewer CPUs would fit");
-	else if (is_linux(&file))
-		ok = load_linux(boot, &file, rsdp, error);
-	else if (is_multiboot(&file))
-		ok = load_multiboot(boot, &file, error);
-	else if (is_multiboot2(&file))
-		ok = load_multiboot2(boot, &file, rsdp, error);
-	else if (is_pvh(&file))
-		ok = load_pvh(boot, &file, rsdp, error);
 	else
-		ok = error_set(error,
-			       "'%s' is no kernel known here: bzImage, Multiboot, Multiboot2 or ELF with a PVH entry",
-			       boot->kernel);
+		ok = load_kernel(boot, &file, rsdp, error);
 	file_free(&file);
 	return ok;
 }

@@ -107,6 +107,8 @@ MUST_CHECK bool load_linux(const struct boot *boot, const struct file *file, pa_
 MUST_CHECK bool load_multiboot(const struct boot *boot, const struct file *file, struct error *error);
 MUST_CHECK bool load_multiboot2(const struct boot *boot, const struct file *file, pa_t rsdp, struct error *error);
 MUST_CHECK bool load_pvh(const struct boot *boot, const struct file *file, pa_t rsdp, struct error *error);
+/* Whichever the file has; the chipset and the tables are in place. */
+MUST_CHECK bool load_kernel(const struct boot *boot, const struct file *file, pa_t rsdp, struct error *error);
 
 /* Pages of the BIOS area, which no kernel is loaded into. */
 #define BOOT_GDT  UINT64_C(0xff000)
