@@ -42,4 +42,12 @@ void state_bool(struct state *state, bool *value);
  */
 void state_memory(struct state *state, void *bytes, size_t size);
 
-#define state_var(state, lvalue) state_bytes(state, &(lvalue), sizeof(lvalue))
+/* As state_bool(), with state_bytes()'s parameters. */
+static inline void state_flag(struct state *state, void *value, size_t size)
+{
+	state_bool(state, value);
+}
+
+/* Any member; of a bool only the value is taken over. In a structure that holds a bool name the members, not the structure. */
+#define state_var(state, lvalue) \
+	_Generic((lvalue), bool: state_flag, default: state_bytes)((state), &(lvalue), sizeof(lvalue))

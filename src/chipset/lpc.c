@@ -78,7 +78,7 @@ static unsigned pirq_of(const struct lpc *lpc, unsigned slot, unsigned pin)
 		[25] = D25IR, [26] = D26IR, [27] = D27IR, [28] = D28IR, [29] = D29IR, [31] = D31IR};
 
 	if (route[slot])
-		return load_le(lpc->rcrb + route[slot] - RCRB_FIRST, 2) >> 4 * pin & 7;
+		return load_le(&lpc->rcrb[route[slot] - RCRB_FIRST], 2) >> 4 * pin & 7;
 	return slot == 30 ? 4 + pin : (slot + pin) % 4 + 4;
 }
 
@@ -264,7 +264,7 @@ static void rcrb_reset(struct lpc *lpc)
 
 	memset(lpc->rcrb, 0, sizeof(lpc->rcrb));
 	for (unsigned i = 0; i < ARRAY_SIZE(routes); i++)
-		store_le(lpc->rcrb + routes[i] - RCRB_FIRST, 2, 0x3210);
+		store_le(&lpc->rcrb[routes[i] - RCRB_FIRST], 2, 0x3210);
 	lpc->rcrb[OIC - RCRB_FIRST] = 1;
 	lpc->rcrb[HPTC - RCRB_FIRST] = 0x80;
 }

@@ -542,6 +542,48 @@ void i8042_mouse(struct i8042 *k, int dx, int dy, int dz, unsigned buttons)
 	schedule(k);
 }
 
+static void queue_state(struct queue *queue, struct state *state)
+{
+	state_bytes(state, queue->bytes, sizeof(queue->bytes));
+	state_var(state, queue->head);
+	state_var(state, queue->size);
+	if (state_restoring(state) && (queue->head >= QUEUE || queue->size > QUEUE))
+		state_refuse(state, "a keyboard queue longer than 64");
+}
+
+static void keyboard_state(struct keyboard *keyboard, struct state *state)
+{
+	queue_state(&keyboard->queue, state);
+	state_var(state, keyboard->command);
+	state_var(state, keyboard->set);
+	state_var(state, keyboard->leds);
+	state_var(state, keyboard->typematic);
+	state_var(state, keyboard->scanning);
+}
+
+static void mouse_state(struct mouse *mouse, struct state *state)
+{
+	queue_state(&mouse->queue, state);
+	state_var(state, mouse->command);
+	state_var(state, mouse->resolution);
+	state_var(state, mouse->rate);
+	state_bytes(state, mouse->rates, sizeof(mouse->rates));
+	state_var(state, mouse->reporting);
+	state_var(state, mouse->remote);
+	state_var(state, mouse->scaling);
+	state_var(state, mouse->wrap);
+	state_var(state, mouse->wheel);
+	state_var(state, mouse->buttons);
+	state_var(state, mouse->dx);
+	state_var(state, mouse->dy);
+	state_var(state, mouse->dz);
+	if (state_restoring(state)) {
+		mouse->dx = clamp(mouse->dx);
+		mouse->dy = clamp(mouse->dy);
+		mouse->dz = clamp(mouse->dz);
+	}
+}
+
 void i8042_state(struct i8042 *k, struct state *state)
 {
 	state_section(state, "i8042");
@@ -551,10 +593,7 @@ void i8042_state(struct i8042 *k, struct state *state)
 	state_var(state, k->data);
 	state_var(state, k->command);
 	state_bytes(state, k->ram, sizeof(k->ram));
-	state_var(state, k->keyboard);
-	state_var(state, k->mouse);
+	keyboard_state(&k->keyboard, state);
+	mouse_state(&k->mouse, state);
 	clock_deadline_state(k->clock, &k->deadline, state);
-	if (state_restoring(state) && (k->keyboard.queue.head >= QUEUE || k->keyboard.queue.size > QUEUE ||
-				       k->mouse.queue.head >= QUEUE || k->mouse.queue.size > QUEUE))
-		state_refuse(state, "a keyboard queue longer than 64");
 }

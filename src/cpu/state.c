@@ -141,7 +141,7 @@ void cpu_state(struct cpu *cpu, struct state *state)
 		segment_state(&cpu->seg[i], state);
 	state_var(state, cpu->cpl);
 	state_var(state, cpu->shadow);
-	state_var(state, cpu->nmi_blocked);
+	state_bool(state, &cpu->nmi_blocked);
 	state_bool(state, &cpu->in_smm);
 	state_bool(state, &cpu->a20m);
 	state_var(state, cpu->activity);
@@ -183,7 +183,7 @@ void cpu_state(struct cpu *cpu, struct state *state)
 	state_var(state, cpu->smbase);
 	state_var(state, cpu->monitor);
 	state_var(state, cpu->monitor_line);
-	state_var(state, cpu->monitor_armed);
+	state_bool(state, &cpu->monitor_armed);
 	state_var(state, cpu->io_misc);
 	state_var(state, cpu->io_rip);
 	state_var(state, cpu->mcg_status);
@@ -204,6 +204,9 @@ void cpu_state(struct cpu *cpu, struct state *state)
 		return;
 	if (cpu->cpl > 3 || cpu->activity > ACTIVITY_MWAIT)
 		state_refuse(state, "a vCPU's privilege level or activity is out of range");
+	/* What the host CPU would not load. */
+	if (cpu->fpu.mxcsr >> 16 || !(cpu->fpu.xcr0 & 1) || cpu->fpu.xcr0 & ~cpu->model->xcr0_allowed || cpu->fpu.xss & ~cpu->model->xss_allowed)
+		state_refuse(state, "a vCPU's MXCSR, XCR0 or IA32_XSS has bits that it does not have");
 	cpu_set_rflags(cpu, rflags);
 	cpu_mode_changed(cpu);
 	/* What asks for attention is worked out anew from the state. */

@@ -120,7 +120,7 @@ static void show_function(const struct pci_function *f, FILE *to)
 				(unsigned long long)f->bar[i].size);
 			break;
 		case PCI_BAR_MEM64:
-		case PCI_BAR_MEM64_PREFETCH: value |= (uint64_t)pci_config_dword(f, 0x14 + 4 * i) << 32; [[fallthrough]];
+		case PCI_BAR_MEM64_PREFETCH: value |= (uint64_t)pci_config_dword(f, 0x14 + 4 * i) << 32; __attribute__((fallthrough));
 		case PCI_BAR_MEM32:
 			fprintf(to, "      BAR%u: memory at 0x%08llx, 0x%llx bytes\n", i, (unsigned long long)value & ~0xfULL,
 				(unsigned long long)f->bar[i].size);
