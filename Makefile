@@ -30,6 +30,7 @@ all: check-deps program
 help:
 	@echo 'make              builds build/softvt'
 	@echo 'make run          boots Debian'\''s kernel to a shell on this terminal (installs, builds and fetches first)'
+	@echo '                  RUN="-smp 2" adds options; MEMORY=1G is its RAM'
 	@echo 'make test         runs every test and ends with a count; SANITIZE=1 runs it under the sanitizers,'
 	@echo '                  SUITES=layout,unit,cli,engines,guest,boot chooses'
 	@echo 'make bench        compares with Bochs, QEMU TCG and native code, and renews docs/performance.md'
