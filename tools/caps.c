@@ -125,7 +125,7 @@ static void print_json(const struct vmx_capability *caps, const char *model)
 	printf("  ]\n}\n");
 }
 
-static bool parse_model(const char *spec, struct cpu_model *model, struct vmx_capability *caps, struct error *error)
+bool command_cpu(const char *spec, struct cpu_model *model, struct vmx_capability *caps, struct error *error)
 {
 	struct vmx_options options;
 	struct error warning[2];
@@ -183,7 +183,7 @@ int caps_main(int argc, char **argv)
 		cpu_model_list(list_line, NULL);
 		return finish();
 	}
-	if (!parse_model(cpu, &model, &caps, &error)) {
+	if (!command_cpu(cpu, &model, &caps, &error)) {
 		fprintf(stderr, "softvt: -cpu %s: %s\n", cpu, error.text);
 		return 1;
 	}

@@ -845,6 +845,7 @@ static bool parse_help(struct options *o, const char *argument, struct error *er
 	puts(SOFTVT_BANNER "\n"
 	     "usage: softvt [options] [disk image]\n"
 	     "       softvt caps [-cpu MODEL] [-json]    what the VMX capability MSRs of a CPU model say\n"
+	     "       softvt check [-cpu MODEL] [-json] FILE    which rules of VM entry the VMCS dumps in a file break\n"
 	     "\n"
 	     "A PC that takes the options of QEMU's qemu-system-x86_64: what has the same name means the same. One dash or two are\n"
 	     "the same, and of options that say the same thing the last one counts.");

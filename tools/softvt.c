@@ -42,6 +42,8 @@ int main(int argc, char **argv)
 
 	if (argc > 1 && !strcmp(argv[1], "caps"))
 		return caps_main(argc - 1, argv + 1);
+	if (argc > 1 && !strcmp(argv[1], "check"))
+		return check_main(argc - 1, argv + 1);
 	sigemptyset(&set);
 	sigaddset(&set, SIGINT);
 	sigaddset(&set, SIGTERM);
