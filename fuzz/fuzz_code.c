@@ -24,6 +24,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		bare->cpu.dr[0] = 0x8000;
 		mem_context_changed(&bare->cpu);
 	}
-	bare_run(bare, 3000);
+	bare_run(bare, 400);
 	return 0;
 }
