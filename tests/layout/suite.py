@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Holds the sources to the rules that no compiler checks: which folder may include which, and how a file begins."""
+"""Holds the sources to the rules that no compiler checks: which folder may include which, how a file begins, what is documented."""
 import os
 import re
 import sys
@@ -42,6 +42,13 @@ def wrong_beginning(_, text):
     return [] if text.lstrip().startswith("/*") else ["does not begin with a comment that says what it is"]
 
 
+def wrong_folders(text):
+    """docs/architecture.md has one line for each folder."""
+    folders = {os.path.dirname(path) for path in sources()} | {"tests", "fuzz", "bench", "scripts"}
+    listed = re.findall(r"^\| `([\w/]+)` \|", text, re.M)
+    return [f"{folder} has {listed.count(folder)} lines" for folder in sorted(folders - {"include"}) if listed.count(folder) != 1]
+
+
 def main():
     passed = failed = 0
     texts = {}
@@ -53,6 +60,11 @@ def main():
         print("\n".join([f"{'FAIL' if found else 'ok'} {name} of {len(texts)} files"] + found))
         failed += bool(found)
         passed += not found
+    with open(os.path.join(ROOT, "docs/architecture.md"), encoding="utf-8") as file:
+        found = wrong_folders(file.read())
+    print("\n".join([f"{'FAIL' if found else 'ok'} folders in docs/architecture.md"] + found))
+    failed += bool(found)
+    passed += not found
     print(f"{passed} passed, {failed} failed")
     sys.exit(1 if failed else 0)
 
