@@ -50,6 +50,21 @@ struct fault {
 	uint32_t error;
 	uint64_t address; /* page faults: the linear address, becomes CR2 */
 	uint64_t dr6;	  /* debug exceptions: bits to set in DR6 */
+	/* FAULT_VM_EXIT, which mem/ finds: SDM vol. 3, "Exit Qualification"; NMI unblocking due to IRET is for exec/ to add. */
+	uint32_t reason;	/* basic exit reason */
+	uint64_t qualification;
+	uint64_t linear;	/* with bit 7 of the qualification of an EPT violation; else 0 */
+	uint64_t physical;	/* guest-physical address; 0 for a full page-modification log */
+};
+
+/* What holds of a walk of EPT besides the EPT pointer: controls in force, and what the processor offers. */
+enum ept_controls {
+	EPT_MODE_BASED_EXECUTE = 1 << 0,
+	EPT_PML = 1 << 1,	 /* page-modification logging is enabled */
+	EPT_EXECUTE_ONLY = 1 << 2, /* from here: offered */
+	EPT_PAGES_2M = 1 << 3,
+	EPT_PAGES_1G = 1 << 4,
+	EPT_ADVANCED_INFO = 1 << 5, /* in the qualification of EPT violations */
 };
 
 enum activity { ACTIVITY_ACTIVE, ACTIVITY_HLT, ACTIVITY_SHUTDOWN, ACTIVITY_WAIT_SIPI, ACTIVITY_MWAIT };
@@ -149,6 +164,9 @@ struct cpu {
 	bool nonroot;		/* VMX non-root operation */
 	uint64_t eptp;		/* nonroot with EPT: the EPT pointer; else 0 */
 	uint16_t vpid;		/* of the translations in use; 0 in root operation and without VPIDs */
+	uint16_t pml_index;	/* mem/ counts it down */
+	uint64_t pml_address;
+	uint32_t ept_controls;	/* enum ept_controls; looked at while eptp is not 0 */
 	struct fpu fpu;
 
 	/* Faults and pins: exec/event, apic/. */

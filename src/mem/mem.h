@@ -1,6 +1,6 @@
 /*
  * Linear address -> bytes: what the CPU may ask of memory. Translation context is data: exec/ changes CR0, CR3, CR4, EFER, CPL, AC and calls
- * mem_context_changed(); vmx/ will write EPTP and VPID there.
+ * mem_context_changed(), and so does vmx/ after it has written eptp, vpid, ept_controls and the page-modification log's place.
  *
  * SDM vol. 3, "Paging", "Memory Cache Control". Every mem_* access that returns bool returns true for a fault, with cpu->fault filled.
  */
@@ -29,12 +29,23 @@ void mem_context_changed(struct cpu *cpu);
 /* The same when nothing but CPL or RFLAGS.AC changed: every system call, interrupt and return. */
 void mem_privilege_changed(struct cpu *cpu);
 
-/* Invalidation, as MOV CR3, INVLPG, INVPCID, MOV CR0/CR4 and MTRR writes define it. */
-void mem_flush_all(struct cpu *cpu);			   /* everything, global pages too */
+/* Invalidation, as MOV CR3, INVLPG, INVPCID, MOV CR0/CR4 and MTRR writes define it. But for the first, it is of the current VPID alone. */
+void mem_flush_all(struct cpu *cpu);			   /* everything of every VPID, global pages too */
 void mem_flush_pcid(struct cpu *cpu, unsigned pcid);	   /* non-global translations of one PCID (0 without PCIDE) */
 void mem_flush_page(struct cpu *cpu, la_t la);		   /* INVLPG: this page in the current PCID, global too */
 void mem_flush_page_pcid(struct cpu *cpu, unsigned pcid, la_t la); /* INVPCID type 0 */
 void mem_flush_non_global(struct cpu *cpu);		   /* all PCIDs, INVPCID type 3 */
+
+/*
+ * SDM vol. 3, "Operations that Invalidate Cached Mappings". Linear mappings are those made while eptp was 0, combined mappings the others; no
+ * guest-physical mappings are cached. VM entry and VM exit invalidate nothing here: without VPIDs, who performs them calls
+ * mem_flush_vpid(cpu, 0, false).
+ */
+void mem_flush_vpid(struct cpu *cpu, uint16_t vpid, bool keep_global); /* INVVPID types 1 and 3, INVPCID type 2 with cpu->vpid */
+void mem_flush_vpid_page(struct cpu *cpu, uint16_t vpid, la_t la);     /* INVVPID type 0, global too */
+void mem_flush_vpids(struct cpu *cpu);				       /* INVVPID type 2: all but VPID 0 */
+void mem_flush_ept(struct cpu *cpu, uint64_t eptp);		       /* INVEPT type 1: bits 51:12 count */
+void mem_flush_epts(struct cpu *cpu);				       /* INVEPT type 2 */
 
 /* The A20M# pin, which keyboard controller and port 92H drive: asserted, physical address bit 20 is 0. */
 void mem_set_a20m(struct cpu *cpu, bool asserted);
@@ -51,7 +62,10 @@ MUST_CHECK bool mem_probe(struct cpu *cpu, la_t la, size_t size, unsigned access
  */
 MUST_CHECK bool mem_fetch(struct cpu *cpu, la_t la, const uint8_t **bytes, size_t *left, bool *cacheable);
 
-/* Load PDPTEs from memory at a CR3 value: SDM vol. 3, "PDPTE Registers". True: a reserved bit is set; *pdpte untouched. */
+/*
+ * Load PDPTEs from memory at a CR3 value: SDM vol. 3, "PDPTE Registers". True: *pdpte is untouched and cpu->fault says #GP(0), for a reserved bit, or
+ * a VM exit, which EPT caused.
+ */
 MUST_CHECK bool mem_read_pdptes(struct cpu *cpu, uint64_t cr3, uint64_t pdpte[4]);
 
 /* For debuggers: translate without side effects. False: not mapped. */

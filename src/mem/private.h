@@ -5,7 +5,7 @@
 #include "decode/insn.h"
 #include "mem/access.h"
 
-#define SPACES 8
+#define SPACES 32
 
 /* A bank per way of being allowed: SDM vol. 3, "Determination of Access Rights". */
 enum bank_kind {
@@ -16,22 +16,28 @@ enum bank_kind {
 	BANK_KINDS
 };
 
-/* One address space: a PCID, or all there is without PCIDs; SMM sees other memory. */
-struct space {
-	bool used, smm;
-	uint16_t pcid;
-	uint64_t stamp; /* when last current: the oldest is reused */
-	struct bank *bank[BANK_KINDS]; /* made when first needed */
+/* All of the CPU's state that translations depend on besides the tags of their space. When it changes, nothing cached holds. */
+struct config {
+	uint64_t cr0, cr4, efer, pkru, apic_base, dr7, ept;
+	uint64_t dr[4];
 };
 
-/* All of the CPU's state that translations depend on besides the space. When it changes, nothing cached holds. */
-struct config {
-	uint64_t cr0, cr4, efer, pkru, apic_base, dr7;
-	uint64_t dr[4];
+/*
+ * One address space: a PCID, or all there is without PCIDs, of a VPID under an EPT pointer (0: linear mappings; else combined mappings); SMM sees
+ * other memory.
+ */
+struct space {
+	bool smm;
+	uint16_t pcid, vpid;
+	uint64_t eptp;
+	uint64_t stamp; /* when last current: the oldest is reused */
+	struct bank *bank[BANK_KINDS]; /* made when first needed */
+	struct config config; /* that what is cached was made under */
 };
 
 struct mem_cpu {
 	struct space space[SPACES];
+	unsigned spaces; /* in use */
 	struct space *current;
 	struct config config;
 	uint64_t stamp;
@@ -64,7 +70,31 @@ struct requester {
 /* walk.c: true is a fault in cpu->fault. update: set A and D bits, and fail with faults; otherwise look only. */
 MUST_CHECK bool mem_walk(struct cpu *cpu, la_t la, unsigned access, struct requester who, bool update, struct translation *t);
 
+/* Physical memory as page walks reach it, 4 or 8 bytes. */
+uint64_t mem_read_entry(struct cpu *cpu, pa_t pa, unsigned size);
+void mem_write_entry(struct cpu *cpu, pa_t pa, unsigned size, uint64_t value);
+
+/* A guest-physical access, as EPT judges it. */
+struct ept_access {
+	unsigned access;   /* ACCESS_READ, ACCESS_WRITE, ACCESS_EXEC */
+	bool linear;	   /* it serves the translation of la, or the access there */
+	bool final;	   /* the access itself, not one to guest paging structures; with linear */
+	bool update;	   /* as of mem_walk() */
+	bool user, writable, no_execute; /* with final: what the guest's paging structures say of la */
+	la_t la;
+};
+
+/* ept.c: true is a VM exit in cpu->fault. Fills pa, rights and dirty of *t. Called while cpu->eptp is not 0. */
+MUST_CHECK bool mem_ept_walk(struct cpu *cpu, pa_t gpa, const struct ept_access *how, struct translation *t);
+
+/* Are accesses to guest paging structures writes? SDM vol. 3, "Accessed and Dirty Flags for EPT". */
+static inline bool ept_flags_enabled(const struct cpu *cpu)
+{
+	return cpu->eptp & BIT(6);
+}
+
 /* tlb.c */
+void mem_forget_page(struct space *space, la_t la); /* all of its translations there */
 struct bank *mem_bank(struct cpu *cpu, struct space *space, enum bank_kind kind);
 void mem_fill(struct cpu *cpu, struct bank *bank, enum bank_kind kind, la_t la, const struct translation *t);
 enum bank_kind mem_current_kind(const struct cpu *cpu);

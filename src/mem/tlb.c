@@ -3,6 +3,9 @@
  *
  * SDM vol. 3, "Caching Translation Information" and "Invalidation of TLBs and Paging-Structure Caches". Paging-structure caches are not modelled:
  * a walk always reads memory.
+ *
+ * Under VMX a space also has the tags of vol. 3, "Caching Translation Information" (the chapter on VMX support for address translation): VPID and
+ * EPT pointer. Each space remembers the control registers it was filled under, so that VM entries and exits need no flush for changing them.
  */
 #include "mem/private.h"
 #include <stdlib.h>
@@ -59,24 +62,30 @@ struct bank *mem_bank(struct cpu *cpu, struct space *space, enum bank_kind kind)
 	return bank;
 }
 
-static struct space *find_space(struct mem_cpu *mem, uint16_t pcid, bool smm)
+static bool is_space(const struct space *space, const struct space *key)
+{
+	return space->pcid == key->pcid && space->smm == key->smm && space->vpid == key->vpid && space->eptp == key->eptp;
+}
+
+static struct space *find_space(struct mem_cpu *mem, const struct space *key)
 {
 	struct space *oldest = &mem->space[0];
 
-	for (unsigned i = 0; i < SPACES; i++) {
+	for (unsigned i = 0; i < mem->spaces; i++) {
 		struct space *space = &mem->space[i];
 
-		if (space->used && space->pcid == pcid && space->smm == smm)
+		if (is_space(space, key))
 			return space;
-		if (!space->used || space->stamp < oldest->stamp)
+		if (space->stamp < oldest->stamp)
 			oldest = space;
-		if (!space->used)
-			break;
 	}
+	if (mem->spaces < SPACES)
+		oldest = &mem->space[mem->spaces++];
 	space_flush(oldest, false);
-	oldest->used = true;
-	oldest->pcid = pcid;
-	oldest->smm = smm;
+	oldest->pcid = key->pcid;
+	oldest->smm = key->smm;
+	oldest->vpid = key->vpid;
+	oldest->eptp = key->eptp;
 	return oldest;
 }
 
@@ -96,8 +105,15 @@ void mem_context_changed(struct cpu *cpu)
 		.efer = cpu->efer & (EFER_NXE | EFER_LMA),
 		.pkru = cpu->cr4 & CR4_PKE ? cpu->fpu.pkru : 0,
 		.apic_base = cpu->apic_base,
+		.ept = cpu->eptp ? cpu->ept_controls : 0,
 	};
-	uint16_t pcid = cpu->cr4 & CR4_PCIDE ? cpu->cr3 & CR3_PCID : 0;
+	struct space key = {
+		.smm = cpu->in_smm,
+		.pcid = cpu->cr4 & CR4_PCIDE ? cpu->cr3 & CR3_PCID : 0,
+		.vpid = cpu->vpid,
+		.eptp = cpu->eptp,
+	};
+	bool check = false;
 
 	if (unlikely(cpu->dr7 & 0xff)) {
 		config.dr7 = cpu->dr7;
@@ -109,11 +125,19 @@ void mem_context_changed(struct cpu *cpu)
 		for (unsigned i = 0; i < 4; i++)
 			if ((config.dr7 >> (2 * i) & 3) && (config.dr7 >> (16 + 4 * i) & 1)) /* R/W 1 or 3: data */
 				mem->watching = true;
-		mem_flush_all(cpu);
+		/* with the same tags it was a MOV to a control register, else a VM entry or exit */
+		if (mem->current && mem->current->vpid == key.vpid && mem->current->eptp == key.eptp)
+			mem_flush_vpid(cpu, key.vpid, false);
+		check = true;
 	}
-	if (!mem->current || mem->current->pcid != pcid || mem->current->smm != cpu->in_smm) {
-		mem->current = find_space(mem, pcid, cpu->in_smm);
+	if (!mem->current || !is_space(mem->current, &key)) {
+		mem->current = find_space(mem, &key);
 		mem->current->stamp = ++mem->stamp;
+		check = true;
+	}
+	if (check && memcmp(&config, &mem->current->config, sizeof(config)) != 0) {
+		space_flush(mem->current, false);
+		mem->current->config = config;
 	}
 	cpu->bank = mem_bank(cpu, mem->current, mem_current_kind(cpu));
 }
@@ -184,20 +208,47 @@ void mem_fill(struct cpu *cpu, struct bank *bank, enum bank_kind kind, la_t la, 
 
 void mem_flush_all(struct cpu *cpu)
 {
-	for (unsigned i = 0; i < SPACES; i++)
+	for (unsigned i = 0; i < cpu->mem->spaces; i++)
 		space_flush(&cpu->mem->space[i], false);
+}
+
+void mem_flush_vpid(struct cpu *cpu, uint16_t vpid, bool keep_global)
+{
+	for (unsigned i = 0; i < cpu->mem->spaces; i++)
+		if (cpu->mem->space[i].vpid == vpid)
+			space_flush(&cpu->mem->space[i], keep_global);
+}
+
+void mem_flush_vpids(struct cpu *cpu)
+{
+	for (unsigned i = 0; i < cpu->mem->spaces; i++)
+		if (cpu->mem->space[i].vpid)
+			space_flush(&cpu->mem->space[i], false);
+}
+
+void mem_flush_ept(struct cpu *cpu, uint64_t eptp)
+{
+	for (unsigned i = 0; i < cpu->mem->spaces; i++)
+		if (cpu->mem->space[i].eptp && ((cpu->mem->space[i].eptp ^ eptp) & BITS(51, 12)) == 0)
+			space_flush(&cpu->mem->space[i], false);
+}
+
+void mem_flush_epts(struct cpu *cpu)
+{
+	for (unsigned i = 0; i < cpu->mem->spaces; i++)
+		if (cpu->mem->space[i].eptp)
+			space_flush(&cpu->mem->space[i], false);
 }
 
 void mem_flush_non_global(struct cpu *cpu)
 {
-	for (unsigned i = 0; i < SPACES; i++)
-		space_flush(&cpu->mem->space[i], true);
+	mem_flush_vpid(cpu, cpu->vpid, true);
 }
 
 void mem_flush_pcid(struct cpu *cpu, unsigned pcid)
 {
-	for (unsigned i = 0; i < SPACES; i++)
-		if (cpu->mem->space[i].used && cpu->mem->space[i].pcid == pcid)
+	for (unsigned i = 0; i < cpu->mem->spaces; i++)
+		if (cpu->mem->space[i].vpid == cpu->vpid && cpu->mem->space[i].pcid == pcid)
 			space_flush(&cpu->mem->space[i], true);
 }
 
@@ -213,25 +264,36 @@ static void bank_flush_page(struct bank *bank, la_t la, bool keep_global)
 		clear_slot(entry);
 }
 
+static void space_flush_page(struct space *space, la_t la, bool keep_global)
+{
+	for (unsigned kind = 0; kind < BANK_KINDS; kind++)
+		if (space->bank[kind])
+			bank_flush_page(space->bank[kind], la, keep_global);
+}
+
+void mem_forget_page(struct space *space, la_t la)
+{
+	space_flush_page(space, la, false);
+}
+
+void mem_flush_vpid_page(struct cpu *cpu, uint16_t vpid, la_t la)
+{
+	for (unsigned i = 0; i < cpu->mem->spaces; i++)
+		if (cpu->mem->space[i].vpid == vpid)
+			space_flush_page(&cpu->mem->space[i], la, false);
+}
+
 /* INVLPG: translations of the page for the current PCID, and global ones of every PCID. */
 void mem_flush_page(struct cpu *cpu, la_t la)
 {
-	struct mem_cpu *mem = cpu->mem;
-
-	for (unsigned i = 0; i < SPACES; i++)
-		for (unsigned kind = 0; mem->space[i].used && kind < BANK_KINDS; kind++)
-			if (mem->space[i].bank[kind])
-				bank_flush_page(mem->space[i].bank[kind], la, false);
+	mem_flush_vpid_page(cpu, cpu->vpid, la);
 }
 
 void mem_flush_page_pcid(struct cpu *cpu, unsigned pcid, la_t la)
 {
-	struct mem_cpu *mem = cpu->mem;
-
-	for (unsigned i = 0; i < SPACES; i++)
-		for (unsigned kind = 0; mem->space[i].used && mem->space[i].pcid == pcid && kind < BANK_KINDS; kind++)
-			if (mem->space[i].bank[kind])
-				bank_flush_page(mem->space[i].bank[kind], la, true);
+	for (unsigned i = 0; i < cpu->mem->spaces; i++)
+		if (cpu->mem->space[i].vpid == cpu->vpid && cpu->mem->space[i].pcid == pcid)
+			space_flush_page(&cpu->mem->space[i], la, true);
 }
 
 void mem_code_page_flagged(struct cpu *cpu, const uint8_t *host_page)
@@ -242,7 +304,7 @@ void mem_code_page_flagged(struct cpu *cpu, const uint8_t *host_page)
 	if (!(mem->written[number / 8] & 1 << number % 8))
 		return;
 	mem->written[number / 8] &= ~(1 << number % 8);
-	for (unsigned i = 0; i < SPACES; i++)
+	for (unsigned i = 0; i < mem->spaces; i++)
 		for (unsigned kind = 0; kind < BANK_KINDS; kind++) {
 			struct bank *bank = mem->space[i].bank[kind];
 
@@ -257,7 +319,7 @@ void mem_code_page_flagged(struct cpu *cpu, const uint8_t *host_page)
 
 void mem_forget_code(struct cpu *cpu)
 {
-	for (unsigned i = 0; i < SPACES; i++)
+	for (unsigned i = 0; i < cpu->mem->spaces; i++)
 		for (unsigned kind = 0; kind < BANK_KINDS; kind++)
 			if (cpu->mem->space[i].bank[kind])
 				clear_jumps(cpu->mem->space[i].bank[kind]);
@@ -277,7 +339,7 @@ void mem_cpu_create(struct cpu *cpu)
 
 void mem_cpu_destroy(struct cpu *cpu)
 {
-	for (unsigned i = 0; i < SPACES; i++)
+	for (unsigned i = 0; i < cpu->mem->spaces; i++)
 		for (unsigned kind = 0; kind < BANK_KINDS; kind++)
 			free(cpu->mem->space[i].bank[kind]);
 	free(cpu->mem->written);

@@ -4,6 +4,9 @@
  * SDM vol. 3, "Paging": 32-bit, PAE, 4-level and 5-level paging, "Access Rights", "Page-Fault Exceptions", "Accessed and Dirty Flags", "Protection
  * Keys". One loop serves all modes: they differ in the number of levels, the entry size and the reserved bits. A bits are set when the
  * translation succeeds, for all entries at once, and the D bit with them.
+ *
+ * With EPT the addresses in CR3 and in entries are guest-physical, and so is the walk's result: each goes through mem_ept_walk(). SDM vol. 3,
+ * "EPT Translation Mechanism", "Prioritization of EPT Misconfigurations and EPT Violations".
  */
 #include "mem/private.h"
 
@@ -25,6 +28,7 @@ struct path {
 	unsigned key;
 	unsigned used;		   /* entries passed */
 	pa_t at[MAX_LEVELS];	   /* where they are */
+	pa_t guest_at[MAX_LEVELS]; /* and where the guest thinks so */
 	uint64_t entry[MAX_LEVELS];
 };
 
@@ -42,23 +46,54 @@ static uint8_t *ram_at(struct cpu *cpu, pa_t pa)
 	return span.host && span.writable ? span.host + (pa - span.base) : NULL;
 }
 
-static void set_bits(struct cpu *cpu, pa_t pa, unsigned size, uint64_t bits)
+void mem_write_entry(struct cpu *cpu, pa_t pa, unsigned size, uint64_t value)
 {
 	uint8_t *host = ram_at(cpu, pa = a20(cpu, pa));
 
 	if (!host) {
-		bus_write(cpu->bus, pa, size, bus_read(cpu->bus, pa, size, cpu->in_smm) | bits, cpu->in_smm);
+		bus_write(cpu->bus, pa, size, value, cpu->in_smm);
 		return;
 	}
 	code_will_change(cpu, host, size);
-	store_le(host, size, load_le(host, size) | bits);
+	store_le(host, size, value);
 }
 
-static uint64_t read_entry(struct cpu *cpu, pa_t pa, unsigned size)
+uint64_t mem_read_entry(struct cpu *cpu, pa_t pa, unsigned size)
 {
 	uint8_t *host = ram_at(cpu, pa = a20(cpu, pa));
 
 	return host ? load_le(host, size) : bus_read(cpu->bus, pa, size, cpu->in_smm);
+}
+
+/* Where an entry of the guest's paging structures is. True: a VM exit. */
+static COLD bool entry_at(struct cpu *cpu, la_t la, unsigned access, bool update, pa_t gpa, pa_t *pa)
+{
+	struct ept_access how = {.access = access, .linear = true, .update = update, .la = la};
+	struct translation t;
+
+	if (ept_flags_enabled(cpu))
+		how.access |= ACCESS_READ | ACCESS_WRITE;
+	if (mem_ept_walk(cpu, gpa, &how, &t))
+		return true;
+	*pa = t.pa;
+	return false;
+}
+
+/* Take the guest's translation of la, complete in *t, through EPT. True: a VM exit. */
+static COLD bool final_address(struct cpu *cpu, la_t la, unsigned access, bool update, const struct path *path, struct translation *t)
+{
+	struct ept_access how = {
+		.access = access, .linear = true, .final = true, .update = update, .la = la,
+		.user = path->user, .writable = path->writable, .no_execute = path->no_execute,
+	};
+	struct translation ept;
+
+	if (mem_ept_walk(cpu, t->pa, &how, &ept))
+		return true;
+	t->pa = ept.pa;
+	t->rights &= ept.rights;
+	t->dirty &= ept.dirty;
+	return false;
 }
 
 static bool page_fault(struct cpu *cpu, la_t la, unsigned access, struct requester who, uint32_t error)
@@ -125,35 +160,57 @@ static uint64_t reserved_bits(const struct cpu *cpu, unsigned level, bool leaf, 
 	return reserved;
 }
 
+/* A and D bits that a translation wants set in entry i of its path. */
+static uint64_t wanted_bits(const struct path *path, unsigned i, bool write)
+{
+	return PTE_A | (write && i == path->used - 1 ? PTE_D : 0);
+}
+
 /* Set the A bits passed, and the D bit of the last entry for a write. */
 static void mark(struct cpu *cpu, struct path *path, unsigned entry_size, bool write)
 {
 	for (unsigned i = 0; i < path->used; i++) {
-		uint64_t want = PTE_A | (write && i == path->used - 1 ? PTE_D : 0);
+		uint64_t want = wanted_bits(path, i, write);
 
 		if ((path->entry[i] & want) != want) {
-			set_bits(cpu, path->at[i], entry_size, want);
+			mem_write_entry(cpu, path->at[i], entry_size, mem_read_entry(cpu, path->at[i], entry_size) | want);
 			path->entry[i] |= want;
 		}
 	}
+}
+
+/* May mark() write? When EPT has accessed and dirty flags, reading the entries has asked already. True: a VM exit. */
+static COLD bool probe_mark(struct cpu *cpu, la_t la, const struct path *path, bool write)
+{
+	pa_t pa;
+
+	for (unsigned i = 0; i < path->used && !ept_flags_enabled(cpu); i++) {
+		uint64_t want = wanted_bits(path, i, write);
+
+		if ((path->entry[i] & want) != want && entry_at(cpu, la, ACCESS_WRITE, true, path->guest_at[i], &pa))
+			return true;
+	}
+	return false;
 }
 
 static bool finish(struct cpu *cpu, la_t la, unsigned access, struct requester who, bool update, struct path *path, unsigned entry_size,
 		   struct translation *t)
 {
 	unsigned wanted = access & (ACCESS_READ | ACCESS_WRITE | ACCESS_EXEC);
+	bool write = access & ACCESS_WRITE;
 	uint64_t leaf = path->entry[path->used - 1];
 	bool key;
 
 	t->rights = rights(cpu, path, who, &key);
-	if (update) {
-		if ((t->rights & wanted) != wanted)
-			return page_fault(cpu, la, access, who, PF_P | (key ? PF_PK : 0));
-		mark(cpu, path, entry_size, access & ACCESS_WRITE);
-		leaf = path->entry[path->used - 1];
-	}
-	t->dirty = leaf & PTE_D;
+	if (update && (t->rights & wanted) != wanted)
+		return page_fault(cpu, la, access, who, PF_P | (key ? PF_PK : 0));
+	t->dirty = (leaf & PTE_D) || (update && write);
 	t->global = (leaf & PTE_G) && (cpu->cr4 & CR4_PGE);
+	if (unlikely(cpu->eptp) &&
+	    ((update && probe_mark(cpu, la, path, write)) || final_address(cpu, la, wanted, update, path, t)))
+		return true;
+	if (update)
+		mark(cpu, path, entry_size, write);
 	return false;
 }
 
@@ -161,16 +218,21 @@ static bool finish(struct cpu *cpu, la_t la, unsigned access, struct requester w
 static bool walk_32bit(struct cpu *cpu, la_t la, unsigned access, struct requester who, bool update, struct translation *t)
 {
 	struct path path = {.user = true, .writable = true, .used = 0};
+	bool nested = cpu->eptp;
 	pa_t table = cpu->cr3 & BITS(31, 12);
 
 	for (unsigned level = 2; level >= 1; level--) {
 		unsigned shift = level == 2 ? 22 : 12;
-		pa_t at = table + (la >> shift & 0x3ff) * 4;
-		uint64_t entry = read_entry(cpu, at, 4);
+		pa_t guest_at = table + (la >> shift & 0x3ff) * 4, at = guest_at;
+		uint64_t entry;
 
+		if (unlikely(nested) && entry_at(cpu, la, ACCESS_READ, update, guest_at, &at))
+			return true;
+		entry = mem_read_entry(cpu, at, 4);
 		if (!(entry & PTE_P))
 			return page_fault(cpu, la, access, who, 0);
 		path.at[path.used] = at;
+		path.guest_at[path.used] = guest_at;
 		path.entry[path.used++] = entry;
 		path.user &= (entry & PTE_US) != 0;
 		path.writable &= (entry & PTE_RW) != 0;
@@ -195,6 +257,7 @@ static bool walk_32bit(struct cpu *cpu, la_t la, unsigned access, struct request
 static bool walk_64bit(struct cpu *cpu, la_t la, unsigned access, struct requester who, bool update, struct translation *t)
 {
 	struct path path = {.user = true, .writable = true, .used = 0};
+	bool nested = cpu->eptp;
 	unsigned level = cpu_long_mode(cpu) ? (cpu->cr4 & CR4_LA57 ? 5 : 4) : 2;
 	pa_t table = cpu->cr3 & PTE_ADDR;
 
@@ -207,15 +270,20 @@ static bool walk_64bit(struct cpu *cpu, la_t la, unsigned access, struct request
 	}
 	for (;; level--) {
 		unsigned shift = 12 + 9 * (level - 1);
-		pa_t at = table + (la >> shift & 0x1ff) * 8;
-		uint64_t entry = read_entry(cpu, at, 8);
-		bool leaf = level == 1 || (level <= 3 && (entry & PTE_PS));
+		pa_t guest_at = table + (la >> shift & 0x1ff) * 8, at = guest_at;
+		uint64_t entry;
+		bool leaf;
 
+		if (unlikely(nested) && entry_at(cpu, la, ACCESS_READ, update, guest_at, &at))
+			return true;
+		entry = mem_read_entry(cpu, at, 8);
+		leaf = level == 1 || (level <= 3 && (entry & PTE_PS));
 		if (!(entry & PTE_P))
 			return page_fault(cpu, la, access, who, 0);
 		if (entry & reserved_bits(cpu, level, leaf, entry))
 			return page_fault(cpu, la, access, who, PF_P | PF_RSVD);
 		path.at[path.used] = at;
+		path.guest_at[path.used] = guest_at;
 		path.entry[path.used++] = entry;
 		path.user &= (entry & PTE_US) != 0;
 		path.writable &= (entry & PTE_RW) != 0;
@@ -237,7 +305,9 @@ bool mem_walk(struct cpu *cpu, la_t la, unsigned access, struct requester who, b
 					  .size = PAGE_SIZE,
 					  .rights = ACCESS_READ | ACCESS_WRITE | ACCESS_EXEC,
 					  .dirty = true};
-		return false;
+		return unlikely(cpu->eptp) &&
+		       final_address(cpu, la, access & (ACCESS_READ | ACCESS_WRITE | ACCESS_EXEC), update,
+				     &(struct path){.user = true, .writable = true}, t);
 	}
 	if (cpu->cr4 & CR4_PAE ? walk_64bit(cpu, la, access, who, update, t) : walk_32bit(cpu, la, access, who, update, t))
 		return true;
@@ -248,12 +318,18 @@ bool mem_walk(struct cpu *cpu, la_t la, unsigned access, struct requester who, b
 bool mem_read_pdptes(struct cpu *cpu, uint64_t cr3, uint64_t pdpte[4])
 {
 	uint64_t reserved = BITS(2, 1) | BITS(8, 5) | BIT(63) | BITS(62, cpu->mem->physical_bits);
+	struct translation table = {.pa = cr3 & BITS(31, 5)};
 	uint64_t entries[4];
 
+	/* data reads even when EPT has accessed and dirty flags, and for no linear address */
+	if (cpu->eptp && mem_ept_walk(cpu, table.pa, &(struct ept_access){.access = ACCESS_READ, .update = true}, &table))
+		return true;
 	for (unsigned i = 0; i < 4; i++) {
-		entries[i] = read_entry(cpu, (cr3 & BITS(31, 5)) + 8 * i, 8);
-		if ((entries[i] & PTE_P) && (entries[i] & reserved))
+		entries[i] = mem_read_entry(cpu, table.pa + 8 * i, 8);
+		if ((entries[i] & PTE_P) && (entries[i] & reserved)) {
+			cpu->fault = (struct fault){.kind = FAULT_EXCEPTION, .vector = VECTOR_GP, .has_error = true};
 			return true;
+		}
 	}
 	memcpy(pdpte, entries, sizeof(entries));
 	return false;

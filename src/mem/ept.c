@@ -1,0 +1,183 @@
+/*
+ * The walk of extended page tables: guest-physical to physical address, in non-root operation with an EPT pointer.
+ *
+ * SDM vol. 3, "The Extended Page Table Mechanism (EPT)": "EPT Translation Mechanism", "EPT-Induced VM Exits", "Accessed
+ * and Dirty Flags for EPT", "Page-Modification Logging". Memory types change nothing here and are only checked. Not
+ * done: #VE, sub-page write permissions, paging-write access, guest-paging verification, supervisor shadow-stack
+ * control.
+ */
+#include "mem/private.h"
+
+#define EPT_READ	 BIT(0)
+#define EPT_WRITE	 BIT(1)
+#define EPT_EXECUTE	 BIT(2) /* of supervisor-mode linear addresses, with mode-based execute control */
+#define EPT_PAGE	 BIT(7)
+#define EPT_A		 BIT(8)
+#define EPT_D		 BIT(9)
+#define EPT_USER_EXECUTE BIT(10) /* with mode-based execute control */
+#define EPT_ADDR	 BITS(51, 12)
+
+#define MAX_LEVELS  5
+#define PML_ENTRIES 512
+
+/* SDM vol. 3, "Exit Qualification for EPT Violations". Bits 5:3, and 6 with mode-based execute control, tell what the
+ * EPT entries allow. */
+#define VIOLATION_READ	     BIT(0)
+#define VIOLATION_WRITE	     BIT(1)
+#define VIOLATION_FETCH	     BIT(2)
+#define VIOLATION_USER_X     BIT(6)
+#define VIOLATION_LINEAR     BIT(7)
+#define VIOLATION_FINAL	     BIT(8)
+#define VIOLATION_USER	     BIT(9)
+#define VIOLATION_WRITABLE   BIT(10)
+#define VIOLATION_NO_EXECUTE BIT(11)
+
+enum exit_reason {
+#define X(number, name, title) EXIT_##name = number,
+#include "vmx_exit_reasons.def"
+#undef X
+};
+
+struct ept_path {
+	unsigned used; /* entries passed */
+	pa_t at[MAX_LEVELS];
+	uint64_t entry[MAX_LEVELS];
+};
+
+static bool vm_exit(struct cpu *cpu, enum exit_reason reason, uint64_t qualification, la_t la, pa_t gpa)
+{
+	cpu->fault = (struct fault){
+		.kind = FAULT_VM_EXIT, .reason = reason, .qualification = qualification, .linear = la, .physical = gpa};
+	if (log_on(cpu->log, LOG_MMU))
+		log_line(cpu->log, LOG_MMU,
+			 "cpu %u: EPT exit %u, qualification %#llx, guest-physical %#llx, linear %#llx", cpu->number,
+			 reason, (unsigned long long)qualification, (unsigned long long)gpa, (unsigned long long)la);
+	return true;
+}
+
+/* allowed: the bits that all entries used have, none when one was not present. */
+static bool violation(struct cpu *cpu, pa_t gpa, const struct ept_access *how, uint64_t allowed)
+{
+	uint64_t qualification = (allowed & (EPT_READ | EPT_WRITE | EPT_EXECUTE)) << 3;
+
+	if (how->access & ACCESS_READ)
+		qualification |= VIOLATION_READ;
+	if (how->access & ACCESS_WRITE)
+		qualification |= VIOLATION_WRITE;
+	if (how->access & ACCESS_EXEC)
+		qualification |= VIOLATION_FETCH;
+	if ((cpu->ept_controls & EPT_MODE_BASED_EXECUTE) && (allowed & EPT_USER_EXECUTE))
+		qualification |= VIOLATION_USER_X;
+	if (how->linear)
+		qualification |= VIOLATION_LINEAR;
+	if (how->final) {
+		qualification |= VIOLATION_FINAL;
+		if (cpu->ept_controls & EPT_ADVANCED_INFO)
+			qualification |= (how->user ? VIOLATION_USER : 0) | (how->writable ? VIOLATION_WRITABLE : 0) |
+					 (how->no_execute ? VIOLATION_NO_EXECUTE : 0);
+	}
+	/* An EPT violation invalidates what is cached for its addresses: whoever mends the entry needs no INVEPT. */
+	if (how->linear && how->update)
+		mem_forget_page(cpu->mem->current, how->la);
+	return vm_exit(cpu, EXIT_EPT_VIOLATION, qualification, how->la, gpa);
+}
+
+/* SDM vol. 3, "EPT Misconfigurations", of an entry that is present. level: 1 is the PTE; leaf: it maps a page. */
+static bool misconfigured(const struct cpu *cpu, unsigned level, bool leaf, uint64_t entry)
+{
+	uint64_t reserved = cpu->mem->physical_bits < 52 ? BITS(51, cpu->mem->physical_bits) : 0;
+	uint64_t execute = EPT_EXECUTE | (cpu->ept_controls & EPT_MODE_BASED_EXECUTE ? EPT_USER_EXECUTE : 0);
+
+	if (!(entry & EPT_READ) &&
+	    ((entry & EPT_WRITE) || ((entry & execute) && !(cpu->ept_controls & EPT_EXECUTE_ONLY))))
+		return true;
+	if (leaf) {
+		unsigned type = (unsigned)bits_get(entry, 5, 3);
+
+		if (type == 2 || type == 3 || type == 7)
+			return true;
+		if (level > 1)
+			reserved |= BITS(12 + 9 * (level - 1) - 1, 12);
+	} else {
+		reserved |= BITS(7, 3); /* bit 7 too: where it may be set, it makes a leaf */
+	}
+	return entry & reserved;
+}
+
+static bool maps_page(const struct cpu *cpu, unsigned level, uint64_t entry)
+{
+	switch (level) {
+	case 1: return true;
+	case 2: return (entry & EPT_PAGE) && (cpu->ept_controls & EPT_PAGES_2M);
+	case 3: return (entry & EPT_PAGE) && (cpu->ept_controls & EPT_PAGES_1G);
+	default: return false;
+	}
+}
+
+/* Accessed flags of the entries used, and the dirty flag of the last for a write; log the page when that one changes.
+ * True: the log is full. */
+static bool set_flags(struct cpu *cpu, pa_t gpa, bool write, struct ept_path *path)
+{
+	bool logs = cpu->ept_controls & EPT_PML, full = logs && cpu->pml_index >= PML_ENTRIES;
+
+	for (unsigned i = 0; i < path->used; i++) {
+		bool dirties = write && i == path->used - 1 && !(path->entry[i] & EPT_D);
+
+		if ((path->entry[i] & EPT_A) && !dirties)
+			continue;
+		if (full)
+			return vm_exit(cpu, EXIT_PML_FULL, 0, 0, 0);
+		path->entry[i] |= EPT_A | (dirties ? EPT_D : 0);
+		mem_write_entry(cpu, path->at[i], 8, path->entry[i]);
+		if (dirties && logs) {
+			mem_write_entry(cpu, cpu->pml_address + 8 * cpu->pml_index, 8, gpa & PAGE_MASK);
+			cpu->pml_index--;
+		}
+	}
+	return false;
+}
+
+bool mem_ept_walk(struct cpu *cpu, pa_t gpa, const struct ept_access *how, struct translation *t)
+{
+	uint64_t present = EPT_READ | EPT_WRITE | EPT_EXECUTE, execute = EPT_EXECUTE, allowed = ~UINT64_C(0), size;
+	unsigned level = cpu->eptp & BIT(5) ? 5 : 4; /* VM entry has checked that bits 5:3 are 3 or 4 */
+	pa_t table = cpu->eptp & EPT_ADDR;
+	struct ept_path path = {.used = 0};
+
+	if (cpu->ept_controls & EPT_MODE_BASED_EXECUTE) {
+		present |= EPT_USER_EXECUTE;
+		execute = how->user ? EPT_USER_EXECUTE : EPT_EXECUTE;
+	}
+	if (level == 4 && gpa >> 48)
+		return violation(cpu, gpa, how, 0);
+	for (;; level--) {
+		unsigned shift = 12 + 9 * (level - 1);
+		pa_t at = table + (gpa >> shift & 0x1ff) * 8;
+		uint64_t entry = mem_read_entry(cpu, at, 8);
+		bool leaf = maps_page(cpu, level, entry);
+
+		if (!(entry & present))
+			return violation(cpu, gpa, how, 0);
+		if (misconfigured(cpu, level, leaf, entry))
+			return vm_exit(cpu, EXIT_EPT_MISCONFIGURATION, 0, 0, gpa);
+		allowed &= entry;
+		path.at[path.used] = at;
+		path.entry[path.used++] = entry;
+		table = entry & EPT_ADDR;
+		if (leaf) {
+			size = UINT64_C(1) << shift;
+			break;
+		}
+	}
+	t->pa = (table & ~(size - 1)) | (gpa & (size - 1));
+	t->rights = (allowed & EPT_READ ? ACCESS_READ : 0) | (allowed & EPT_WRITE ? ACCESS_WRITE : 0) |
+		    (allowed & execute ? ACCESS_EXEC : 0);
+	if (how->update) {
+		if ((t->rights & how->access) != how->access)
+			return violation(cpu, gpa, how, allowed);
+		if (ept_flags_enabled(cpu) && set_flags(cpu, gpa, how->access & ACCESS_WRITE, &path))
+			return true;
+	}
+	t->dirty = !ept_flags_enabled(cpu) || (path.entry[path.used - 1] & EPT_D);
+	return false;
+}
