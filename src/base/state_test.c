@@ -176,6 +176,24 @@ static void untouched_pages_stay_untouched(void **unused)
 	munmap(part.memory, part.size);
 }
 
+/* A byte of a hostile file that is neither false nor true must not get into a bool. */
+static void bool_is_a_bool(void **unused)
+{
+	static const uint8_t saved[] = {0xfe, 0xff};
+	struct state *state = state_restore(saved, sizeof(saved));
+	bool even = true, odd = false;
+	uint8_t byte;
+
+	state_var(state, even);
+	state_var(state, odd);
+	assert_false(state_failed(state));
+	memcpy(&byte, &even, 1);
+	assert_int_equal(byte, 0);
+	memcpy(&byte, &odd, 1);
+	assert_int_equal(byte, 1);
+	state_free(state);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -184,6 +202,7 @@ int main(void)
 		cmocka_unit_test(every_bit_changes_the_digest),
 		cmocka_unit_test(place_of_a_page_counts),
 		cmocka_unit_test(untouched_pages_stay_untouched),
+		cmocka_unit_test(bool_is_a_bool),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
