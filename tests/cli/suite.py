@@ -350,6 +350,54 @@ def test_gdb_interrupt(context):
     same("exit status", child.returncode, 0)
 
 
+def test_check(context):
+    """softvt check: broken rules of dumped VMCSs by id, what cannot be judged apart from them, and three exit statuses"""
+    def dump(name):
+        return os.path.join(ROOT, "tests", "vmx", "dumps", name)
+
+    def judge(*arguments, status):
+        found = json.loads(context.run("check", "-json", *arguments, status=status)[0])
+        return [([rule["id"] for rule in one["violated"]], one) for one in found]
+
+    for name, layout, cpu, status, ids in (
+            ("kvm.txt", "KVM", [], 0, []),
+            ("kvm.txt", "KVM", ["-cpu", "max"], 0, []),
+            # The host was a processor with UMIP, which this model has not.
+            ("kvm.txt", "KVM", ["-cpu", "Skylake-Server"], 1, ["host.cr4.fixed"]),
+            ("kvm_old.txt", "KVM", [], 1, ["guest.cs.ar.type", "guest.tr.ar.type", "guest.rflags.if_extint"]),
+            # RIP is wrong with 48 linear-address bits, and right with 57.
+            ("xen.txt", "Xen", [], 0, []),
+            ("xen.txt", "Xen", ["-cpu", "max,la57=off"], 1, ["guest.rip.identity"]),
+            ("xen.txt", "Xen", ["-cpu", "max,la57=on"], 0, []),
+            ("cut.txt", "KVM", [], 0, [])):
+        (violated, one), = judge(*cpu, dump(name), status=status)
+        same(f"what {name} breaks with {cpu}", (one["layout"], violated), (layout, ids))
+    (_, one), = judge(dump("xen.txt"), status=0)
+    same("an undecided rule", "guest.rip.identity" in one["cannot_judge"], True)
+    (_, one), = judge(dump("cut.txt"), status=0)
+    same("a rule of fields that were cut off", "host.cr0.fixed" in one["cannot_judge"], True)
+    same("one of fields that were not", "guest.cr0.fixed" in one["cannot_judge"], True)
+    same("one that needs no more", "guest.cr4.cet_wp" in one["cannot_judge"], False)
+    # Two dumps of one file, and an MSR that no entry loads.
+    with open(dump("kvm.txt"), encoding="utf-8") as file:
+        text = file.read()
+    with open(context.path("two"), "w", encoding="utf-8") as file:
+        file.write(text + text.replace("msr=0x00000600", "msr=0xc0000101"))
+    (first, _), (second, one) = judge(context.path("two"), status=1)
+    same("two dumps", (first, second), ([], ["msr.fs_gs_base"]))
+    has(one["violated"][0]["outcome"], "exit reason 34, qualification 1$")
+    said = context.run("check", dump("kvm_old.txt"), status=1)[0]
+    has(said, r"kvm_old\.txt:1: VMCS as KVM prints it, \d+ fields: 3 rules violated, \d+ cannot be judged$")
+    has(said, r"GUEST_CS_AR = 0xc09a")
+    context.run("check", context.path("none"), status=2, stderr=None)
+    with open(context.path("none"), "w", encoding="utf-8") as file:
+        file.write("CR0: actual=0x0000000080010031\n")
+    context.run("check", context.path("none"), status=2, stderr=f"softvt: check: '{context.path('none')}' has no VMCS dump as KVM, Xen or "
+                "SoftVT print it\n")
+    for wrong in (["-cpu", "Nehalen"], ["-krenel"], []):
+        context.run("check", *wrong, *([dump("kvm.txt")] if wrong else []), status=2, stderr=None)
+
+
 def run_one(name, options):
     begin = time.monotonic()
     try:
