@@ -22,6 +22,12 @@ struct vmx_exit_record {
 	uint32_t instruction_info;
 };
 
+/* PAUSEs at CPL 0, in ticks of the physical TSC. VM entry begins with zeros. */
+struct vmx_pause_loop {
+	bool began;	      /* there was one since VM entry */
+	uint64_t first, last; /* of the loop; the latest */
+};
+
 struct vmx {
 	const struct vmx_capability *caps;
 	bool on;		    /* in VMX operation: after VMXON */
@@ -33,6 +39,8 @@ struct vmx {
 	uint32_t vectoring;
 	uint32_t vectoring_error;
 	uint32_t vectoring_length;
+	bool virtual_nmi_blocked;   /* nonroot with virtual NMIs: "blocking by NMI" is this, and cpu->nmi_blocked is false */
+	struct vmx_pause_loop pause_loop;
 	uint64_t entered;	    /* counters: VM entries, VM exits by reason */
 	uint64_t exits[80];
 };
