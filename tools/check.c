@@ -1,8 +1,8 @@
 /*
  * softvt check: which rules of VM entry do dumped VMCSs break? SDM vol. 3, "VM Entries".
  *
- * A dump shows some fields and no memory, and nothing of the processor but what -cpu says of it; a rule that needs more cannot be judged, which is said apart from
- * what is violated. The entry is taken for one outside SMM.
+ * A dump shows some fields and no memory, and nothing of the processor but what -cpu says of it; a rule that needs more
+ * cannot be judged, which is said apart from what is violated. The entry is taken for one outside SMM.
  */
 #include "command.h"
 
@@ -90,7 +90,8 @@ static void print_fields(const struct vmx_check_input *input, enum vmx_check rul
 	for (unsigned field = 0; field < VMCS_FIELD_COUNT; field++) {
 		if (!vmx_check_in(fields, field))
 			continue;
-		printf("%s%s%s%s%s%s0x%" PRIx64 "%s", between, quote, vmcs_field_info[field].name, quote, is, quote, input->vmcs->field[field], quote);
+		printf("%s%s%s%s%s%s0x%" PRIx64 "%s", between, quote, vmcs_field_info[field].name, quote, is, quote,
+		       input->vmcs->field[field], quote);
 		between = ", ";
 	}
 }
@@ -107,15 +108,16 @@ static void print_string(const char *text)
 	putchar('"');
 }
 
-static void print_finding(const struct job *job, const struct vmx_check_input *input, const struct vmx_dump *dump, const struct finding *finding)
+static void print_finding(const struct job *job, const struct vmx_check_input *input, const struct vmx_dump *dump,
+			  const struct finding *finding)
 {
 	const struct vmx_check_info *info = &vmx_check_info[finding->rule];
 	char what[96];
 
 	outcome(finding, what, sizeof(what));
 	if (job->json) {
-		printf("      {\"id\": \"%s\", \"group\": \"%s\", \"section\": \"%s\", \"outcome\": \"%s\", ", info->id, group_name(finding->rule),
-		       section_title(finding->rule), what);
+		printf("      {\"id\": \"%s\", \"group\": \"%s\", \"section\": \"%s\", \"outcome\": \"%s\", ", info->id,
+		       group_name(finding->rule), section_title(finding->rule), what);
 		printf("\"must_hold\": ");
 		print_string(info->text);
 		printf(", \"fields\": {");
@@ -126,7 +128,8 @@ static void print_finding(const struct job *job, const struct vmx_check_input *i
 		printf("}}");
 		return;
 	}
-	printf("  %s: %s\n    must hold: %s\n    SDM vol. 3, \"%s\"\n    ", info->id, what, info->text, section_title(finding->rule));
+	printf("  %s: %s\n    must hold: %s\n    SDM vol. 3, \"%s\"\n    ", info->id, what, info->text,
+	       section_title(finding->rule));
 	if (finding->entry)
 		printf("entry %u of the VM-entry MSR-load area = 0x%x", finding->entry, dump->msr[finding->entry - 1]);
 	else
@@ -166,19 +169,21 @@ static void print_unjudged(const struct job *job, const struct vmx_check_result 
 		putchar('\n');
 }
 
-static void print_dump(struct job *job, const struct vmx_dump *dump, const struct vmx_check_input *input, const struct vmx_check_result *result,
-		       const struct finding *findings, unsigned count)
+static void print_dump(struct job *job, const struct vmx_dump *dump, const struct vmx_check_input *input,
+		       const struct vmx_check_result *result, const struct finding *findings, unsigned count)
 {
-	static const char *const layouts[] = {[VMX_DUMP_KVM] = "KVM", [VMX_DUMP_XEN] = "Xen", [VMX_DUMP_SOFTVT] = "SoftVT"};
+	static const char *const layouts[] = {
+		[VMX_DUMP_KVM] = "KVM", [VMX_DUMP_XEN] = "Xen", [VMX_DUMP_SOFTVT] = "SoftVT"};
 	unsigned unjudged = count_bits(result->unjudged);
 
 	if (job->json) {
 		printf("%s  {\n    \"file\": ", job->dumps ? ",\n" : "");
 		print_string(job->file);
-		printf(", \"line\": %u, \"layout\": \"%s\", \"fields\": %u,\n    \"violated\": [", dump->line, layouts[dump->layout], dump->fields);
+		printf(", \"line\": %u, \"layout\": \"%s\", \"fields\": %u,\n    \"violated\": [", dump->line,
+		       layouts[dump->layout], dump->fields);
 	} else {
-		printf("%s:%u: VMCS as %s prints it, %u fields: %u rule%s violated, %u cannot be judged\n", job->file, dump->line, layouts[dump->layout],
-		       dump->fields, count, count == 1 ? "" : "s", unjudged);
+		printf("%s:%u: VMCS as %s prints it, %u fields: %u rule%s violated, %u cannot be judged\n", job->file,
+		       dump->line, layouts[dump->layout], dump->fields, count, count == 1 ? "" : "s", unjudged);
 		if (count)
 			puts("violated:");
 	}
@@ -273,12 +278,16 @@ int check_main(int argc, char **argv)
 			job.json = true;
 		} else if (!strcmp(option, "-help") || !strcmp(option, "-h")) {
 			puts("usage: softvt check [-cpu MODEL[,+vmx-NAME][,-vmx-NAME]] [-json] FILE\n\n"
-			     "Which rules of VM entry do the VMCSs break that FILE (-: standard input) shows as KVM, Xen or SoftVT print them? Without -cpu the\n"
-			     "processor's capabilities are not known, and rules that depend on them cannot be judged. Exit status: 0 no rule is violated, 1 some\n"
+			     "Which rules of VM entry do the VMCSs break that FILE (-: standard input) shows as KVM, "
+			     "Xen or SoftVT print them? Without -cpu the\n"
+			     "processor's capabilities are not known, and rules that depend on them cannot be judged. "
+			     "Exit status: 0 no rule is violated, 1 some\n"
 			     "rule is, 2 there is nothing to judge.");
 			return finish(CLEAN);
 		} else if ((argv[i][0] == '-' && argv[i][1]) || job.file) {
-			fprintf(stderr, "softvt: check: '%s' is not understood; it takes -cpu MODEL, -json and a file\n", argv[i]);
+			fprintf(stderr,
+				"softvt: check: '%s' is not understood; it takes -cpu MODEL, -json and a file\n",
+				argv[i]);
 			return UNREADABLE;
 		} else {
 			job.file = argv[i];

@@ -21,7 +21,7 @@ const struct vmx_check_info vmx_check_info[VMX_CHECK_COUNT] = {
 #undef ENTRY
 };
 
-void check_rule(struct check *c, enum vmx_check rule, bool holds)
+void check_verdict(struct check *c, enum vmx_check rule, bool holds)
 {
 	const uint64_t *present = c->input->present;
 	bool unknown = c->unknown;
@@ -112,7 +112,8 @@ bool check_cr0_fixed(struct check *c, uint64_t cr0, uint64_t free)
 {
 	const struct vmx_capability *caps = c->input->caps;
 	/* The same on all processors so far. */
-	uint64_t fixed0 = caps ? caps->cr0_fixed0 : CR0_PE | CR0_NE | CR0_PG, fixed1 = caps ? caps->cr0_fixed1 : BITS(31, 0);
+	uint64_t fixed0 = caps ? caps->cr0_fixed0 : CR0_PE | CR0_NE | CR0_PG,
+		 fixed1 = caps ? caps->cr0_fixed1 : BITS(31, 0);
 
 	return !(~cr0 & fixed0 & ~free) && !(cr0 & ~fixed1 & ~free);
 }
@@ -153,31 +154,27 @@ bool check_perf_global_ctrl(struct check *c, uint64_t value)
 	return !value || !check_caps_known(c);
 }
 
-/* BTF is the one bit of IA32_DEBUGCTL that models have; others are known of real processors, bits 5:2, 31:16 and beyond but for 12 to 15 are of none. */
+/* BTF is the one bit of IA32_DEBUGCTL that models have; others are known of real processors, bits 5:2, 31:16 and beyond
+ * but for 12 to 15 are of none. */
 bool check_debugctl(struct check *c, uint64_t value)
 {
 	return !(value & ~BIT(1)) || !check_caps_known(c);
 }
 
 static void (*const sections[VMX_SECTION_COUNT])(struct check *) = {
-	[VMX_SECTION_EXECUTION] = check_execution,
-	[VMX_SECTION_EXIT_CONTROLS] = check_exit_controls,
-	[VMX_SECTION_ENTRY_CONTROLS] = check_entry_controls,
-	[VMX_SECTION_EXECUTIVE] = check_executive,
-	[VMX_SECTION_HOST_REGISTERS] = check_host_registers,
-	[VMX_SECTION_HOST_SEGMENTS] = check_host_segments,
-	[VMX_SECTION_ADDRESS_SPACE] = check_address_space,
-	[VMX_SECTION_GUEST_REGISTERS] = check_guest_registers,
-	[VMX_SECTION_GUEST_SEGMENTS] = check_guest_segments,
-	[VMX_SECTION_GUEST_TABLES] = check_guest_tables,
-	[VMX_SECTION_GUEST_RIP] = check_guest_rip,
-	[VMX_SECTION_GUEST_NONREGISTER] = check_guest_nonregister,
+	[VMX_SECTION_EXECUTION] = check_execution,	     [VMX_SECTION_EXIT_CONTROLS] = check_exit_controls,
+	[VMX_SECTION_ENTRY_CONTROLS] = check_entry_controls, [VMX_SECTION_EXECUTIVE] = check_executive,
+	[VMX_SECTION_HOST_REGISTERS] = check_host_registers, [VMX_SECTION_HOST_SEGMENTS] = check_host_segments,
+	[VMX_SECTION_ADDRESS_SPACE] = check_address_space,   [VMX_SECTION_GUEST_REGISTERS] = check_guest_registers,
+	[VMX_SECTION_GUEST_SEGMENTS] = check_guest_segments, [VMX_SECTION_GUEST_TABLES] = check_guest_tables,
+	[VMX_SECTION_GUEST_RIP] = check_guest_rip,	     [VMX_SECTION_GUEST_NONREGISTER] = check_guest_nonregister,
 	[VMX_SECTION_GUEST_PDPTES] = check_guest_pdptes,
 };
 
-void vmx_check_section(const struct vmx_check_input *input, enum vmx_check_section section, struct vmx_check_result *result)
+void vmx_check_section(const struct vmx_check_input *input, enum vmx_check_section section,
+		       struct vmx_check_result *result)
 {
-	struct check check = {.input = input, .result = result};
+	struct check check = {.input = input, .result = result, .tracks = input->present};
 
 	if (sections[section])
 		sections[section](&check);
@@ -193,7 +190,7 @@ void vmx_check_group(const struct vmx_check_input *input, enum vmx_check_group g
 void vmx_check_fields(const struct vmx_check_input *input, enum vmx_check rule, uint64_t fields[VMX_FIELD_WORDS])
 {
 	struct vmx_check_result result = {0};
-	struct check check = {.input = input, .result = &result, .wanted = rule, .fields = fields};
+	struct check check = {.input = input, .result = &result, .tracks = true, .wanted = rule, .fields = fields};
 	enum vmx_check_section section = vmx_check_info[rule].section;
 
 	memset(fields, 0, VMX_FIELD_WORDS * sizeof(*fields));

@@ -1,8 +1,10 @@
 /*
- * May this VMCS be entered? SDM vol. 3, "VM Entries": the checks on controls, host state and guest state, and those on entries of the MSR-load area.
+ * May this VMCS be entered? SDM vol. 3, "VM Entries": the checks on controls, host state and guest state, and those on
+ * entries of the MSR-load area.
  *
- * Pure functions over a VMCS, the VMX capabilities and what else the processor knows at that moment. VMLAUNCH and VMRESUME want the first broken rule, an
- * explanation and the checker of dumps want all of them; both come from the same run over the same rules. Rules are rows of spec/vmx_checks.def.
+ * Pure functions over a VMCS, the VMX capabilities and what else the processor knows at that moment. VMLAUNCH and
+ * VMRESUME want the first broken rule, an explanation and the checker of dumps want all of them; both come from the
+ * same run over the same rules. Rules are rows of spec/vmx_checks.def.
  */
 #pragma once
 
@@ -32,7 +34,8 @@ struct vmx_check_section_info {
 };
 extern const struct vmx_check_section_info vmx_check_section_info[VMX_SECTION_COUNT];
 
-/* A broken rule's consequence: VMfailValid(error) if error is not 0, else a VM-entry failure with this exit reason and qualification. */
+/* A broken rule's consequence: VMfailValid(error) if error is not 0, else a VM-entry failure with this exit reason and
+ * qualification. */
 struct vmx_check_info {
 	const char *id;
 	enum vmx_check_section section;
@@ -45,10 +48,11 @@ extern const struct vmx_check_info vmx_check_info[VMX_CHECK_COUNT]; /* [VMX_CHEC
 
 /* What a processor knows at VM entry and a dump does not. */
 struct vmx_check_cpu {
-	bool lma;			/* IA32_EFER.LMA now */
-	bool smm;			/* in SMM, so that the entry may return from it */
-	pa_t current, vmxon;		/* current-VMCS and VMXON pointers */
-	const struct vmcs *executive;	/* in SMM: the VMCS at the executive-VMCS pointer, or NULL if that cannot be one */
+	bool lma;	     /* IA32_EFER.LMA now */
+	bool smm;	     /* in SMM, so that the entry may return from it */
+	pa_t current, vmxon; /* current-VMCS and VMXON pointers */
+	const struct vmcs
+		*executive; /* in SMM: the VMCS at the executive-VMCS pointer, or NULL if that cannot be one */
 	bool executive_launched;
 	bool pdptes_unchanged; /* PAE paging with this CR3 is in use already, so that PDPTEs are not read from memory */
 	/* Read physical memory, without side effects. False: no memory there, which reads as all ones. */
@@ -58,13 +62,13 @@ struct vmx_check_cpu {
 
 struct vmx_check_input {
 	const struct vmcs *vmcs;
-	const uint64_t *present;	  /* bit n: the dump shows field n (enum vmcs_field); NULL: every field is known */
-	const struct vmx_capability *caps;	  /* NULL: not known */
-	const struct vmx_check_cpu *cpu; /* NULL: not known */
+	const uint64_t *present; /* bit n: the dump shows field n (enum vmcs_field); NULL: every field is known */
+	const struct vmx_capability *caps; /* NULL: not known */
+	const struct vmx_check_cpu *cpu;   /* NULL: not known */
 };
 
-#define VMX_CHECK_WORDS	 ((VMX_CHECK_COUNT + 63) / 64)
-#define VMX_FIELD_WORDS	 ((VMCS_FIELD_COUNT + 63) / 64)
+#define VMX_CHECK_WORDS ((VMX_CHECK_COUNT + 63) / 64)
+#define VMX_FIELD_WORDS ((VMCS_FIELD_COUNT + 63) / 64)
 
 /* What is known of the rules after a run. Bit n of a set is rule n. */
 struct vmx_check_result {
@@ -79,14 +83,17 @@ static inline bool vmx_check_in(const uint64_t *set, unsigned n)
 }
 
 /*
- * Run the rules of one section, or of the sections of one group in the manual's order, and add to *result what they say. The processor runs CONTROL and HOST
- * before it acts, and GUEST if they hold. *result is zeroed by the caller. The rules of MSR_LOAD are not of a VMCS: see vmx_check_msr_load().
+ * Run the rules of one section, or of the sections of one group in the manual's order, and add to *result what they
+ * say. The processor runs CONTROL and HOST before it acts, and GUEST if they hold. *result is zeroed by the caller. The
+ * rules of MSR_LOAD are not of a VMCS: see vmx_check_msr_load().
  */
-void vmx_check_section(const struct vmx_check_input *input, enum vmx_check_section section, struct vmx_check_result *result);
+void vmx_check_section(const struct vmx_check_input *input, enum vmx_check_section section,
+		       struct vmx_check_result *result);
 void vmx_check_group(const struct vmx_check_input *input, enum vmx_check_group group, struct vmx_check_result *result);
 
 /* The fields that a rule read to come to its verdict, in this VMCS; a set of enum vmcs_field. */
 void vmx_check_fields(const struct vmx_check_input *input, enum vmx_check rule, uint64_t fields[VMX_FIELD_WORDS]);
 
-/* One entry of a VM-entry MSR-load area: bits 63:0 (index and reserved bits) as in memory. smm: the entry is made in SMM. */
+/* One entry of a VM-entry MSR-load area: bits 63:0 (index and reserved bits) as in memory. smm: the entry is made in
+ * SMM. */
 enum vmx_check vmx_check_msr_load(uint64_t entry, bool smm);

@@ -1,5 +1,6 @@
 /*
- * VM entry's checks: every row of spec/vmx_checks.def holds in valid states and is broken by one that breaks nothing else.
+ * VM entry's checks: every row of spec/vmx_checks.def holds in valid states and is broken by one that breaks nothing
+ * else.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -36,7 +37,8 @@ static void expect_set(const char *what, const uint64_t *set, const uint64_t *ex
 {
 	for (unsigned rule = 1; rule < VMX_CHECK_COUNT; rule++)
 		if (vmx_check_in(set, rule) != vmx_check_in(expected, rule))
-			fail_msg("%s: %s is %s", what, vmx_check_info[rule].id, vmx_check_in(set, rule) ? "in the set" : "missing");
+			fail_msg("%s: %s is %s", what, vmx_check_info[rule].id,
+				 vmx_check_in(set, rule) ? "in the set" : "missing");
 }
 
 static void valid_states_break_nothing(void **state)
@@ -91,7 +93,9 @@ static void rows_agree_with_their_group(void **state)
 		const struct vmx_check_info *info = &vmx_check_info[rule];
 
 		switch (vmx_check_section_info[info->section].group) {
-		case VMX_GROUP_CONTROL: assert_true(info->error == 7 || (info->error >= 16 && info->error <= 18)); break;
+		case VMX_GROUP_CONTROL:
+			assert_true(info->error == 7 || (info->error >= 16 && info->error <= 18));
+			break;
 		case VMX_GROUP_HOST: assert_int_equal(info->error, 8); break;
 		case VMX_GROUP_GUEST: assert_int_equal(info->exit_reason, 33); break;
 		default: assert_int_equal(info->exit_reason, 34); break;
@@ -107,8 +111,9 @@ static void rows_agree_with_their_group(void **state)
 
 static void five_broken_rules_are_five_ids(void **state)
 {
-	static const enum vmx_check rules[] = {VMX_CHECK_CTL_VPID_NONZERO, VMX_CHECK_HOST_TR_BASE, VMX_CHECK_ADDR_HOST64_PAE,
-					       VMX_CHECK_GUEST_DS_AR_P, VMX_CHECK_GUEST_RFLAGS_BIT1};
+	static const enum vmx_check rules[] = {VMX_CHECK_CTL_VPID_NONZERO, VMX_CHECK_HOST_TR_BASE,
+					       VMX_CHECK_ADDR_HOST64_PAE, VMX_CHECK_GUEST_DS_AR_P,
+					       VMX_CHECK_GUEST_RFLAGS_BIT1};
 	static struct scene s;
 	struct vmx_check_input input = input_of(&s);
 	uint64_t expected[VMX_CHECK_WORDS] = {0};
@@ -145,7 +150,8 @@ static unsigned group_of(enum vmx_check_section section)
 	}
 }
 
-/* The rows of spec/vmcs_fields.def say which groups read a field: what a check reads must be among them, or a VMWRITE would not run it again. */
+/* The rows of spec/vmcs_fields.def say which groups read a field: what a check reads must be among them, or a VMWRITE
+ * would not run it again. */
 static void fields_name_the_groups_that_read_them(void **state)
 {
 	static struct scene s;
@@ -173,7 +179,8 @@ static void fields_name_the_groups_that_read_them(void **state)
 	}
 }
 
-/* Without capabilities and processor nothing that holds or not by them is judged, and nothing is judged otherwise than with them. */
+/* Without capabilities and processor nothing that holds or not by them is judged, and nothing is judged otherwise than
+ * with them. */
 static void what_is_unknown_is_not_judged(void **state)
 {
 	static struct scene s;
@@ -183,7 +190,8 @@ static void what_is_unknown_is_not_judged(void **state)
 		struct vmx_check_result with, without;
 
 		break_rule(&s, (enum vmx_check)rule);
-		/* Which checks an entry from SMM makes is not known of a dump either: it is taken for one outside SMM. */
+		/* Which checks an entry from SMM makes is not known of a dump either: it is taken for one outside SMM.
+		 */
 		if (of_msr_list(rule) || s.cpu.smm)
 			continue;
 		with = run(&known);

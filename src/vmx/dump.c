@@ -1,8 +1,9 @@
 /*
  * Reading VMCS dumps.
  *
- * Headings divide a dump into states; in each, a line's head ("CR0:", "VMEntry:") and a key before "=" say which field a number is. Keys are looked for anywhere in the
- * line, so that prefixes of loggers do not matter. A number that ends with its line and has fewer digits than its writer prints was cut off, and is not taken.
+ * Headings divide a dump into states; in each, a line's head ("CR0:", "VMEntry:") and a key before "=" say which field
+ * a number is. Keys are looked for anywhere in the line, so that prefixes of loggers do not matter. A number that ends
+ * with its line and has fewer digits than its writer prints was cut off, and is not taken.
  */
 #include "vmx/dump.h"
 
@@ -22,8 +23,14 @@ struct key {
 	const char *name;
 };
 
-#define K(part, digits, head, name, field)     {part, digits, false, VMCS_##field, head, name}
-#define SECOND(part, digits, head, name, field) {part, digits, true, VMCS_##field, head, name}
+#define K(part, digits, head, name, field)                    \
+	{                                                     \
+		part, digits, false, VMCS_##field, head, name \
+	}
+#define SECOND(part, digits, head, name, field)              \
+	{                                                    \
+		part, digits, true, VMCS_##field, head, name \
+	}
 
 static const struct key keys[] = {
 	K(GUEST, 16, "CR0:", "actual", GUEST_CR0),
@@ -122,9 +129,15 @@ static const struct {
 	const char *head;
 	uint8_t selector, ar, limit, base;
 } segments[] = {
-#define SEGMENT(S) {#S ":", VMCS_GUEST_##S##_SELECTOR, VMCS_GUEST_##S##_AR, VMCS_GUEST_##S##_LIMIT, VMCS_GUEST_##S##_BASE}
-#define TABLE(R)   {#R ":", VMCS_FIELD_COUNT, VMCS_FIELD_COUNT, VMCS_GUEST_##R##_LIMIT, VMCS_GUEST_##R##_BASE}
-	SEGMENT(CS), SEGMENT(DS),  SEGMENT(SS), SEGMENT(ES), SEGMENT(FS),
+#define SEGMENT(S)                                                                                                    \
+	{                                                                                                             \
+#S ":", VMCS_GUEST_##S##_SELECTOR, VMCS_GUEST_##S##_AR, VMCS_GUEST_##S##_LIMIT, VMCS_GUEST_##S##_BASE \
+	}
+#define TABLE(R)                                                                                          \
+	{                                                                                                 \
+#R ":", VMCS_FIELD_COUNT, VMCS_FIELD_COUNT, VMCS_GUEST_##R##_LIMIT, VMCS_GUEST_##R##_BASE \
+	}
+	SEGMENT(CS), SEGMENT(DS),   SEGMENT(SS), SEGMENT(ES), SEGMENT(FS),
 	SEGMENT(GS), SEGMENT(LDTR), SEGMENT(TR), TABLE(GDTR), TABLE(IDTR),
 };
 
@@ -169,7 +182,8 @@ static int digit(char c)
 	return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
 }
 
-/* A hexadecimal number at *at, which moves behind it. A number that ends with the line needs `digits`; none has more than 16. */
+/* A hexadecimal number at *at, which moves behind it. A number that ends with the line needs `digits`; none has more
+ * than 16. */
 static bool number(const char **at, unsigned digits, uint64_t *value)
 {
 	const char *p = *at;
@@ -225,7 +239,8 @@ static void read_keys(struct parser *p)
 			continue;
 		if (key->after_colon && (*behind++ != ':' || !number(&behind, key->digits, &value)))
 			continue;
-		/* KVM prints an EFER that is not the field's with a word in parentheses behind it; Xen prints its own copy of RIP and the like. */
+		/* KVM prints an EFER that is not the field's with a word in parentheses behind it; Xen prints its own
+		 * copy of RIP and the like. */
 		if (key->field == VMCS_GUEST_EFER && (strstr(behind, "(autoload)") || strstr(behind, "(effective)")))
 			continue;
 		put(p, key->field, value);
@@ -300,7 +315,8 @@ static void read_softvt(struct parser *p)
 		if (!at)
 			continue;
 		at += strlen(vmcs_field_info[field].name);
-		if (*at == ' ' && number(&at, 4, &encoding) && encoding == vmcs_field_info[field].encoding && !strncmp(at, " = ", 3)) {
+		if (*at == ' ' && number(&at, 4, &encoding) && encoding == vmcs_field_info[field].encoding &&
+		    !strncmp(at, " = ", 3)) {
 			at += 3;
 			if (number(&at, 16, &value))
 				put(p, field, value);
@@ -388,5 +404,6 @@ void vmx_dump_print(const struct vmcs *v, const struct vmx_capability *caps, FIL
 	fprintf(file, "*** SoftVT VMCS ***\n");
 	for (unsigned field = 0; field < VMCS_FIELD_COUNT; field++)
 		if (vmx_has_field(caps, (enum vmcs_field)field))
-			fprintf(file, "%-28s %04x = 0x%016" PRIx64 "\n", vmcs_field_info[field].name, vmcs_field_info[field].encoding, v->field[field]);
+			fprintf(file, "%-28s %04x = 0x%016" PRIx64 "\n", vmcs_field_info[field].name,
+				vmcs_field_info[field].encoding, v->field[field]);
 }

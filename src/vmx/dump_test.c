@@ -1,5 +1,6 @@
 /*
- * Reading VMCS dumps: layouts, prefixes, cut lines, several in a row, and SoftVT's own there and back. Whole dumps are in tests/vmx/dumps, which tests/cli reads.
+ * Reading VMCS dumps: layouts, prefixes, cut lines, several in a row, and SoftVT's own there and back. Whole dumps are
+ * in tests/vmx/dumps, which tests/cli reads.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -32,9 +33,9 @@ static bool shows(const struct vmx_dump *dump, enum vmcs_field field)
 	return vmx_check_in(dump->present, field);
 }
 
-#define EXPECT(dump, name, value)                                        \
-	do {                                                             \
-		assert_true(shows(dump, VMCS_##name));                   \
+#define EXPECT(dump, name, value)                                       \
+	do {                                                            \
+		assert_true(shows(dump, VMCS_##name));                  \
 		assert_int_equal(vmcs_get(&(dump)->vmcs, name), value); \
 	} while (0)
 
@@ -57,7 +58,8 @@ static void softvt_there_and_back(void **state)
 		assert_true(vmx_dump_next(&reader, &dump));
 		assert_int_equal(dump.layout, VMX_DUMP_SOFTVT);
 		for (unsigned field = 0; field < VMCS_FIELD_COUNT; field++) {
-			assert_int_equal(shows(&dump, (enum vmcs_field)field), vmx_has_field(&s.caps, (enum vmcs_field)field));
+			assert_int_equal(shows(&dump, (enum vmcs_field)field),
+					 vmx_has_field(&s.caps, (enum vmcs_field)field));
 			if (shows(&dump, (enum vmcs_field)field))
 				assert_int_equal(dump.vmcs.field[field], s.vmcs.field[field]);
 		}
@@ -95,13 +97,14 @@ static void kvm_segments_and_sysenter(void **state)
 
 static void xen_table(void **state)
 {
-	struct vmx_dump *d = first("(XEN) *** Guest State ***\n"
-				   "(XEN) RSP = 0x0000000000007ff0 (0x0000000000001111)  RIP = 0x0000000000008000 (0x0000000000002222)\n"
-				   "(XEN)        sel  attr  limit   base\n"
-				   "(XEN)   CS: e030 0a09b ffffffff 0000000000000000\n"
-				   "(XEN) GDTR:            0000e02f ffff830000001000\n"
-				   "(XEN)   TR: e040 0008b 00000067 ffff830000003000\n"
-				   "(XEN) EFER(VMCS) = 0x0000000000000d01  PAT = 0x0007010600070106\n");
+	struct vmx_dump *d = first(
+		"(XEN) *** Guest State ***\n"
+		"(XEN) RSP = 0x0000000000007ff0 (0x0000000000001111)  RIP = 0x0000000000008000 (0x0000000000002222)\n"
+		"(XEN)        sel  attr  limit   base\n"
+		"(XEN)   CS: e030 0a09b ffffffff 0000000000000000\n"
+		"(XEN) GDTR:            0000e02f ffff830000001000\n"
+		"(XEN)   TR: e040 0008b 00000067 ffff830000003000\n"
+		"(XEN) EFER(VMCS) = 0x0000000000000d01  PAT = 0x0007010600070106\n");
 
 	assert_int_equal(d->layout, VMX_DUMP_XEN);
 	EXPECT(d, GUEST_RSP, 0x7ff0);
@@ -118,16 +121,17 @@ static void xen_table(void **state)
 /* The same words mean other fields in other states, and both layouts of the controls are read. */
 static void states_and_control_layouts(void **state)
 {
-	struct vmx_dump *d = first("host kernel: kvm_intel: *** Host State ***\r\n"
-				   "host kernel: kvm_intel: CS=0010 SS=0018 DS=0000 ES=0000 FS=0000 GS=0000 TR=0040\r\n"
-				   "host kernel: kvm_intel: CR0=0000000080050033 CR3=0000000000001000 CR4=00000000000026f0\r\n"
-				   "*** Control State ***\n"
-				   "PinBased=0000003f CPUBased=b6a1edfa SecondaryExec=000000eb\n"
-				   "EntryControls=0x0000d1ff ExitControls=0x002befff\n"
-				   "VMEntry: intr_info=80000b0e errcode=00000002 ilen=00000000\n"
-				   "VMExit: intr_info=80000306 errcode=00000000 ilen=00000003\n"
-				   "        reason=80000021 qualification=0000000000000004\n"
-				   "SVI|RVI = 00|00 TPR Threshold = 0x05\n");
+	struct vmx_dump *d =
+		first("host kernel: kvm_intel: *** Host State ***\r\n"
+		      "host kernel: kvm_intel: CS=0010 SS=0018 DS=0000 ES=0000 FS=0000 GS=0000 TR=0040\r\n"
+		      "host kernel: kvm_intel: CR0=0000000080050033 CR3=0000000000001000 CR4=00000000000026f0\r\n"
+		      "*** Control State ***\n"
+		      "PinBased=0000003f CPUBased=b6a1edfa SecondaryExec=000000eb\n"
+		      "EntryControls=0x0000d1ff ExitControls=0x002befff\n"
+		      "VMEntry: intr_info=80000b0e errcode=00000002 ilen=00000000\n"
+		      "VMExit: intr_info=80000306 errcode=00000000 ilen=00000003\n"
+		      "        reason=80000021 qualification=0000000000000004\n"
+		      "SVI|RVI = 00|00 TPR Threshold = 0x05\n");
 
 	EXPECT(d, HOST_CS_SELECTOR, 0x10);
 	EXPECT(d, HOST_TR_SELECTOR, 0x40);
@@ -166,7 +170,8 @@ static void cut_numbers_are_not_taken(void **state)
 	assert_false(shows(d, VMCS_GUEST_DEBUGCTL));
 }
 
-/* An EFER that KVM takes from elsewhere is not the field's; MSRs of the host's list, and those stored, are not loaded at VM entry. */
+/* An EFER that KVM takes from elsewhere is not the field's; MSRs of the host's list, and those stored, are not loaded
+ * at VM entry. */
 static void what_is_not_the_field(void **state)
 {
 	struct vmx_dump *d = first("*** Guest State ***\n"
@@ -212,9 +217,12 @@ static void several_dumps_in_a_row(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(softvt_there_and_back),	 cmocka_unit_test(kvm_segments_and_sysenter),
-		cmocka_unit_test(xen_table),			 cmocka_unit_test(states_and_control_layouts),
-		cmocka_unit_test(cut_numbers_are_not_taken),	 cmocka_unit_test(what_is_not_the_field),
+		cmocka_unit_test(softvt_there_and_back),
+		cmocka_unit_test(kvm_segments_and_sysenter),
+		cmocka_unit_test(xen_table),
+		cmocka_unit_test(states_and_control_layouts),
+		cmocka_unit_test(cut_numbers_are_not_taken),
+		cmocka_unit_test(what_is_not_the_field),
 		cmocka_unit_test(several_dumps_in_a_row),
 	};
 

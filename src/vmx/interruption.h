@@ -1,6 +1,7 @@
 /*
- * Event identification: VM-entry and VM-exit interruption information, and the IDT-vectoring information field, are alike. SDM vol. 3, "VM-Entry Controls for Event
- * Injection", "Information for VM Exits Due to Vectored Events", "Information for VM Exits That Occur During Event Delivery".
+ * Event identification: VM-entry and VM-exit interruption information, and the IDT-vectoring information field, are
+ * alike. SDM vol. 3, "VM-Entry Controls for Event Injection", "Information for VM Exits Due to Vectored Events",
+ * "Information for VM Exits That Occur During Event Delivery".
  */
 #pragma once
 
