@@ -154,8 +154,7 @@ bool check_perf_global_ctrl(struct check *c, uint64_t value)
 	return !value || !check_caps_known(c);
 }
 
-/* BTF is the one bit of IA32_DEBUGCTL that models have; others are known of real processors, bits 5:2, 31:16 and beyond
- * but for 12 to 15 are of none. */
+/* BTF is the one bit of IA32_DEBUGCTL that models have. */
 bool check_debugctl(struct check *c, uint64_t value)
 {
 	return !(value & ~BIT(1)) || !check_caps_known(c);

@@ -84,8 +84,12 @@ static inline bool vmx_check_in(const uint64_t *set, unsigned n)
 
 /*
  * Run the rules of one section, or of the sections of one group in the manual's order, and add to *result what they
- * say. The processor runs CONTROL and HOST before it acts, and GUEST if they hold. *result is zeroed by the caller. The
- * rules of MSR_LOAD are not of a VMCS: see vmx_check_msr_load().
+ * say. The processor runs CONTROL and HOST before it acts, and GUEST if they hold. *result is zeroed by the caller.
+ *
+ * A section that held holds until a field it reads is written (enum vmcs_checks), but for ADDRESS_SPACE, which asks for
+ * the mode, EXECUTION with a TPR threshold, GUEST_NONREGISTER with a link pointer, and GUEST_PDPTES, which read memory,
+ * and all of them in SMM. In an entry that returns from SMM the rules of EXECUTION are asked of the executive VMCS, and
+ * a broken one is VMfailValid(25). The rules of MSR_LOAD are not of a VMCS: see vmx_check_msr_load().
  */
 void vmx_check_section(const struct vmx_check_input *input, enum vmx_check_section section,
 		       struct vmx_check_result *result);
