@@ -7,6 +7,7 @@
 #include "apic/apic.h"
 #include "exec/entries.h"
 #include "exec/protect.h"
+#include "vmx/vmx.h"
 
 static bool pae_paging(uint64_t cr0, uint64_t cr4, uint64_t efer)
 {
@@ -22,6 +23,8 @@ bool exec_write_cr0(struct cpu *cpu, uint64_t value)
 	if (!cpu_cr0_valid(value))
 		return true;
 	value = (value & defined) | CR0_ET;
+	if (!vmx_cr0_allowed(cpu, value))
+		return true;
 	changed = cpu->cr0 ^ value;
 	if (changed & CR0_PG) {
 		if (!(value & CR0_PG) && (cpu_64bit(cpu) || (cpu->cr4 & CR4_PCIDE)))
@@ -73,7 +76,7 @@ bool exec_write_cr4(struct cpu *cpu, uint64_t value)
 {
 	uint64_t changed = cpu->cr4 ^ value, pdpte[4];
 
-	if (value & ~cpu_cr4_allowed(cpu->model))
+	if (value & ~cpu_cr4_allowed(cpu->model) || !vmx_cr4_allowed(cpu, value))
 		return true;
 	if (cpu_long_mode(cpu)) {
 		if (!(value & CR4_PAE) || (changed & CR4_LA57))

@@ -19,7 +19,8 @@ struct exec_entry {
 #define EXEC_TABLES(X)                                                                                                 \
 	X(arith) X(multiply) X(shift) X(bits) X(bcd) X(exchange) X(move) X(flagop)                                     \
 	X(string) X(io) X(system) X(wait)                                                                              \
-	X(segment) X(stack) X(flags_insn) X(far) X(iret) X(interrupt) X(fast_call) X(control) X(debug) X(rsm) X(xsave)
+	X(segment) X(stack) X(flags_insn) X(far) X(iret) X(interrupt) X(fast_call) X(control) X(debug) X(rsm) X(xsave) \
+	X(vmx_insn)
 
 #define X(file) extern const struct exec_entry exec_##file##_entries[];
 EXEC_TABLES(X)

@@ -8,6 +8,7 @@
 #include "exec/protect.h"
 #include "exec/run.h"
 #include "smm/smm.h"
+#include "vmx/vmx.h"
 
 static enum step fault_with(struct cpu *cpu, enum vector vector, bool has_error, uint32_t error)
 {
@@ -49,6 +50,8 @@ static uint64_t pushed_flags(const struct cpu *cpu, const struct event *event)
 {
 	uint64_t flags = cpu_rflags(cpu);
 
+	if (event->injected)
+		return flags;
 	if (is_software(event) || event->type == EVENT_INT1)
 		flags &= ~RFLAGS_RF;
 	if (event->type == EVENT_EXCEPTION && event->vector != VECTOR_DB && event->vector != VECTOR_DF && event->vector != VECTOR_MC)
@@ -114,7 +117,7 @@ static enum step deliver_v86_int(struct cpu *cpu, const struct event *event, boo
 		redirect = !(bits >> event->vector % 8 & 1);
 	}
 	if (!redirect)
-		return cpu_iopl(cpu) < 3 ? raise_gp0(cpu) : STEP_NEXT;
+		return cpu_iopl(cpu) < 3 && !event->injected ? raise_gp0(cpu) : STEP_NEXT;
 	*redirected = true;
 	if (cpu_iopl(cpu) == 3)
 		return deliver_8086(cpu, event, 0, flags, RFLAGS_IF);
@@ -346,44 +349,78 @@ COLD void exec_shutdown(struct cpu *cpu, const char *why)
 		cpu->event(cpu, CPU_SHUTDOWN);
 }
 
-void exec_fault(struct cpu *cpu)
+/* A VM exit that mem/ found says all in cpu->fault; others filled the record themselves. */
+static void take_exit(struct cpu *cpu)
 {
-	struct fault fault = cpu->fault;
+	const struct fault *fault = &cpu->fault;
 
-	run_idle(cpu, 1); /* so that a turn ends even when the handler's first instruction faults, over and over */
-	cpu->pending_debug = 0; /* traps of an instruction that did not complete */
-	for (;;) {
-		struct event event = {
-			.type = EVENT_EXCEPTION,
-			.vector = fault.vector,
-			.has_error = fault.has_error,
-			.error = fault.error,
+	if (fault->reason)
+		cpu->vmx->exit = (struct vmx_exit_record){
+			.reason = fault->reason,
+			.qualification = fault->qualification,
+			.linear = fault->linear,
+			.physical = fault->physical,
 		};
-		enum fault_class first = class_of(fault.vector), second;
+	vmx_perform_exit(cpu);
+}
 
-		if (fault.vector == VECTOR_PF)
-			cpu->cr2 = fault.address;
-		if (fault.vector == VECTOR_DB) {
-			if (fault.dr6 & DR6_BD)
-				cpu->rflags |= RFLAGS_RF;
-			debug_reported(cpu, fault.dr6);
-		}
-		cpu->exceptions++;
-		if (event_deliver(cpu, &event) != STEP_FAULT)
+/* cpu->fault happened while an event of this class was delivered; BENIGN: or none. */
+static void deliver_fault(struct cpu *cpu, enum fault_class delivering)
+{
+	for (;;) {
+		enum fault_class class = class_of(cpu->fault.vector);
+		struct event event;
+
+		if (cpu->fault.kind == FAULT_VM_EXIT) {
+			take_exit(cpu);
 			return;
-
-		/* "Conditions for Generating a Double Fault": what is not in the table is handled one after the other. */
-		second = class_of(cpu->fault.vector);
+		}
 		if (cpu->fault.vector == VECTOR_PF)
 			cpu->cr2 = cpu->fault.address; /* whatever becomes of it */
-		if (first == DOUBLE_FAULT && second != BENIGN) {
+		/* "Conditions for Generating a Double Fault": what is not in the table is handled one after the other. */
+		if (delivering == DOUBLE_FAULT && class != BENIGN) {
 			exec_shutdown(cpu, "triple fault");
 			return;
 		}
-		if ((first == CONTRIBUTORY && second == CONTRIBUTORY) || (first == PAGE_FAULT && second != BENIGN))
+		if ((delivering == CONTRIBUTORY && class == CONTRIBUTORY) || (delivering == PAGE_FAULT && class != BENIGN)) {
 			raise_error(cpu, VECTOR_DF, 0);
-		fault = cpu->fault;
+			class = DOUBLE_FAULT;
+		}
+		if (cpu->fault.vector == VECTOR_DB) {
+			if (cpu->fault.dr6 & DR6_BD)
+				cpu->rflags |= RFLAGS_RF;
+			debug_reported(cpu, cpu->fault.dr6);
+		}
+		cpu->exceptions++;
+		event = (struct event){
+			.type = EVENT_EXCEPTION,
+			.vector = cpu->fault.vector,
+			.has_error = cpu->fault.has_error,
+			.error = cpu->fault.error,
+		};
+		if (event_deliver(cpu, &event) != STEP_FAULT)
+			return;
+		delivering = class;
 	}
+}
+
+void exec_fault(struct cpu *cpu)
+{
+	run_idle(cpu, 1); /* so that a turn ends even when the handler's first instruction faults, over and over */
+	cpu->pending_debug = 0; /* traps of an instruction that did not complete */
+	deliver_fault(cpu, BENIGN);
+}
+
+void exec_inject(struct cpu *cpu, const struct event *event, unsigned length)
+{
+	uint64_t rip = cpu->rip;
+
+	if (is_software(event) || event->type == EVENT_INT1)
+		cpu->rip = cpu_64bit(cpu) ? rip + length : (uint32_t)(rip + length);
+	if (event_deliver(cpu, event) != STEP_FAULT)
+		return;
+	cpu->rip = rip;
+	deliver_fault(cpu, event->type == EVENT_EXCEPTION ? class_of(event->vector) : BENIGN);
 }
 
 /* Between instructions. */

@@ -33,9 +33,12 @@ struct event {
 	uint8_t vector;
 	bool has_error;
 	uint32_t error;
+	bool injected; /* by VM entry: RFLAGS are pushed as they are, and IOPL does not count in virtual-8086 mode */
 };
 /* Deliver with cpu->rip as the saved RIP. STEP_LEAVE, or STEP_FAULT when delivery itself faulted (cpu->fault; the caller goes through exec_fault()). */
 enum step event_deliver(struct cpu *cpu, const struct event *event);
+/* VM entry injects an event: cpu->rip is the guest's; a software event's return address is `length` beyond. What delivery meets is dealt with. */
+void exec_inject(struct cpu *cpu, const struct event *event, unsigned length);
 
 /* segment.c. SDM vol. 3, "Protection". */
 

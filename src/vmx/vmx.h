@@ -40,6 +40,10 @@ struct vmx {
 	uint32_t vectoring_error;
 	uint32_t vectoring_length;
 	bool virtual_nmi_blocked;   /* nonroot with virtual NMIs: "blocking by NMI" is this, and cpu->nmi_blocked is false */
+	bool mtf_pending;	    /* an MTF VM exit was injected: it happens before the guest's first instruction */
+	bool aborted;		    /* shutdown by a VMX abort: only a reset leaves it */
+	uint64_t timer_end;	    /* nonroot with the preemption timer: it is 0 when the TSC >> VMX_TIMER_RATE reaches this */
+	bool host_lma;		    /* what the host-state checks last held for */
 	struct vmx_pause_loop pause_loop;
 	uint64_t entered;	    /* counters: VM entries, VM exits by reason */
 	uint64_t exits[80];
@@ -51,6 +55,65 @@ void vmx_create(struct cpu *cpu, const struct vmx_capability *caps);
 void vmx_destroy(struct cpu *cpu);
 void vmx_reset(struct cpu *cpu); /* leaves VMX operation */
 void vmx_state(struct cpu *cpu, struct state *state);
+
+/* msr.c: IA32_VMX_BASIC and the other capability MSRs. */
+struct msr_table;
+void vmx_claim_msrs(struct msr_table *table);
+
+/* msr.c: what VMX operation fixes in CR0 and CR4; true outside it. SDM vol. 3, "Restrictions on VMX Operation". MOV CR is #GP(0) else. */
+bool vmx_cr0_allowed(const struct cpu *cpu, uint64_t value);
+bool vmx_cr4_allowed(const struct cpu *cpu, uint64_t value);
+
+static inline bool vmx_has_current(const struct vmx *vmx)
+{
+	return vmx->current != ~UINT64_C(0);
+}
+
+/* A control of the current VMCS; those of a word that is not activated are 0. vmx_pin(vmx, VIRTUAL_NMIS) */
+#define vmx_pin(vmx, bit)  vmcs_has(&(vmx)->vmcs, VM, PINBASED_CTLS, bit)
+#define vmx_proc(vmx, bit) vmcs_has(&(vmx)->vmcs, VM, PROCBASED_CTLS, bit)
+#define vmx_proc2(vmx, bit) (vmx_proc(vmx, ACTIVATE_SECONDARY_CONTROLS) && vmcs_has(&(vmx)->vmcs, VM, PROCBASED_CTLS2, bit))
+#define vmx_proc3(vmx, bit) (vmx_proc(vmx, ACTIVATE_TERTIARY_CONTROLS) && vmcs_has(&(vmx)->vmcs, VM, PROCBASED_CTLS3, bit))
+#define vmx_on_exit(vmx, bit) vmcs_has(&(vmx)->vmcs, VM, EXIT_CTLS, bit)
+#define vmx_on_entry(vmx, bit) vmcs_has(&(vmx)->vmcs, VM, ENTRY_CTLS, bit)
+
+/* The processor writes a field, if it has it. vmx_put(vmx, GUEST_PAT, value) */
+#define vmx_put(vmx, name, value) vmx_put_field(vmx, VMCS_##name, value)
+static inline void vmx_put_field(struct vmx *vmx, enum vmcs_field field, uint64_t value)
+{
+	if (vmx_has_field(vmx->caps, field))
+		vmcs_put(&vmx->vmcs, field, value);
+}
+
+/*
+ * insn.c: VMX instructions once their operands were read. VMX_OK, or the error for VMfail; ~0 of *pointer: none. Addresses are physical.
+ */
+bool vmx_start(struct cpu *cpu, pa_t region);				   /* VMXON's operand. False: VMfailInvalid */
+void vmx_stop(struct cpu *cpu);						   /* VMXOFF */
+MUST_CHECK enum vmx_error vmx_load_pointer(struct cpu *cpu, pa_t region);  /* VMPTRLD */
+MUST_CHECK enum vmx_error vmx_clear(struct cpu *cpu, pa_t region);	   /* VMCLEAR */
+/* VMREAD and VMWRITE in non-root operation with VMCS shadowing: of the VMCS at the link pointer. */
+MUST_CHECK enum vmx_error vmx_shadow_read(struct cpu *cpu, uint64_t encoding, bool mode64, uint64_t *value);
+MUST_CHECK enum vmx_error vmx_shadow_write(struct cpu *cpu, uint64_t encoding, bool mode64, uint64_t value);
+/* Does VMREAD (VMWRITE) of this encoding exit? SDM vol. 3, "Instructions That Cause VM Exits Conditionally". */
+bool vmx_intercepts_field(struct cpu *cpu, uint64_t encoding, bool write);
+/* RFLAGS as SDM vol. 3, "Conventions" has them for VMsucceed, VMfailInvalid and VMfail(error). */
+void vmx_succeed(struct cpu *cpu);
+void vmx_fail_invalid(struct cpu *cpu);
+void vmx_fail(struct cpu *cpu, enum vmx_error error);
+
+/* msr_list.c: SDM vol. 3, "Loading MSRs", "Saving MSRs". 0, or the number of the entry that failed, from 1. */
+MUST_CHECK uint32_t vmx_msr_list_load(struct cpu *cpu, pa_t list, uint32_t count);
+MUST_CHECK uint32_t vmx_msr_list_save(struct cpu *cpu, pa_t list, uint32_t count);
+
+/* load_guest.c, save_guest.c, load_host.c: between the CPU and the current VMCS. For entry.c and exit.c. */
+void vmx_load_guest(struct cpu *cpu, bool vectored);
+void vmx_save_guest(struct cpu *cpu);
+/* False: the PDPTEs at the host's CR3 are bad. */
+MUST_CHECK bool vmx_load_host(struct cpu *cpu);
+
+/* exit.c: the last part of a VM exit and of a VM-entry failure: host state and MSRs. False: VMX abort. */
+bool vmx_leave(struct cpu *cpu);
 
 /*
  * entry.c: VMLAUNCH and VMRESUME once the instruction's own checks passed. Runs the checks in order, loads the guest. Returns what the instruction
@@ -68,7 +131,8 @@ struct vmx_injection {
 };
 enum vmx_entry vmx_enter(struct cpu *cpu, bool launch, enum vmx_error *error, struct vmx_injection *inject);
 
-/* exit.c: perform the VM exit described by vmx->exit. False: VMX abort, the vCPU is in shutdown. cpu->rip is the guest RIP to be saved. */
+/* exit.c: perform the VM exit described by vmx->exit. False: VMX abort, the vCPU is in shutdown. cpu->rip and RFLAGS (RF too) are as they are
+   to be saved, the low nibble of cpu->shadow says what blocking there is, and cpu->pending_debug what is pending. */
 bool vmx_perform_exit(struct cpu *cpu);
 
 /* intercept.c: would this exit? Pure questions over the controls, asked only when cpu->nonroot. */

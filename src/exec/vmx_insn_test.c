@@ -1,0 +1,530 @@
+/* VMX instructions, VM entry and VM exit, in 64-bit mode: root operation, VMLAUNCH, a VM exit, VMRESUME. */
+#include "cpu/msr.h"
+#include "exec/fixture.h"
+#include "vmx/interruption.h"
+#include "vmx/vmx.h"
+
+#define VMXON_AT   0x30000
+#define VMCS_AT	   0x31000
+#define VMCS2_AT   0x32000
+#define LIST_AT	   0x33000
+#define POINTER_AT 0x34000
+#define GUEST_AT   (CODE_AT + 0x100)
+#define HOST_AT	   (CODE_AT + 0x200)
+#define PAT	   UINT64_C(0x0007040600070406)
+
+/* At CODE_AT: an instruction whose memory operand is at POINTER_AT. */
+#define MEMORY(modrm) modrm, 0x25, 0x00, 0x40, 0x03, 0x00
+#define VMXON	      0xf3, 0x0f, 0xc7, MEMORY(0x34)
+#define VMCLEAR	      0x66, 0x0f, 0xc7, MEMORY(0x34)
+#define VMPTRLD	      0x0f, 0xc7, MEMORY(0x34)
+#define VMPTRST	      0x0f, 0xc7, MEMORY(0x3c)
+#define VMREAD	      0x0f, 0x78, 0xc3 /* RBX = field RAX */
+#define VMWRITE	      0x0f, 0x79, 0xc3 /* field RAX = RBX */
+#define VMCALL	      0x0f, 0x01, 0xc1
+#define VMLAUNCH      0x0f, 0x01, 0xc2
+#define VMRESUME      0x0f, 0x01, 0xc3
+#define VMXOFF	      0x0f, 0x01, 0xc4
+#define INVEPT	      0x66, 0x0f, 0x38, 0x80, MEMORY(0x04) /* type in RAX */
+#define INVVPID	      0x66, 0x0f, 0x38, 0x81, MEMORY(0x04)
+
+static struct vmx_capability caps;
+
+static int create(void **state)
+{
+	struct error warning;
+	struct fixture *f;
+
+	fixture_create(state);
+	f = *state;
+	f->model.features[FEATURE_VMX / 64] |= BIT(FEATURE_VMX % 64);
+	vmx_capability_init(&caps, &f->model, NULL, &warning);
+	f->cpu->msr = msr_table_create();
+	msr_claim_cpu(f->cpu->msr);
+	vmx_claim_msrs(f->cpu->msr);
+	vmx_create(f->cpu, &caps);
+	fixture_long(f, 0);
+	assert_false(exec_write_cr4(f->cpu, CR4_PAE | CR4_VMXE));
+	f->cpu->feature_control = 5;
+	poke(f, VMXON_AT, 4, VMX_REVISION);
+	poke(f, VMCS_AT, 4, VMX_REVISION);
+	poke(f, VMCS2_AT, 4, VMX_REVISION);
+	return 0;
+}
+
+static int destroy(void **state)
+{
+	struct fixture *f = *state;
+
+	vmx_destroy(f->cpu);
+	msr_table_destroy(f->cpu->msr);
+	return fixture_destroy(state);
+}
+
+/* CF is VMfailInvalid, ZF VMfailValid; all the other arithmetic flags are 0. */
+static void assert_result(struct fixture *f, uint64_t wanted)
+{
+	assert_int_equal(cpu_rflags(f->cpu) & RFLAGS_ARITH, wanted);
+}
+#define SUCCEED	      0
+#define FAIL_INVALID  RFLAGS_CF
+#define FAIL_VALID    RFLAGS_ZF
+
+#define RUN(f, result, ...)                                      \
+	do {                                                     \
+		RUN_AT(f, __VA_ARGS__);                          \
+		assert_int_not_equal(fixture_step(f), STEP_FAULT); \
+		assert_result(f, result);                        \
+	} while (0)
+
+/* With a pointer operand. */
+#define POINT(f, pointer, result, ...)               \
+	do {                                         \
+		poke(f, POINTER_AT, 8, pointer);     \
+		RUN(f, result, __VA_ARGS__);         \
+	} while (0)
+
+static void put(struct fixture *f, enum vmcs_field field, uint64_t value)
+{
+	f->cpu->r[RAX] = vmcs_field_info[field].encoding;
+	f->cpu->r[RBX] = value;
+	RUN(f, SUCCEED, VMWRITE);
+}
+
+static uint64_t get(struct fixture *f, enum vmcs_field field)
+{
+	f->cpu->r[RAX] = vmcs_field_info[field].encoding;
+	RUN(f, SUCCEED, VMREAD);
+	return f->cpu->r[RBX];
+}
+#define PUT(name, value) put(f, VMCS_##name, value)
+#define assert_field(name, value) assert_int_equal(get(f, VMCS_##name), value)
+#define assert_error(number) assert_field(VM_INSTRUCTION_ERROR, number)
+
+static void start(struct fixture *f)
+{
+	POINT(f, VMXON_AT, SUCCEED, VMXON);
+	POINT(f, VMCS_AT, SUCCEED, VMCLEAR);
+	POINT(f, VMCS_AT, SUCCEED, VMPTRLD);
+}
+
+/* A VMCS whose guest and host differ wherever they can. */
+static void fill(struct fixture *f)
+{
+	PUT(VM_PINBASED_CTLS, vmx_allowed0(&caps, VMX_PINBASED_CTLS));
+	PUT(VM_PROCBASED_CTLS, vmx_allowed0(&caps, VMX_PROCBASED_CTLS));
+	PUT(VM_EXIT_CTLS, vmx_allowed0(&caps, VMX_EXIT_CTLS) | EXIT_CTLS_HOST_ADDRESS_SPACE_SIZE | EXIT_CTLS_SAVE_PAT | EXIT_CTLS_LOAD_PAT |
+				  EXIT_CTLS_SAVE_EFER | EXIT_CTLS_LOAD_EFER | EXIT_CTLS_SAVE_DEBUG_CONTROLS);
+	PUT(VM_ENTRY_CTLS, vmx_allowed0(&caps, VMX_ENTRY_CTLS) | ENTRY_CTLS_IA32E_MODE_GUEST | ENTRY_CTLS_LOAD_PAT | ENTRY_CTLS_LOAD_EFER |
+				   ENTRY_CTLS_LOAD_DEBUG_CONTROLS);
+	PUT(VMCS_LINK_POINTER, ~UINT64_C(0));
+	PUT(HOST_CR0, CR0_PE | CR0_ET | CR0_NE | CR0_WP | CR0_PG);
+	PUT(HOST_CR3, PAGES_AT);
+	PUT(HOST_CR4, CR4_PAE | CR4_VMXE | CR4_PGE);
+	PUT(HOST_EFER, EFER_LME | EFER_LMA | EFER_SCE);
+	PUT(HOST_PAT, PAT);
+	PUT(HOST_CS_SELECTOR, CODE0);
+	PUT(HOST_SS_SELECTOR, DATA0);
+	PUT(HOST_FS_SELECTOR, DATA0);
+	PUT(HOST_TR_SELECTOR, TSS_SEL);
+	PUT(HOST_FS_BASE, 0x1234);
+	PUT(HOST_GS_BASE, 0x5678);
+	PUT(HOST_TR_BASE, TSS_AT);
+	PUT(HOST_GDTR_BASE, GDT_AT);
+	PUT(HOST_IDTR_BASE, IDT_AT);
+	PUT(HOST_SYSENTER_CS, 0x11);
+	PUT(HOST_SYSENTER_ESP, 0x22);
+	PUT(HOST_SYSENTER_EIP, 0x33);
+	PUT(HOST_RSP, STACK0_TOP);
+	PUT(HOST_RIP, HOST_AT);
+
+	PUT(GUEST_CR0, CR0_PE | CR0_ET | CR0_NE | CR0_PG);
+	PUT(GUEST_CR3, PAGES_AT);
+	PUT(GUEST_CR4, CR4_PAE | CR4_VMXE | CR4_TSD);
+	PUT(GUEST_EFER, EFER_LME | EFER_LMA | EFER_NXE);
+	PUT(GUEST_PAT, PAT ^ 6);
+	PUT(GUEST_DR7, DR7_1 | BIT(8));
+	PUT(GUEST_DEBUGCTL, 2);
+	PUT(GUEST_RSP, STACK3_TOP);
+	PUT(GUEST_RIP, GUEST_AT);
+	PUT(GUEST_RFLAGS, RFLAGS_1 | RFLAGS_CF | RFLAGS_AC);
+	PUT(GUEST_SYSENTER_CS, 0x44);
+	PUT(GUEST_SYSENTER_ESP, 0x55);
+	PUT(GUEST_SYSENTER_EIP, 0x66);
+	PUT(GUEST_GDTR_BASE, GDT_AT);
+	PUT(GUEST_GDTR_LIMIT, 0x5f);
+	PUT(GUEST_IDTR_BASE, IDT_AT);
+	PUT(GUEST_IDTR_LIMIT, 0xfff);
+	PUT(GUEST_CS_SELECTOR, CODE0);
+	PUT(GUEST_CS_LIMIT, 0xffffffff);
+	PUT(GUEST_CS_AR, 0xa09b);
+	PUT(GUEST_SS_SELECTOR, DATA0);
+	PUT(GUEST_SS_LIMIT, 0xffffffff);
+	PUT(GUEST_SS_AR, 0xc093);
+	PUT(GUEST_DS_AR, AR_UNUSABLE);
+	PUT(GUEST_ES_AR, AR_UNUSABLE);
+	PUT(GUEST_FS_AR, 0xc093);
+	PUT(GUEST_FS_LIMIT, 0xffffffff);
+	PUT(GUEST_FS_BASE, 0x9abc);
+	PUT(GUEST_GS_AR, AR_UNUSABLE);
+	PUT(GUEST_GS_BASE, 0xdef0);
+	PUT(GUEST_LDTR_AR, AR_UNUSABLE);
+	PUT(GUEST_TR_SELECTOR, TSS_SEL);
+	PUT(GUEST_TR_BASE, TSS_AT);
+	PUT(GUEST_TR_LIMIT, 0x3ff);
+	PUT(GUEST_TR_AR, 0x8b);
+}
+
+/* The entry instruction only: what is pending at the guest's first boundary is not taken. */
+#define ENTER(f, ...)                                              \
+	do {                                                       \
+		RUN_AT(f, __VA_ARGS__);                            \
+		assert_int_equal(fixture_step(f), STEP_LEAVE);     \
+	} while (0)
+
+static void test_pointers(void **state)
+{
+	struct fixture *f = *state;
+
+	RUN_AT(f, VMPTRST);
+	assert_fault(f, VECTOR_UD, 0); /* not in VMX operation */
+	f->cpu->feature_control = 4;
+	RUN_AT(f, VMXON);
+	assert_fault(f, VECTOR_GP, 0);
+	f->cpu->feature_control = 5;
+	POINT(f, VMXON_AT + 8, FAIL_INVALID, VMXON);
+	POINT(f, BIT(60), FAIL_INVALID, VMXON);
+	POINT(f, LIST_AT, FAIL_INVALID, VMXON); /* no revision identifier */
+	POINT(f, VMXON_AT, SUCCEED, VMXON);
+	POINT(f, VMXON_AT, FAIL_INVALID, VMXON); /* VMfail without a current VMCS */
+	RUN(f, SUCCEED, VMPTRST);
+	assert_int_equal(peek(f, POINTER_AT, 8), ~UINT64_C(0));
+
+	POINT(f, VMCS_AT, SUCCEED, VMCLEAR);
+	POINT(f, VMCS_AT, SUCCEED, VMPTRLD);
+	POINT(f, VMXON_AT, FAIL_VALID, VMXON);
+	assert_error(VMX_ERROR_VMXON_IN_ROOT);
+	POINT(f, VMCS_AT + 1, FAIL_VALID, VMPTRLD);
+	assert_error(VMX_ERROR_VMPTRLD_ADDRESS);
+	POINT(f, VMXON_AT, FAIL_VALID, VMPTRLD);
+	assert_error(VMX_ERROR_VMPTRLD_VMXON_POINTER);
+	POINT(f, LIST_AT, FAIL_VALID, VMPTRLD);
+	assert_error(VMX_ERROR_VMPTRLD_REVISION);
+	POINT(f, VMCS_AT + 1, FAIL_VALID, VMCLEAR);
+	assert_error(VMX_ERROR_VMCLEAR_ADDRESS);
+	POINT(f, VMXON_AT, FAIL_VALID, VMCLEAR);
+	assert_error(VMX_ERROR_VMCLEAR_VMXON_POINTER);
+
+	/* Two VMCSs keep their own fields, in memory too. */
+	PUT(GUEST_RIP, 0x1111);
+	POINT(f, VMCS2_AT, SUCCEED, VMCLEAR);
+	POINT(f, VMCS2_AT, SUCCEED, VMPTRLD);
+	assert_field(GUEST_RIP, 0);
+	PUT(GUEST_RIP, 0x2222);
+	POINT(f, VMCS_AT, SUCCEED, VMPTRLD);
+	assert_field(GUEST_RIP, 0x1111);
+	POINT(f, VMCS_AT, SUCCEED, VMCLEAR);
+	RUN(f, FAIL_INVALID, VMREAD);
+	RUN(f, FAIL_INVALID, VMLAUNCH);
+	RUN(f, SUCCEED, VMXOFF);
+	RUN_AT(f, VMXOFF);
+	assert_fault(f, VECTOR_UD, 0);
+}
+
+static void test_fields(void **state)
+{
+	struct fixture *f = *state;
+
+	start(f);
+	f->cpu->r[RAX] = 0x7ffe;
+	RUN(f, FAIL_VALID, VMREAD);
+	assert_error(VMX_ERROR_UNSUPPORTED_COMPONENT);
+	f->cpu->r[RAX] = 0x7ffe;
+	RUN(f, FAIL_VALID, VMWRITE);
+	RUN(f, FAIL_VALID, VMCALL);
+	assert_error(VMX_ERROR_VMCALL_IN_ROOT);
+	PUT(GUEST_CS_SELECTOR, 0x12345);
+	assert_field(GUEST_CS_SELECTOR, 0x2345);
+	assert_int_equal(f->cpu->vmx->vmcs.writer[VMCS_GUEST_CS_SELECTOR].rip, CODE_AT);
+	enter_ring(f, 3);
+	RUN_AT(f, VMREAD);
+	assert_fault(f, VECTOR_GP, 0);
+}
+
+static void test_operation(void **state)
+{
+	struct fixture *f = *state;
+	uint64_t value;
+
+	assert_true(msr_read(f->cpu, 0x480, &value));
+	assert_int_equal(value & BITS(30, 0), VMX_REVISION);
+	assert_false(msr_write(f->cpu, 0x480, value));
+	start(f);
+	assert_true(exec_write_cr4(f->cpu, CR4_PAE)); /* VMXE is fixed */
+	assert_true(exec_write_cr0(f->cpu, f->cpu->cr0 & ~CR0_NE));
+	assert_false(exec_write_cr0(f->cpu, f->cpu->cr0 | CR0_TS));
+	RUN(f, SUCCEED, VMXOFF);
+	assert_false(exec_write_cr4(f->cpu, CR4_PAE));
+}
+
+static void test_invalidate(void **state)
+{
+	struct fixture *f = *state;
+
+	start(f);
+	poke(f, POINTER_AT, 8, PAGES_AT | 3 << 3 | 6);
+	poke(f, POINTER_AT + 8, 8, 0);
+	f->cpu->r[RAX] = 2;
+	RUN(f, SUCCEED, INVEPT);
+	f->cpu->r[RAX] = 1;
+	RUN(f, SUCCEED, INVEPT);
+	poke(f, POINTER_AT, 8, PAGES_AT | 3 << 3 | 1); /* memory type */
+	f->cpu->r[RAX] = 1;
+	RUN(f, FAIL_VALID, INVEPT);
+	assert_error(VMX_ERROR_INVEPT_INVVPID_OPERAND);
+	f->cpu->r[RAX] = 3;
+	RUN(f, FAIL_VALID, INVEPT);
+	f->cpu->r[RAX] = 1;
+	poke(f, POINTER_AT, 8, 0);
+	RUN(f, FAIL_VALID, INVVPID); /* VPID 0 */
+	poke(f, POINTER_AT, 8, 1);
+	RUN(f, SUCCEED, INVVPID);
+	f->cpu->r[RAX] = 4;
+	RUN(f, FAIL_VALID, INVVPID);
+}
+
+static void assert_guest(struct fixture *f)
+{
+	struct cpu *cpu = f->cpu;
+
+	assert_true(cpu->nonroot);
+	assert_int_equal(cpu->cr0, CR0_PE | CR0_ET | CR0_NE | CR0_PG);
+	assert_int_equal(cpu->cr4, CR4_PAE | CR4_VMXE | CR4_TSD);
+	assert_int_equal(cpu->efer, EFER_LME | EFER_LMA | EFER_NXE);
+	assert_int_equal(cpu->pat, PAT ^ 6);
+	assert_int_equal(cpu->dr7, DR7_1 | BIT(8));
+	assert_int_equal(cpu->debugctl, 2);
+	assert_int_equal(cpu->r[RSP], STACK3_TOP);
+	assert_int_equal(cpu_rflags(cpu), RFLAGS_1 | RFLAGS_CF | RFLAGS_AC);
+	assert_int_equal(cpu->sysenter_cs, 0x44);
+	assert_int_equal(cpu->sysenter_esp, 0x55);
+	assert_int_equal(cpu->sysenter_eip, 0x66);
+	assert_int_equal(cpu->gdtr.limit, 0x5f);
+	assert_int_equal(cpu->seg[FS].base, 0x9abc);
+	assert_int_equal(cpu->seg[GS].base, 0xdef0);
+	assert_int_equal(cpu->seg[TR].limit, 0x3ff);
+	assert_true(cpu->seg[DS].ar & AR_UNUSABLE);
+	assert_int_equal(cpu->mode & MODE_CODE, MODE_CODE64);
+}
+
+static void assert_host(struct fixture *f)
+{
+	struct cpu *cpu = f->cpu;
+
+	assert_false(cpu->nonroot);
+	assert_int_equal(cpu->rip, HOST_AT);
+	assert_int_equal(cpu->r[RSP], STACK0_TOP);
+	assert_int_equal(cpu_rflags(cpu), RFLAGS_1);
+	assert_int_equal(cpu->cr0, CR0_PE | CR0_ET | CR0_NE | CR0_WP | CR0_PG);
+	assert_int_equal(cpu->cr4, CR4_PAE | CR4_VMXE | CR4_PGE);
+	assert_int_equal(cpu->efer, EFER_LME | EFER_LMA | EFER_SCE);
+	assert_int_equal(cpu->pat, PAT);
+	assert_int_equal(cpu->dr7, DR7_1);
+	assert_int_equal(cpu->debugctl, 0);
+	assert_int_equal(cpu->sysenter_cs, 0x11);
+	assert_int_equal(cpu->sysenter_esp, 0x22);
+	assert_int_equal(cpu->sysenter_eip, 0x33);
+	assert_int_equal(cpu->gdtr.limit, 0xffff);
+	assert_int_equal(cpu->idtr.limit, 0xffff);
+	assert_int_equal(cpu->seg[CS].ar, 0xa09b);
+	assert_int_equal(cpu->seg[SS].ar, 0xc093);
+	assert_true(cpu->seg[DS].ar & AR_UNUSABLE);
+	assert_int_equal(cpu->seg[FS].base, 0x1234);
+	assert_int_equal(cpu->seg[GS].base, 0x5678);
+	assert_int_equal(cpu->seg[TR].limit, 0x67);
+	assert_true(cpu->seg[LDTR].ar & AR_UNUSABLE);
+}
+
+static void test_round_trip(void **state)
+{
+	struct fixture *f = *state;
+
+	start(f);
+	fill(f);
+	RUN(f, FAIL_VALID, VMRESUME);
+	assert_error(VMX_ERROR_VMRESUME_NOT_LAUNCHED);
+	ENTER(f, VMLAUNCH);
+	assert_guest(f);
+	assert_int_equal(f->cpu->rip, GUEST_AT);
+	assert_true(f->cpu->vmx->vmcs.launched);
+
+	CODE_BYTES(f, GUEST_AT, VMCALL);
+	f->cpu->cr3 = PAGES_AT | 8;
+	f->cpu->r[RSP] -= 8;
+	assert_int_equal(fixture_step(f), STEP_FAULT);
+	assert_int_equal(f->cpu->fault.kind, FAULT_VM_EXIT);
+	exec_fault(f->cpu);
+	assert_host(f);
+	assert_field(EXIT_REASON, VMX_EXIT_VMCALL);
+	assert_field(EXIT_QUALIFICATION, 0);
+	assert_field(VM_EXIT_INSTRUCTION_LENGTH, 3);
+	assert_field(VM_EXIT_INTERRUPTION_INFO, 0);
+	assert_field(IDT_VECTORING_INFO, 0);
+	assert_field(GUEST_RIP, GUEST_AT);
+	assert_field(GUEST_RSP, STACK3_TOP - 8);
+	assert_field(GUEST_RFLAGS, RFLAGS_1 | RFLAGS_CF | RFLAGS_AC);
+	assert_field(GUEST_CR0, CR0_PE | CR0_ET | CR0_NE | CR0_PG);
+	assert_field(GUEST_CR3, PAGES_AT | 8);
+	assert_field(GUEST_CR4, CR4_PAE | CR4_VMXE | CR4_TSD);
+	assert_field(GUEST_EFER, EFER_LME | EFER_LMA | EFER_NXE);
+	assert_field(GUEST_PAT, PAT ^ 6);
+	assert_field(GUEST_DR7, DR7_1 | BIT(8));
+	assert_field(GUEST_DEBUGCTL, 2);
+	assert_field(GUEST_SYSENTER_CS, 0x44);
+	assert_field(GUEST_SYSENTER_ESP, 0x55);
+	assert_field(GUEST_SYSENTER_EIP, 0x66);
+	assert_field(GUEST_CS_AR, 0xa09b);
+	assert_field(GUEST_SS_AR, 0xc093);
+	assert_field(GUEST_FS_BASE, 0x9abc);
+	assert_field(GUEST_GS_BASE, 0xdef0);
+	assert_field(GUEST_TR_LIMIT, 0x3ff);
+	assert_field(GUEST_GDTR_LIMIT, 0x5f);
+	assert_field(GUEST_ACTIVITY_STATE, 0);
+	assert_field(GUEST_INTERRUPTIBILITY, 0);
+	assert_int_equal(f->cpu->vmx->exits[VMX_EXIT_VMCALL], 1);
+
+	RUN(f, FAIL_VALID, VMLAUNCH);
+	assert_error(VMX_ERROR_VMLAUNCH_NOT_CLEAR);
+	PUT(GUEST_RIP, GUEST_AT + 3);
+	PUT(GUEST_CR3, PAGES_AT);
+	PUT(GUEST_RSP, STACK3_TOP);
+	PUT(GUEST_INTERRUPTIBILITY, BIT(3));
+	ENTER(f, VMRESUME);
+	assert_guest(f);
+	assert_int_equal(f->cpu->rip, GUEST_AT + 3);
+	assert_true(f->cpu->nmi_blocked);
+
+	/* Its memory operand is for the exit qualification, and its layout for the instruction information. */
+	CODE_BYTES(f, GUEST_AT + 3, VMPTRLD);
+	fixture_run(f);
+	assert_host(f);
+	assert_field(EXIT_REASON, VMX_EXIT_VMPTRLD);
+	assert_field(EXIT_QUALIFICATION, POINTER_AT);
+	assert_field(VM_EXIT_INSTRUCTION_LENGTH, 8);
+	assert_field(VM_EXIT_INSTRUCTION_INFO, BIT(22) | BIT(27) | 2 << 7 | DS << 15);
+	assert_field(GUEST_INTERRUPTIBILITY, BIT(3));
+	assert_true(f->cpu->nmi_blocked);
+}
+
+static void test_failures(void **state)
+{
+	struct fixture *f = *state;
+
+	start(f);
+	fill(f);
+	PUT(CR3_TARGET_COUNT, 5);
+	RUN(f, FAIL_VALID, VMLAUNCH);
+	assert_error(VMX_ERROR_CONTROL_FIELDS);
+	PUT(CR3_TARGET_COUNT, 0);
+	PUT(HOST_CS_SELECTOR, 0);
+	RUN(f, FAIL_VALID, VMLAUNCH);
+	assert_error(VMX_ERROR_HOST_STATE);
+	PUT(HOST_CS_SELECTOR, CODE0);
+	f->cpu->shadow = SHADOW_MOV_SS;
+	RUN(f, FAIL_VALID, VMLAUNCH);
+	f->cpu->shadow = 0;
+	assert_error(VMX_ERROR_BLOCKED_BY_MOV_SS);
+
+	PUT(GUEST_RFLAGS, 0);
+	ENTER(f, VMLAUNCH);
+	assert_host(f);
+	assert_field(EXIT_REASON, VMX_EXIT_INVALID_GUEST_STATE | BIT(31));
+	assert_false(f->cpu->vmx->vmcs.launched);
+	PUT(GUEST_RFLAGS, RFLAGS_1 | RFLAGS_CF | RFLAGS_AC);
+
+	/* The second entry of the list is bad; the first is loaded. */
+	poke(f, LIST_AT, 8, MSR_LSTAR);
+	poke(f, LIST_AT + 8, 8, 0x7777);
+	poke(f, LIST_AT + 16, 8, 0xc0000100);
+	PUT(VM_ENTRY_MSR_LOAD_ADDRESS, LIST_AT);
+	PUT(VM_ENTRY_MSR_LOAD_COUNT, 2);
+	ENTER(f, VMLAUNCH);
+	assert_host(f);
+	assert_field(EXIT_REASON, VMX_EXIT_MSR_LOADING | BIT(31));
+	assert_field(EXIT_QUALIFICATION, 2);
+	assert_int_equal(f->cpu->lstar, 0x7777);
+	PUT(VM_ENTRY_MSR_LOAD_COUNT, 1);
+	ENTER(f, VMLAUNCH);
+	assert_guest(f);
+}
+
+static void test_exit_lists(void **state)
+{
+	struct fixture *f = *state;
+
+	start(f);
+	fill(f);
+	CODE_BYTES(f, GUEST_AT, VMCALL);
+	poke(f, LIST_AT, 8, MSR_STAR);
+	PUT(VM_EXIT_MSR_STORE_ADDRESS, LIST_AT);
+	PUT(VM_EXIT_MSR_STORE_COUNT, 1);
+	poke(f, LIST_AT + 16, 8, MSR_STAR);
+	poke(f, LIST_AT + 24, 8, 0x8888);
+	PUT(VM_EXIT_MSR_LOAD_ADDRESS, LIST_AT + 16);
+	PUT(VM_EXIT_MSR_LOAD_COUNT, 1);
+	f->cpu->star = 0x9999;
+	ENTER(f, VMLAUNCH);
+	fixture_run(f);
+	assert_host(f);
+	assert_int_equal(peek(f, LIST_AT + 8, 8), 0x9999);
+	assert_int_equal(f->cpu->star, 0x8888);
+
+	poke(f, LIST_AT + 16, 8, 0x800);
+	ENTER(f, VMRESUME);
+	fixture_run(f);
+	assert_int_equal(f->cpu->activity, ACTIVITY_SHUTDOWN);
+	assert_int_equal(peek(f, VMCS_AT + VMCS_REGION_ABORT, 4), VMX_ABORT_LOAD_MSR);
+	assert_true(f->cpu->vmx->aborted);
+}
+
+static void test_injection(void **state)
+{
+	struct fixture *f = *state;
+
+	start(f);
+	fill(f);
+	put_gate(f, IDT_AT + 16 * 13, CODE0, GUEST_AT + 0x40, TYPE_INTERRUPT, 0, 0);
+	poke(f, IDT_AT + 16 * 13 + 8, 8, 0);
+	put_gate(f, IDT_AT + 16 * 3, CODE0, GUEST_AT + 0x60, TYPE_INTERRUPT, 0, 0);
+	poke(f, IDT_AT + 16 * 3 + 8, 8, 0);
+	PUT(VM_ENTRY_INTERRUPTION_INFO, INTERRUPTION_VALID | INTERRUPTION_ERROR_CODE | INTERRUPTION_HARDWARE_EXCEPTION << 8 | VECTOR_GP);
+	PUT(VM_ENTRY_ERROR_CODE, 0x1234);
+	ENTER(f, VMLAUNCH);
+	assert_int_equal(f->cpu->rip, GUEST_AT + 0x40);
+	assert_int_equal(peek(f, STACK3_TOP - 48, 8), 0x1234);
+	assert_int_equal(peek(f, STACK3_TOP - 40, 8), GUEST_AT);
+	assert_int_equal(peek(f, STACK3_TOP - 24, 8), RFLAGS_1 | RFLAGS_CF | RFLAGS_AC); /* RF is not forced */
+
+	CODE_BYTES(f, GUEST_AT + 0x40, VMCALL);
+	fixture_run(f);
+	assert_field(VM_ENTRY_INTERRUPTION_INFO, INTERRUPTION_ERROR_CODE | INTERRUPTION_HARDWARE_EXCEPTION << 8 | VECTOR_GP);
+	PUT(GUEST_RSP, STACK3_TOP);
+	PUT(GUEST_RIP, GUEST_AT);
+	PUT(VM_ENTRY_INTERRUPTION_INFO, INTERRUPTION_VALID | INTERRUPTION_SOFTWARE_EXCEPTION << 8 | VECTOR_BP);
+	PUT(VM_ENTRY_INSTRUCTION_LENGTH, 1);
+	ENTER(f, VMRESUME);
+	assert_int_equal(f->cpu->rip, GUEST_AT + 0x60);
+	assert_int_equal(peek(f, STACK3_TOP - 40, 8), GUEST_AT + 1);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, create, destroy)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		TEST(test_pointers),   TEST(test_fields),   TEST(test_operation),  TEST(test_invalidate),
+		TEST(test_round_trip), TEST(test_failures), TEST(test_exit_lists), TEST(test_injection),
+	};
+
+	return cmocka_run_group_tests_name("exec/vmx_insn", tests, NULL, NULL);
+}

@@ -1,0 +1,146 @@
+/*
+ * VM entry: checks, loading the guest, and what becomes of it when something is wrong. SDM vol. 3, "VM Entries".
+ *
+ * Rules are run again only where a field that they read has changed since they held, or where they look at more than the VMCS.
+ *
+ * Not modelled: entries that return from SMM (dual-monitor treatment).
+ */
+#include "bus/bus.h"
+#include "cpu/msr.h"
+#include "mem/mem.h"
+#include "vmx/interruption.h"
+#include "vmx/vmx.h"
+
+/* Which of enum vmcs_checks a section's rules are. */
+static const uint16_t section_checks[VMX_SECTION_COUNT] = {
+	[VMX_SECTION_EXECUTION] = IN_EXECUTION,
+	[VMX_SECTION_EXIT_CONTROLS] = IN_EXIT,
+	[VMX_SECTION_ENTRY_CONTROLS] = IN_ENTRY,
+	[VMX_SECTION_HOST_REGISTERS] = IN_HOST,
+	[VMX_SECTION_HOST_SEGMENTS] = IN_HOST,
+	[VMX_SECTION_ADDRESS_SPACE] = IN_HOST,
+	[VMX_SECTION_GUEST_REGISTERS] = IN_REGISTERS,
+	[VMX_SECTION_GUEST_SEGMENTS] = IN_SEGMENTS,
+	[VMX_SECTION_GUEST_TABLES] = IN_TABLES,
+	[VMX_SECTION_GUEST_RIP] = IN_RIP,
+	[VMX_SECTION_GUEST_NONREGISTER] = IN_NONREGISTER,
+	[VMX_SECTION_GUEST_PDPTES] = IN_PDPTE,
+};
+
+static bool read_physical(void *ctx, pa_t at, void *to, unsigned bytes)
+{
+	struct cpu *cpu = ctx;
+	struct bus_span span;
+
+	for (unsigned i = 0; i < bytes; i++) {
+		bus_lookup(cpu->bus, at + i, cpu->in_smm, &span);
+		if (!span.host)
+			return false;
+		((uint8_t *)to)[i] = span.host[at + i - span.base];
+	}
+	return true;
+}
+
+/* Sections whose rules look at memory or at the processor too. */
+static uint32_t volatile_checks(const struct cpu *cpu)
+{
+	const struct vmx *vmx = cpu->vmx;
+	uint32_t checks = cpu_long_mode(cpu) != vmx->host_lma ? IN_HOST : 0;
+
+	if (vmx_proc(vmx, USE_TPR_SHADOW))
+		checks |= IN_EXECUTION;
+	if (vmcs_get(&vmx->vmcs, VMCS_LINK_POINTER) != ~UINT64_C(0))
+		checks |= IN_NONREGISTER;
+	if (!vmx_on_entry(vmx, IA32E_MODE_GUEST) && !vmx_proc2(vmx, ENABLE_EPT))
+		checks |= IN_PDPTE;
+	return checks;
+}
+
+/* The first broken rule of a group, or VMX_CHECK_OK. */
+static enum vmx_check run_group(struct cpu *cpu, enum vmx_check_group group)
+{
+	struct vmx *vmx = cpu->vmx;
+	struct vmx_check_cpu about = {
+		.lma = cpu_long_mode(cpu),
+		.current = vmx->current,
+		.vmxon = vmx->vmxon_pointer,
+		.read = read_physical,
+		.ctx = cpu,
+	};
+	struct vmx_check_input input = {.vmcs = &vmx->vmcs, .caps = vmx->caps, .cpu = &about};
+	uint32_t stale = vmx->vmcs.written | volatile_checks(cpu), held = 0;
+
+	for (unsigned section = 0; section < VMX_SECTION_COUNT; section++) {
+		struct vmx_check_result result = {0};
+
+		if (vmx_check_section_info[section].group != group || !(stale & section_checks[section]))
+			continue;
+		vmx_check_section(&input, (enum vmx_check_section)section, &result);
+		if (result.first != VMX_CHECK_OK)
+			return result.first;
+		held |= section_checks[section];
+	}
+	vmx->vmcs.written &= ~held;
+	if (group == VMX_GROUP_HOST)
+		vmx->host_lma = about.lma;
+	return VMX_CHECK_OK;
+}
+
+/* SDM vol. 3, "VM-Entry Failures During or After Loading Guest State": nothing else of the VM-exit information changes. */
+static enum vmx_entry fail_late(struct cpu *cpu, uint32_t reason, uint64_t qualification)
+{
+	struct vmx *vmx = cpu->vmx;
+
+	vmcs_set(&vmx->vmcs, EXIT_REASON, reason | BIT(31));
+	vmcs_set(&vmx->vmcs, EXIT_QUALIFICATION, qualification);
+	return vmx_leave(cpu) ? VMX_ENTRY_EXIT : VMX_ENTRY_ABORT;
+}
+
+/* NMI blocking is not touched by an entry that fails. */
+static void load_blocking(struct cpu *cpu, uint32_t info)
+{
+	struct vmx *vmx = cpu->vmx;
+	bool blocked = vmcs_get(&vmx->vmcs, GUEST_INTERRUPTIBILITY) & BIT(3);
+	bool nmi = (info & INTERRUPTION_VALID) && bits_get(info, 10, 8) == INTERRUPTION_NMI;
+
+	vmx->virtual_nmi_blocked = vmx_pin(vmx, VIRTUAL_NMIS) && (blocked || nmi);
+	cpu->nmi_blocked = !vmx_pin(vmx, VIRTUAL_NMIS) && (blocked || nmi);
+}
+
+enum vmx_entry vmx_enter(struct cpu *cpu, bool launch, enum vmx_error *error, struct vmx_injection *inject)
+{
+	struct vmx *vmx = cpu->vmx;
+	uint32_t info, failed;
+	enum vmx_check broken;
+	bool vectored;
+
+	if ((broken = run_group(cpu, VMX_GROUP_CONTROL)) || (broken = run_group(cpu, VMX_GROUP_HOST))) {
+		*error = (enum vmx_error)vmx_check_info[broken].error;
+		return VMX_ENTRY_FAIL;
+	}
+	cpu->monitor_armed = false;
+	if ((broken = run_group(cpu, VMX_GROUP_GUEST)))
+		return fail_late(cpu, vmx_check_info[broken].exit_reason, vmx_check_info[broken].qualification);
+
+	info = (uint32_t)vmcs_get(&vmx->vmcs, VM_ENTRY_INTERRUPTION_INFO);
+	vectored = (info & INTERRUPTION_VALID) && bits_get(info, 10, 8) != INTERRUPTION_OTHER;
+	vmx_load_guest(cpu, vectored);
+	failed = vmx_msr_list_load(cpu, vmcs_get(&vmx->vmcs, VM_ENTRY_MSR_LOAD_ADDRESS), (uint32_t)vmcs_get(&vmx->vmcs, VM_ENTRY_MSR_LOAD_COUNT));
+	if (failed)
+		return fail_late(cpu, VMX_EXIT_MSR_LOADING, failed);
+
+	cpu->nonroot = true;
+	load_blocking(cpu, info);
+	vmx->mtf_pending = (info & INTERRUPTION_VALID) && !vectored;
+	vmx->timer_end = (cpu_tsc(cpu) >> VMX_TIMER_RATE) + vmcs_get(&vmx->vmcs, PREEMPTION_TIMER);
+	if (launch)
+		vmx->vmcs.launched = true;
+	vmx->entered++;
+	*inject = (struct vmx_injection){
+		.valid = vectored,
+		.info = info,
+		.error = (uint32_t)vmcs_get(&vmx->vmcs, VM_ENTRY_ERROR_CODE),
+		.length = (uint32_t)vmcs_get(&vmx->vmcs, VM_ENTRY_INSTRUCTION_LENGTH),
+	};
+	return VMX_ENTRY_DONE;
+}

@@ -1,0 +1,88 @@
+/*
+ * VM exit: record, save the guest, load the host; and VMX abort when that cannot be done. SDM vol. 3, "VM Exits", "VMX Aborts".
+ *
+ * Not modelled: VM exits that end in SMM (dual-monitor treatment).
+ */
+#include "bus/bus.h"
+#include "exec/protect.h"
+#include "vmx/interruption.h"
+#include "vmx/vmx.h"
+
+static bool is_software(uint32_t info)
+{
+	return bits_get(info, 10, 8) >= INTERRUPTION_SOFTWARE && bits_get(info, 10, 8) <= INTERRUPTION_SOFTWARE_EXCEPTION;
+}
+
+static void record(struct cpu *cpu)
+{
+	struct vmx *vmx = cpu->vmx;
+	const struct vmx_exit_record *exit = &vmx->exit;
+	struct vmcs *v = &vmx->vmcs;
+	uint32_t length = exit->instruction_length;
+
+	if (!length && (vmx->vectoring & INTERRUPTION_VALID) && is_software(vmx->vectoring))
+		length = vmx->vectoring_length;
+	vmcs_set(v, EXIT_REASON, exit->reason);
+	vmcs_set(v, EXIT_QUALIFICATION, exit->qualification);
+	vmcs_set(v, GUEST_LINEAR_ADDRESS, exit->linear);
+	vmx_put(vmx, GUEST_PHYSICAL_ADDRESS, exit->physical);
+	vmcs_set(v, VM_EXIT_INTERRUPTION_INFO, exit->interruption);
+	vmcs_set(v, VM_EXIT_ERROR_CODE, exit->interruption_error);
+	vmcs_set(v, IDT_VECTORING_INFO, vmx->vectoring);
+	vmcs_set(v, IDT_VECTORING_ERROR_CODE, vmx->vectoring_error);
+	vmcs_set(v, VM_EXIT_INSTRUCTION_LENGTH, length);
+	vmcs_set(v, VM_EXIT_INSTRUCTION_INFO, exit->instruction_info);
+	vmcs_set(v, VM_ENTRY_INTERRUPTION_INFO, vmcs_get(v, VM_ENTRY_INTERRUPTION_INFO) & ~(uint64_t)INTERRUPTION_VALID);
+	if (vmx_may(vmx->caps, MISC, STORE_LMA)) {
+		if (cpu_long_mode(cpu))
+			vmcs_set_bit(v, VM, ENTRY_CTLS, IA32E_MODE_GUEST);
+		else
+			vmcs_clear_bit(v, VM, ENTRY_CTLS, IA32E_MODE_GUEST);
+	}
+}
+
+/* The region's data is not written back, and only a reset leaves this shutdown. */
+static bool abort_vmx(struct cpu *cpu, enum vmx_abort why)
+{
+	struct vmx *vmx = cpu->vmx;
+
+	bus_write(cpu->bus, vmx->current + VMCS_REGION_ABORT, 4, why, cpu->in_smm);
+	vmx->aborted = true;
+	exec_shutdown(cpu, "VMX abort");
+	return false;
+}
+
+bool vmx_leave(struct cpu *cpu)
+{
+	struct vmx *vmx = cpu->vmx;
+	const struct vmcs *v = &vmx->vmcs;
+
+	if (!vmx_load_host(cpu))
+		return abort_vmx(cpu, VMX_ABORT_HOST_PDPTE);
+	if (vmx_msr_list_load(cpu, vmcs_get(v, VM_EXIT_MSR_LOAD_ADDRESS), (uint32_t)vmcs_get(v, VM_EXIT_MSR_LOAD_COUNT)))
+		return abort_vmx(cpu, VMX_ABORT_LOAD_MSR);
+	return true;
+}
+
+bool vmx_perform_exit(struct cpu *cpu)
+{
+	struct vmx *vmx = cpu->vmx;
+	const struct vmcs *v = &vmx->vmcs;
+	bool nmi = vmx->exit.reason == VMX_EXIT_EXCEPTION_NMI && bits_get(vmx->exit.interruption, 10, 8) == INTERRUPTION_NMI;
+	bool aborts = cpu_long_mode(cpu) && !vmx_on_exit(vmx, HOST_ADDRESS_SPACE_SIZE);
+
+	if (vmx->exit.reason < ARRAY_SIZE(vmx->exits))
+		vmx->exits[vmx->exit.reason]++;
+	record(cpu);
+	vmx_save_guest(cpu);
+	vmx->vectoring = vmx->vectoring_error = vmx->vectoring_length = 0;
+	vmx->exit = (struct vmx_exit_record){0};
+	vmx->mtf_pending = false;
+	if (vmx_msr_list_save(cpu, vmcs_get(v, VM_EXIT_MSR_STORE_ADDRESS), (uint32_t)vmcs_get(v, VM_EXIT_MSR_STORE_COUNT)))
+		return abort_vmx(cpu, VMX_ABORT_SAVE_MSR);
+	if (aborts)
+		return abort_vmx(cpu, VMX_ABORT_ADDRESS_SIZE);
+	if (nmi)
+		cpu->nmi_blocked = true;
+	return vmx_leave(cpu);
+}

@@ -1,0 +1,131 @@
+/*
+ * VM entry loads the guest: SDM vol. 3, "Loading Guest State" and "Event Injection" (what an injection does to blocking, activity and pending debug
+ * exceptions). Everything was checked before; here nothing can fail.
+ */
+#include "cpu/msr.h"
+#include "exec/exec.h"
+#include "mem/mem.h"
+#include "vmx/vmx.h"
+
+/* What VM entries and VM exits leave as it is in CR0. */
+#define CR0_KEPT (CR0_ET | BITS(15, 6) | BIT(17) | BITS(28, 19) | CR0_NW | CR0_CD)
+
+static void load_control_registers(struct cpu *cpu)
+{
+	const struct vmx *vmx = cpu->vmx;
+	const struct vmcs *v = &vmx->vmcs;
+	bool ia32e = vmx_on_entry(vmx, IA32E_MODE_GUEST);
+
+	cpu->cr0 = (cpu->cr0 & CR0_KEPT) | (vmcs_get(v, GUEST_CR0) & BITS(31, 0) & ~CR0_KEPT);
+	cpu->cr3 = vmcs_get(v, GUEST_CR3);
+	cpu->cr4 = vmcs_get(v, GUEST_CR4);
+	if (vmx_on_entry(vmx, LOAD_DEBUG_CONTROLS)) {
+		cpu->dr7 = (vmcs_get(v, GUEST_DR7) & BITS(31, 0) & ~(BIT(12) | BITS(15, 14))) | DR7_1;
+		cpu->debugctl = vmcs_get(v, GUEST_DEBUGCTL);
+	}
+	cpu->sysenter_cs = vmcs_get(v, GUEST_SYSENTER_CS);
+	cpu->sysenter_esp = vmcs_get(v, GUEST_SYSENTER_ESP);
+	cpu->sysenter_eip = vmcs_get(v, GUEST_SYSENTER_EIP);
+	if (vmx_on_entry(vmx, LOAD_PAT))
+		cpu->pat = vmcs_get(v, GUEST_PAT);
+	if (vmx_on_entry(vmx, LOAD_EFER)) {
+		cpu->efer = vmcs_get(v, GUEST_EFER);
+	} else {
+		uint64_t mode = cpu->cr0 & CR0_PG ? EFER_LMA | EFER_LME : EFER_LMA;
+
+		cpu->efer = (cpu->efer & ~mode) | (ia32e ? mode : 0);
+	}
+}
+
+static void load_segments(struct cpu *cpu)
+{
+	const struct vmcs *v = &cpu->vmx->vmcs;
+
+#define ROW(S)                                                                        \
+	cpu->seg[S] = (struct segment){                                               \
+		.selector = (uint16_t)vmcs_get(v, GUEST_##S##_SELECTOR),              \
+		.base = vmcs_get(v, GUEST_##S##_BASE),                                \
+		.limit = (uint32_t)vmcs_get(v, GUEST_##S##_LIMIT),                    \
+		.ar = (uint32_t)vmcs_get(v, GUEST_##S##_AR) & (0xf0ff | AR_UNUSABLE), \
+	};
+	ROW(ES) ROW(CS) ROW(SS) ROW(DS) ROW(FS) ROW(GS) ROW(LDTR) ROW(TR)
+#undef ROW
+	if (cpu->seg[SS].ar & AR_UNUSABLE) {
+		cpu->seg[SS].ar |= AR_DB;
+		cpu->seg[SS].base &= BITS(31, 4);
+	}
+	if (cpu->seg[DS].ar & AR_UNUSABLE)
+		cpu->seg[DS].base &= BITS(31, 0);
+	if (cpu->seg[ES].ar & AR_UNUSABLE)
+		cpu->seg[ES].base &= BITS(31, 0);
+	cpu->cpl = (uint8_t)bits_get(cpu->seg[SS].ar, 6, 5);
+	cpu->gdtr = (struct table_register){vmcs_get(v, GUEST_GDTR_BASE), (uint16_t)vmcs_get(v, GUEST_GDTR_LIMIT)};
+	cpu->idtr = (struct table_register){vmcs_get(v, GUEST_IDTR_BASE), (uint16_t)vmcs_get(v, GUEST_IDTR_LIMIT)};
+}
+
+static uint32_t ept_controls(const struct vmx *vmx)
+{
+	return (vmx_proc2(vmx, MODE_BASED_EXECUTE) ? EPT_MODE_BASED_EXECUTE : 0) | (vmx_proc2(vmx, ENABLE_PML) ? EPT_PML : 0) |
+	       (vmx_may(vmx->caps, EPT_VPID_CAP, EXECUTE_ONLY) ? EPT_EXECUTE_ONLY : 0) |
+	       (vmx_may(vmx->caps, EPT_VPID_CAP, PAGES_2M) ? EPT_PAGES_2M : 0) |
+	       (vmx_may(vmx->caps, EPT_VPID_CAP, PAGES_1G) ? EPT_PAGES_1G : 0) |
+	       (vmx_may(vmx->caps, EPT_VPID_CAP, ADVANCED_EXIT_INFO) ? EPT_ADVANCED_INFO : 0);
+}
+
+static void load_translation(struct cpu *cpu)
+{
+	const struct vmx *vmx = cpu->vmx;
+	const struct vmcs *v = &vmx->vmcs;
+	bool pae = (cpu->cr0 & CR0_PG) && (cpu->cr4 & CR4_PAE) && !cpu_long_mode(cpu);
+
+	cpu->eptp = vmx_proc2(vmx, ENABLE_EPT) ? vmcs_get(v, EPTP) : 0;
+	cpu->vpid = vmx_proc2(vmx, ENABLE_VPID) ? (uint16_t)vmcs_get(v, VPID) : 0;
+	cpu->ept_controls = ept_controls(vmx);
+	cpu->pml_address = vmx_proc2(vmx, ENABLE_PML) ? vmcs_get(v, PML_ADDRESS) : 0;
+	cpu->pml_index = vmx_proc2(vmx, ENABLE_PML) ? (uint16_t)vmcs_get(v, PML_INDEX) : 0;
+	if (!cpu->vpid)
+		mem_flush_vpid(cpu, 0, false);
+	if (pae && cpu->eptp) {
+		cpu->pdpte[0] = vmcs_get(v, GUEST_PDPTE0);
+		cpu->pdpte[1] = vmcs_get(v, GUEST_PDPTE1);
+		cpu->pdpte[2] = vmcs_get(v, GUEST_PDPTE2);
+		cpu->pdpte[3] = vmcs_get(v, GUEST_PDPTE3);
+	} else if (pae && mem_read_pdptes(cpu, cpu->cr3, cpu->pdpte)) {
+		memset(cpu->pdpte, 0, sizeof(cpu->pdpte)); /* another vCPU wrote them after the check: nothing is present */
+	}
+	exec_context_changed(cpu);
+}
+
+/* SDM vol. 3, "Interruptibility State", "Activity State", "Delivery of Pending Debug Exceptions after VM Entry". */
+static void load_nonregister(struct cpu *cpu, bool vectored)
+{
+	static const enum activity activity[] = {ACTIVITY_ACTIVE, ACTIVITY_HLT, ACTIVITY_SHUTDOWN, ACTIVITY_WAIT_SIPI};
+	const struct vmcs *v = &cpu->vmx->vmcs;
+	uint64_t pending = vmcs_get(v, GUEST_PENDING_DEBUG);
+	uint64_t blocking = vmcs_get(v, GUEST_INTERRUPTIBILITY) & (SHADOW_STI | SHADOW_MOV_SS);
+
+	cpu->activity = vectored ? ACTIVITY_ACTIVE : activity[vmcs_get(v, GUEST_ACTIVITY_STATE) & 3];
+	/* Armed for the guest's first instruction: the boundary before it moves the nibbles. */
+	cpu->shadow = vectored ? 0 : (uint8_t)(blocking << SHADOW_NEXT);
+	if (!vectored && (cpu->rflags & RFLAGS_RF))
+		cpu->shadow |= SHADOW_RF << SHADOW_NEXT;
+	cpu->pending_debug = 0;
+	if (!vectored && (pending & (DR6_BS | BIT(12))) && (cpu->activity == ACTIVITY_ACTIVE || cpu->activity == ACTIVITY_HLT))
+		cpu->pending_debug = pending & (DR6_BS | BITS(3, 0));
+	cpu_attend(cpu, ATTEND_PINS);
+	cpu_attend(cpu, ATTEND_SHADOW);
+	cpu_attend(cpu, ATTEND_TRAP);
+}
+
+void vmx_load_guest(struct cpu *cpu, bool vectored)
+{
+	const struct vmcs *v = &cpu->vmx->vmcs;
+
+	load_control_registers(cpu);
+	load_segments(cpu);
+	cpu->r[RSP] = vmcs_get(v, GUEST_RSP);
+	cpu->rip = vmcs_get(v, GUEST_RIP);
+	cpu_set_rflags(cpu, vmcs_get(v, GUEST_RFLAGS));
+	load_nonregister(cpu, vectored);
+	load_translation(cpu);
+}

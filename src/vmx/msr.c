@@ -1,0 +1,53 @@
+/*
+ * The capability MSRs, 480H to 493H, and what VMX operation fixes in CR0 and CR4: SDM vol. 3, appendix "VMX Capability Reporting Facility", and
+ * "Restrictions on VMX Operation". IA32_FEATURE_CONTROL is among the CPU's own MSRs.
+ */
+#include "cpu/msr.h"
+#include "vmx/vmx.h"
+
+static bool capability_read(struct cpu *cpu, uint32_t index, uint64_t *value)
+{
+	return cpu->vmx && vmx_capability_msr(cpu->vmx->caps, index, value);
+}
+
+static bool capability_write(struct cpu *cpu, uint32_t index, uint64_t value)
+{
+	return false;
+}
+
+void vmx_claim_msrs(struct msr_table *table)
+{
+	static const struct msr_ops ops = {capability_read, capability_write};
+
+	msr_claim(table, VMX_FIRST_MSR, VMX_LAST_MSR, &ops);
+}
+
+static bool is_fixed(uint64_t value, uint64_t fixed0, uint64_t fixed1)
+{
+	return !(~value & fixed0) && !(value & ~fixed1);
+}
+
+bool vmx_cr0_allowed(const struct cpu *cpu, uint64_t value)
+{
+	const struct vmx *vmx = cpu->vmx;
+	uint64_t fixed0;
+
+	if (!vmx || !vmx->on || cpu->in_smm)
+		return true;
+	fixed0 = vmx->caps->cr0_fixed0;
+	if (cpu->nonroot && vmx_proc2(vmx, UNRESTRICTED_GUEST))
+		fixed0 &= ~(CR0_PE | CR0_PG);
+	return is_fixed(value, fixed0, vmx->caps->cr0_fixed1);
+}
+
+/* In SMM, software cannot set VMXE: SDM vol. 3, "Protection of CR4.VMXE in SMM". */
+bool vmx_cr4_allowed(const struct cpu *cpu, uint64_t value)
+{
+	const struct vmx *vmx = cpu->vmx;
+
+	if (!vmx)
+		return true;
+	if (cpu->in_smm)
+		return !(value & CR4_VMXE);
+	return !vmx->on || is_fixed(value, vmx->caps->cr4_fixed0, vmx->caps->cr4_fixed1);
+}

@@ -1,0 +1,71 @@
+/*
+ * VT-x of one vCPU as a whole: made, reset, saved. SDM vol. 3, "Introduction to Virtual Machine Extensions".
+ *
+ * Not modelled: the dual-monitor treatment of SMIs and SMM, which IA32_VMX_BASIC must therefore not offer.
+ */
+#include "vmx/vmx.h"
+#include <stdlib.h>
+
+#define NO_VMCS (~UINT64_C(0))
+
+void vmx_create(struct cpu *cpu, const struct vmx_capability *caps)
+{
+	cpu->vmx = xcalloc(1, sizeof(*cpu->vmx));
+	cpu->vmx->caps = caps;
+	vmx_reset(cpu);
+}
+
+void vmx_destroy(struct cpu *cpu)
+{
+	free(cpu->vmx);
+	cpu->vmx = NULL;
+}
+
+void vmx_reset(struct cpu *cpu)
+{
+	struct vmx *vmx = cpu->vmx;
+
+	*vmx = (struct vmx){.caps = vmx->caps, .current = NO_VMCS};
+	cpu->nonroot = false;
+	cpu->eptp = 0;
+	cpu->vpid = 0;
+}
+
+static void vmcs_state(struct vmx *vmx, struct state *state)
+{
+	struct vmcs *v = &vmx->vmcs;
+
+	state_bytes(state, v->field, sizeof(v->field));
+	state_bytes(state, v->writer, sizeof(v->writer));
+	state_bool(state, &v->launched);
+	state_bool(state, &v->shadow);
+	if (!state_restoring(state))
+		return;
+	for (unsigned i = 0; i < VMCS_FIELD_COUNT; i++)
+		v->field[i] = vmx_has_field(vmx->caps, (enum vmcs_field)i) ? v->field[i] & vmcs_field_mask((enum vmcs_field)i) : 0;
+	v->written = IN_ALL;
+}
+
+/* Between instructions: no VM exit and no event delivery is under way. */
+void vmx_state(struct cpu *cpu, struct state *state)
+{
+	struct vmx *vmx = cpu->vmx;
+
+	state_section(state, "vmx");
+	state_bool(state, &vmx->on);
+	state_var(state, vmx->vmxon_pointer);
+	state_var(state, vmx->current);
+	state_bool(state, &vmx->virtual_nmi_blocked);
+	state_bool(state, &vmx->mtf_pending);
+	state_bool(state, &vmx->aborted);
+	state_var(state, vmx->timer_end);
+	state_bool(state, &cpu->nonroot);
+	state_var(state, cpu->eptp);
+	state_var(state, cpu->vpid);
+	state_var(state, cpu->ept_controls);
+	state_var(state, cpu->pml_address);
+	state_var(state, cpu->pml_index);
+	vmcs_state(vmx, state);
+	if (state_restoring(state) && cpu->nonroot && (!vmx->on || !vmx_has_current(vmx)))
+		state_refuse(state, "a guest without a VMCS");
+}
