@@ -517,6 +517,70 @@ static void test_injection(void **state)
 	assert_int_equal(peek(f, STACK3_TOP - 40, 8), GUEST_AT + 1);
 }
 
+/* VMCS shadowing: VMREAD and VMWRITE of a guest reach the VMCS at the link pointer, unless a bitmap says otherwise. */
+static void test_shadow(void **state)
+{
+	struct fixture *f = *state;
+	uint64_t encoding = vmcs_field_info[VMCS_GUEST_RIP].encoding;
+
+	poke(f, VMCS2_AT, 4, VMX_REVISION | VMCS_SHADOW);
+	start(f);
+	fill(f);
+	PUT(VM_PROCBASED_CTLS, vmx_allowed0(&caps, VMX_PROCBASED_CTLS) | PROCBASED_CTLS_ACTIVATE_SECONDARY_CONTROLS);
+	PUT(VM_PROCBASED_CTLS2, PROCBASED_CTLS2_VMCS_SHADOWING);
+	PUT(VMREAD_BITMAP, 0x36000);
+	PUT(VMWRITE_BITMAP, 0x37000);
+	PUT(VMCS_LINK_POINTER, VMCS2_AT);
+	ENTER(f, VMLAUNCH);
+	f->cpu->r[RAX] = encoding;
+	f->cpu->r[RBX] = 0x5555;
+	RUN(f, SUCCEED, VMWRITE);
+	f->cpu->r[RBX] = 0;
+	RUN(f, SUCCEED, VMREAD);
+	assert_int_equal(f->cpu->r[RBX], 0x5555);
+	assert_int_not_equal(vmcs_get(&f->cpu->vmx->vmcs, GUEST_RIP), 0x5555);
+	poke(f, 0x37000 + encoding / 8, 1, BIT(encoding % 8));
+	RUN(f, SUCCEED, VMREAD);
+	RUN_AT(f, VMWRITE);
+	fixture_run(f);
+	assert_false(f->cpu->nonroot);
+	assert_field(EXIT_REASON, VMX_EXIT_VMWRITE);
+	assert_field(VM_EXIT_INSTRUCTION_INFO, BIT(10) | RBX << 3 | RAX << 28);
+
+	/* A shadow VMCS may be current, but not be entered. */
+	POINT(f, VMCS2_AT, SUCCEED, VMPTRLD);
+	assert_field(GUEST_RIP, 0x5555);
+	RUN(f, FAIL_INVALID, VMLAUNCH);
+}
+
+static void test_state(void **state)
+{
+	struct fixture *f = *state;
+	struct state *saved = state_save(), *restored;
+	const void *data;
+	size_t size;
+
+	start(f);
+	fill(f);
+	ENTER(f, VMLAUNCH);
+	vmx_state(f->cpu, saved);
+	data = state_data(saved, &size);
+	vmx_reset(f->cpu);
+	assert_false(f->cpu->nonroot);
+	restored = state_restore(data, size);
+	vmx_state(f->cpu, restored);
+	assert_false(state_failed(restored));
+	state_free(restored);
+	state_free(saved);
+	assert_guest(f);
+	CODE_BYTES(f, GUEST_AT, VMCALL);
+	fixture_run(f);
+	assert_host(f);
+	assert_field(GUEST_RIP, GUEST_AT);
+	ENTER(f, VMRESUME);
+	assert_guest(f);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, create, destroy)
 
 int main(void)
@@ -524,6 +588,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(test_pointers),   TEST(test_fields),   TEST(test_operation),  TEST(test_invalidate),
 		TEST(test_round_trip), TEST(test_failures), TEST(test_exit_lists), TEST(test_injection),
+		TEST(test_shadow),     TEST(test_state),
 	};
 
 	return cmocka_run_group_tests_name("exec/vmx_insn", tests, NULL, NULL);
