@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <cmocka.h>
 
-static struct cpu_model model = {.family = 6, .model = 0x5e, .stepping = 3, .physical_bits = 39, .linear_bits = 48};
+static struct cpu_model model = {.family = 6, .model = 0x5e, .stepping = 3, .physical_bits = 39, .linear_bits = 48, .xcr0_allowed = 7};
 
 static struct cpu *make_cpu(unsigned number)
 {
