@@ -475,6 +475,12 @@ static unsigned open_pins(const struct cpu *cpu)
 
 	if (cpu->in_smm)
 		pins &= ~(BIT(PIN_SMI) | BIT(PIN_INIT));
+	if (unlikely(cpu->vmx && cpu->vmx->on)) {
+		if (cpu->vmx->aborted)
+			return 0;
+		if (!cpu->nonroot)
+			pins &= ~BIT(PIN_INIT); /* SDM vol. 3, "Restrictions on VMX Operation" */
+	}
 	if (blocked)
 		pins &= ~BIT(PIN_SMI); /* a processor may let it wait for one instruction; so RSM need not restore blocking */
 	if (cpu->nmi_blocked || (cpu->shadow & SHADOW_MOV_SS))

@@ -263,8 +263,13 @@ static void test_operation(void **state)
 	assert_true(exec_write_cr4(f->cpu, CR4_PAE)); /* VMXE is fixed */
 	assert_true(exec_write_cr0(f->cpu, f->cpu->cr0 & ~CR0_NE));
 	assert_false(exec_write_cr0(f->cpu, f->cpu->cr0 | CR0_TS));
+	cpu_set_pin(f->cpu, PIN_INIT, true);
+	exec_attend(f->cpu);
+	assert_int_equal(f->events[CPU_INIT], 0); /* blocked in VMX root operation */
 	RUN(f, SUCCEED, VMXOFF);
 	assert_false(exec_write_cr4(f->cpu, CR4_PAE));
+	exec_attend(f->cpu);
+	assert_int_equal(f->events[CPU_INIT], 1);
 }
 
 static void test_invalidate(void **state)
@@ -485,6 +490,9 @@ static void test_exit_lists(void **state)
 	assert_int_equal(f->cpu->activity, ACTIVITY_SHUTDOWN);
 	assert_int_equal(peek(f, VMCS_AT + VMCS_REGION_ABORT, 4), VMX_ABORT_LOAD_MSR);
 	assert_true(f->cpu->vmx->aborted);
+	cpu_set_pin(f->cpu, PIN_NMI, true);
+	exec_attend(f->cpu);
+	assert_int_equal(f->cpu->activity, ACTIVITY_SHUTDOWN);
 }
 
 static void test_injection(void **state)
