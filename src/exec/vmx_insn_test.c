@@ -561,6 +561,50 @@ static void test_shadow(void **state)
 	RUN(f, FAIL_INVALID, VMLAUNCH);
 }
 
+/* A guest under EPT with a VPID: it runs from there, and a write that EPT forbids is a VM exit. */
+static void test_ept(void **state)
+{
+	struct fixture *f = *state;
+
+	start(f);
+	fill(f);
+	poke(f, 0x38000, 8, 0x39000 | 7);
+	poke(f, 0x39000, 8, 0x3a000 | 7);
+	poke(f, 0x3a000, 8, 6 << 3 | BIT(7) | 5); /* 2 MiB, not writable */
+	/* Guest page tables need no write: accessed and dirty flags are set. */
+	poke(f, PAGES_AT, 8, peek(f, PAGES_AT, 8) | 0x20);
+	poke(f, PAGES_AT + 0x1000, 8, peek(f, PAGES_AT + 0x1000, 8) | 0x20);
+	PUT(VM_PROCBASED_CTLS, vmx_allowed0(&caps, VMX_PROCBASED_CTLS) | PROCBASED_CTLS_ACTIVATE_SECONDARY_CONTROLS);
+	PUT(VM_PROCBASED_CTLS2, PROCBASED_CTLS2_ENABLE_EPT | PROCBASED_CTLS2_ENABLE_VPID);
+	PUT(EPTP, 0x38000 | 3 << 3 | 6);
+	PUT(VPID, 7);
+	ENTER(f, VMLAUNCH);
+	assert_guest(f);
+	assert_int_equal(f->cpu->eptp, 0x38000 | 3 << 3 | 6);
+	assert_int_equal(f->cpu->vpid, 7);
+	CODE_BYTES(f, GUEST_AT, 0x90, 0x50); /* NOP; PUSH RAX */
+	fixture_run(f);
+	assert_int_equal(f->cpu->rip, GUEST_AT + 1);
+	fixture_run(f);
+	assert_host(f);
+	assert_int_equal(f->cpu->eptp, 0);
+	assert_int_equal(f->cpu->vpid, 0);
+	assert_field(EXIT_REASON, VMX_EXIT_EPT_VIOLATION);
+	assert_int_equal(get(f, VMCS_EXIT_QUALIFICATION) & 7, 2);
+	assert_field(GUEST_PHYSICAL_ADDRESS, STACK3_TOP - 8);
+	assert_field(GUEST_LINEAR_ADDRESS, STACK3_TOP - 8);
+	assert_field(GUEST_RIP, GUEST_AT + 1);
+	poke(f, 0x3a000, 8, 6 << 3 | BIT(7) | 7);
+	f->cpu->r[RAX] = 1;
+	poke(f, POINTER_AT, 8, 0x38000 | 3 << 3 | 6);
+	poke(f, POINTER_AT + 8, 8, 0);
+	RUN(f, SUCCEED, INVEPT);
+	ENTER(f, VMRESUME);
+	f->cpu->r[RAX] = 0x4321;
+	fixture_run(f);
+	assert_int_equal(peek(f, STACK3_TOP - 8, 8), 0x4321);
+}
+
 static void test_state(void **state)
 {
 	struct fixture *f = *state;
@@ -596,7 +640,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(test_pointers),   TEST(test_fields),   TEST(test_operation),  TEST(test_invalidate),
 		TEST(test_round_trip), TEST(test_failures), TEST(test_exit_lists), TEST(test_injection),
-		TEST(test_shadow),     TEST(test_state),
+		TEST(test_shadow),     TEST(test_state),   TEST(test_ept),
 	};
 
 	return cmocka_run_group_tests_name("exec/vmx_insn", tests, NULL, NULL);
