@@ -8,6 +8,7 @@
 #include "exec/protect.h"
 #include "exec/run.h"
 #include "smm/smm.h"
+#include "vmx/interruption.h"
 #include "vmx/vmx.h"
 
 static enum step fault_with(struct cpu *cpu, enum vector vector, bool has_error, uint32_t error)
@@ -354,6 +355,11 @@ static void take_exit(struct cpu *cpu)
 {
 	const struct fault *fault = &cpu->fault;
 
+	/* SDM vol. 3, "Saving RIP, RSP, RFLAGS, and SSP": RF is as a fault would push it, and 0 after instructions that exit. */
+	if (!fault->reason)
+		cpu->rflags &= ~RFLAGS_RF;
+	else if (!(cpu->vmx->vectoring & INTERRUPTION_VALID))
+		cpu->rflags |= RFLAGS_RF;
 	if (fault->reason)
 		cpu->vmx->exit = (struct vmx_exit_record){
 			.reason = fault->reason,

@@ -594,6 +594,7 @@ static void test_ept(void **state)
 	assert_field(GUEST_PHYSICAL_ADDRESS, STACK3_TOP - 8);
 	assert_field(GUEST_LINEAR_ADDRESS, STACK3_TOP - 8);
 	assert_field(GUEST_RIP, GUEST_AT + 1);
+	assert_field(GUEST_RFLAGS, RFLAGS_1 | RFLAGS_CF | RFLAGS_AC | RFLAGS_RF);
 	poke(f, 0x3a000, 8, 6 << 3 | BIT(7) | 7);
 	f->cpu->r[RAX] = 1;
 	poke(f, POINTER_AT, 8, 0x38000 | 3 << 3 | 6);
