@@ -211,6 +211,8 @@ void cpu_set_rflags(struct cpu *cpu, uint64_t rflags);
 /* SDM vol. 3, "Processor State After Reset". INIT keeps what INIT keeps. APICs are reset by their owner. */
 void cpu_reset(struct cpu *cpu, bool init);
 void cpu_state(struct cpu *cpu, struct state *state);
+/* A triple fault, RSM with an invalid state, a VMX abort: stop executing and tell the machine. */
+void cpu_shutdown(struct cpu *cpu, const char *why);
 
 /* Recompute cpu->mode after CS, SS, CR0, CR4, EFER, RFLAGS.VM or a segment's flatness changed. */
 void cpu_mode_changed(struct cpu *cpu);

@@ -213,3 +213,15 @@ void cpu_state(struct cpu *cpu, struct state *state)
 	cpu_attend(cpu, ATTEND_PINS);
 	cpu_attend(cpu, ATTEND_TRAP);
 }
+
+void cpu_shutdown(struct cpu *cpu, const char *why)
+{
+	if (log_on(cpu->log, LOG_CPU_RESET))
+		log_line(cpu->log, LOG_CPU_RESET, "cpu %u: shutdown: %s at %04x:%016llx cr0 %llx cr3 %llx cr4 %llx", cpu->number, why,
+			 cpu->seg[CS].selector, (unsigned long long)cpu->rip, (unsigned long long)cpu->cr0,
+			 (unsigned long long)cpu->cr3, (unsigned long long)cpu->cr4);
+	cpu->activity = ACTIVITY_SHUTDOWN;
+	cpu->shadow = 0;
+	if (cpu->event)
+		cpu->event(cpu, CPU_SHUTDOWN);
+}

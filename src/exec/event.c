@@ -338,18 +338,6 @@ static enum fault_class class_of(unsigned vector)
 	}
 }
 
-COLD void exec_shutdown(struct cpu *cpu, const char *why)
-{
-	if (log_on(cpu->log, LOG_CPU_RESET))
-		log_line(cpu->log, LOG_CPU_RESET, "cpu %u: shutdown: %s at %04x:%016llx cr0 %llx cr3 %llx cr4 %llx", cpu->number, why,
-			 cpu->seg[CS].selector, (unsigned long long)cpu->rip, (unsigned long long)cpu->cr0,
-			 (unsigned long long)cpu->cr3, (unsigned long long)cpu->cr4);
-	cpu->activity = ACTIVITY_SHUTDOWN;
-	cpu->shadow = 0;
-	if (cpu->event)
-		cpu->event(cpu, CPU_SHUTDOWN);
-}
-
 /* A VM exit that mem/ found says all in cpu->fault; others filled the record themselves. */
 static void take_exit(struct cpu *cpu)
 {
@@ -385,7 +373,7 @@ static void deliver_fault(struct cpu *cpu, enum fault_class delivering)
 			cpu->cr2 = cpu->fault.address; /* whatever becomes of it */
 		/* "Conditions for Generating a Double Fault": what is not in the table is handled one after the other. */
 		if (delivering == DOUBLE_FAULT && class != BENIGN) {
-			exec_shutdown(cpu, "triple fault");
+			cpu_shutdown(cpu, "triple fault");
 			return;
 		}
 		if ((delivering == CONTRIBUTORY && class == CONTRIBUTORY) || (delivering == PAGE_FAULT && class != BENIGN)) {
@@ -466,7 +454,7 @@ static void take_smi(struct cpu *cpu)
 {
 	cpu->pins &= ~BIT(PIN_SMI);
 	if (!smm_enter(cpu)) {
-		exec_shutdown(cpu, "SMRAM is not memory");
+		cpu_shutdown(cpu, "SMRAM is not memory");
 		return;
 	}
 	if (cpu->event)

@@ -131,5 +131,3 @@ enum step code_check_return(struct cpu *cpu, uint16_t selector, struct descripto
 enum step stack_check_return(struct cpu *cpu, uint16_t selector, unsigned cs_rpl, bool to_64bit, struct segment *ss);
 uint32_t descriptor_limit(const struct descriptor *d);
 
-/* event.c: the shutdown state, which the machine hears of. `why` is for the log. */
-void exec_shutdown(struct cpu *cpu, const char *why);

@@ -8,7 +8,7 @@ static enum step exec_rsm(struct cpu *cpu, const struct insn *insn)
 	if (!cpu->in_smm)
 		return raise_fault(cpu, VECTOR_UD);
 	if (!smm_leave(cpu)) {
-		exec_shutdown(cpu, "RSM with invalid state");
+		cpu_shutdown(cpu, "RSM with invalid state");
 		return STEP_LEAVE;
 	}
 	if (cpu->event)

@@ -35,18 +35,6 @@ static enum step cpuid(struct cpu *cpu, const struct insn *insn)
 	return STEP_NEXT;
 }
 
-bool exec_write_msr(struct cpu *cpu, uint32_t index, uint64_t value)
-{
-	if (!msr_write(cpu, index, value))
-		return false;
-	/* EFER.NXE decides whether bit 63 of an entry is reserved; the local APIC's page may have moved. */
-	if (index == MSR_EFER || index == MSR_APIC_BASE) {
-		mem_flush_all(cpu);
-		exec_context_changed(cpu);
-	}
-	return true;
-}
-
 static void pair_set(struct cpu *cpu, uint64_t value)
 {
 	cpu->r[RAX] = (uint32_t)value;
@@ -79,7 +67,7 @@ static enum step wrmsr(struct cpu *cpu, const struct insn *insn)
 
 	if (cpu->cpl)
 		return raise_gp0(cpu);
-	written = exec_write_msr(cpu, index, value);
+	written = mem_write_msr(cpu, index, value);
 	if (log_on(cpu->log, LOG_MSR))
 		log_line(cpu->log, LOG_MSR, "cpu %u: wrmsr %#x = %#llx%s", cpu->number, index,
 			 (unsigned long long)value, written ? "" : ": #GP");

@@ -47,6 +47,9 @@ void mem_flush_vpids(struct cpu *cpu);				       /* INVVPID type 2: all but VPID
 void mem_flush_ept(struct cpu *cpu, uint64_t eptp);		       /* INVEPT type 1: bits 51:12 count */
 void mem_flush_epts(struct cpu *cpu);				       /* INVEPT type 2 */
 
+/* WRMSR as a whole: the MSR's owner, and what translations depend on in it. False: #GP(0). */
+MUST_CHECK bool mem_write_msr(struct cpu *cpu, uint32_t index, uint64_t value);
+
 /* The A20M# pin, which keyboard controller and port 92H drive: asserted, physical address bit 20 is 0. */
 void mem_set_a20m(struct cpu *cpu, bool asserted);
 

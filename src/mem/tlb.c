@@ -7,6 +7,7 @@
  * Under VMX a space also has the tags of vol. 3, "Caching Translation Information" (the chapter on VMX support for address translation): VPID and
  * EPT pointer. Each space remembers the control registers it was filled under, so that VM entries and exits need no flush for changing them.
  */
+#include "cpu/msr.h"
 #include "mem/private.h"
 #include <stdlib.h>
 
@@ -346,6 +347,19 @@ void mem_cpu_destroy(struct cpu *cpu)
 	free(cpu->mem);
 	cpu->mem = NULL;
 	cpu->bank = NULL;
+}
+
+bool mem_write_msr(struct cpu *cpu, uint32_t index, uint64_t value)
+{
+	if (!msr_write(cpu, index, value))
+		return false;
+	/* EFER.NXE decides whether bit 63 of an entry is reserved; the local APIC's page may have moved. */
+	if (index == MSR_EFER || index == MSR_APIC_BASE) {
+		mem_flush_all(cpu);
+		cpu_mode_changed(cpu);
+		mem_context_changed(cpu);
+	}
+	return true;
 }
 
 void mem_set_a20m(struct cpu *cpu, bool asserted)

@@ -4,7 +4,7 @@
  * Not modelled: VM exits that end in SMM (dual-monitor treatment).
  */
 #include "bus/bus.h"
-#include "exec/protect.h"
+#include "mem/mem.h"
 #include "vmx/interruption.h"
 #include "vmx/vmx.h"
 
@@ -48,7 +48,7 @@ static bool abort_vmx(struct cpu *cpu, enum vmx_abort why)
 
 	bus_write(cpu->bus, vmx->current + VMCS_REGION_ABORT, 4, why, cpu->in_smm);
 	vmx->aborted = true;
-	exec_shutdown(cpu, "VMX abort");
+	cpu_shutdown(cpu, "VMX abort");
 	return false;
 }
 

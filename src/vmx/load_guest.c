@@ -3,7 +3,7 @@
  * exceptions). Everything was checked before; here nothing can fail.
  */
 #include "cpu/msr.h"
-#include "exec/exec.h"
+#include "mem/mem.h"
 #include "mem/mem.h"
 #include "vmx/vmx.h"
 
@@ -93,7 +93,8 @@ static void load_translation(struct cpu *cpu)
 	} else if (pae && mem_read_pdptes(cpu, cpu->cr3, cpu->pdpte)) {
 		memset(cpu->pdpte, 0, sizeof(cpu->pdpte)); /* another vCPU wrote them after the check: nothing is present */
 	}
-	exec_context_changed(cpu);
+	cpu_mode_changed(cpu);
+	mem_context_changed(cpu);
 }
 
 /* SDM vol. 3, "Interruptibility State", "Activity State", "Delivery of Pending Debug Exceptions after VM Entry". */

@@ -1,6 +1,6 @@
 /* VM exit loads the host: SDM vol. 3, "Loading Host State". */
 #include "cpu/msr.h"
-#include "exec/exec.h"
+#include "mem/mem.h"
 #include "mem/mem.h"
 #include "vmx/vmx.h"
 
@@ -87,7 +87,8 @@ bool vmx_load_host(struct cpu *cpu)
 	cpu->vpid = 0;
 	if (!vmx_proc2(vmx, ENABLE_VPID))
 		mem_flush_vpid(cpu, 0, false);
-	exec_context_changed(cpu);
+	cpu_mode_changed(cpu);
+	mem_context_changed(cpu);
 	cpu_attend(cpu, ATTEND_PINS);
 	return wide || !(cpu->cr4 & CR4_PAE) || !mem_read_pdptes(cpu, cpu->cr3, cpu->pdpte);
 }

@@ -4,7 +4,7 @@
  */
 #include "bus/bus.h"
 #include "cpu/msr.h"
-#include "exec/system.h"
+#include "mem/mem.h"
 #include "vmx/vmx.h"
 
 #define ENTRY_SIZE 16
@@ -16,7 +16,7 @@ uint32_t vmx_msr_list_load(struct cpu *cpu, pa_t list, uint32_t count)
 		uint64_t entry = bus_read(cpu->bus, list + (uint64_t)i * ENTRY_SIZE, 8, cpu->in_smm);
 		uint64_t value = bus_read(cpu->bus, list + (uint64_t)i * ENTRY_SIZE + 8, 8, cpu->in_smm);
 
-		if (vmx_check_msr_load(entry, cpu->in_smm) != VMX_CHECK_OK || !exec_write_msr(cpu, (uint32_t)entry, value))
+		if (vmx_check_msr_load(entry, cpu->in_smm) != VMX_CHECK_OK || !mem_write_msr(cpu, (uint32_t)entry, value))
 			return i + 1;
 	}
 	return 0;
