@@ -107,8 +107,12 @@ void bare_enter(struct bare *bare, enum bare_mode mode, uint64_t rip)
 		long_tables(bare);
 	for (unsigned i = 0; i < SEG_COUNT; i++)
 		cpu->seg[i] = (struct segment){.limit = small || mode == BARE_PROTECTED16 ? 0xffff : 0xffffffff,
-					       .ar = small ? (user ? 0xf3 : 0x93) : user ? 0xc0f3 : 0xc093,
-					       .selector = small ? 0 : user ? 0x1b : 0x10};
+					       .ar = small  ? (user ? 0xf3 : 0x93)
+						     : user ? 0xc0f3
+							    : 0xc093,
+					       .selector = small  ? 0
+							   : user ? 0x1b
+								  : 0x10};
 	cpu->seg[CS].ar = small ? (user ? 0xf3 : 0x9b) : code[mode];
 	cpu->seg[TR] = (struct segment){.base = 0x1000, .limit = 0xff, .ar = 0x8b, .selector = 0x28};
 	cpu->gdtr = (struct table_register){.base = 0x2000, .limit = 0xff};

@@ -1,6 +1,6 @@
 /*
- * Random bytes as code, in every mode. Input: a byte for the mode, one for what tables hold, then code; the rest of memory is made of the code too, so that
- * descriptors, gates and TSSs are random.
+ * Random bytes as code, in every mode. Input: a byte for the mode, one for what tables hold, then code; the rest of
+ * memory is made of the code too, so that descriptors, gates and TSSs are random.
  */
 #include "bare.h"
 

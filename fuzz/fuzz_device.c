@@ -1,6 +1,7 @@
 /*
- * A guest that treats its devices badly: the input is a sequence of operations, each a byte and its operands: accesses of all sizes to ports, BARs, fixed
- * memory-mapped registers and configuration space, writes to RAM where descriptors, queues and command lists are then found, time that passes, instructions that run.
+ * A guest that treats its devices badly: the input is a sequence of operations, each a byte and its operands: accesses
+ * of all sizes to ports, BARs, fixed memory-mapped registers and configuration space, writes to RAM where descriptors,
+ * queues and command lists are then found, time that passes, instructions that run.
  */
 #include "apic/apic.h"
 #include "firmware/firmware.h"
@@ -10,9 +11,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 enum { OPERATIONS = 300 };
 
-static const uint16_t ports[] = {0x00, 0x20, 0x40, 0x60, 0x70, 0x80, 0x92, 0xa0, 0xb2, 0xc0, 0xe0, 0xf0, 0x1ce, 0x2e8, 0x2f8, 0x3b0, 0x3c0, 0x3d0,
-				 0x3e8, 0x3f8, 0x402, 0x4d0, 0x501, 0x510, 0x600, 0x620, 0x660, 0xcf8, 0x2000, 0x2010};
-static const pa_t windows[] = {0xa0000, 0xb8000, 0xc0000, 0xf0000, ECAM_BASE, IOAPIC_BASE, HPET_BASE, RCBA_BASE, LAPIC_BASE, 0xff000000, 0xfffffff0};
+static const uint16_t ports[] = {0x00,	0x20,  0x40,  0x60,  0x70,  0x80,  0x92,  0xa0,	 0xb2,	 0xc0,
+				 0xe0,	0xf0,  0x1ce, 0x2e8, 0x2f8, 0x3b0, 0x3c0, 0x3d0, 0x3e8,	 0x3f8,
+				 0x402, 0x4d0, 0x501, 0x510, 0x600, 0x620, 0x660, 0xcf8, 0x2000, 0x2010};
+static const pa_t windows[] = {0xa0000,	  0xb8000,   0xc0000,	 0xf0000,    ECAM_BASE, IOAPIC_BASE,
+			       HPET_BASE, RCBA_BASE, LAPIC_BASE, 0xff000000, 0xfffffff0};
 
 /* The n-th function there is, counting from 0 again after the last. */
 static struct pci_function *function(struct machine *m, unsigned n)
@@ -66,7 +69,8 @@ static void access_port(struct machine *m, struct input *in, bool write, unsigne
 {
 	unsigned port = (unsigned)input_take(in, 1);
 
-	port = anywhere ? port << 8 | (unsigned)input_take(in, 1) : ports[port % ARRAY_SIZE(ports)] + (unsigned)input_take(in, 1) % 32;
+	port = anywhere ? port << 8 | (unsigned)input_take(in, 1)
+			: ports[port % ARRAY_SIZE(ports)] + (unsigned)input_take(in, 1) % 32;
 	if (size == 8)
 		size = 4;
 	if (write)
@@ -155,7 +159,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		case 10: write_ram(m, &in, true); break;
 		case 11: access_apic(m, &in, write); break;
 		case 12: whole_pass(m, UINT64_C(1) << input_take(&in, 1) % 34, 50); break;
-		case 13: pci_config_access_write(m->pci, bdf(function(m, (unsigned)input_take(&in, 1))), 4, 2, 7); break;
+		case 13:
+			pci_config_access_write(m->pci, bdf(function(m, (unsigned)input_take(&in, 1))), 4, 2, 7);
+			break;
 		case 14: machine_run(m, 200); break;
 		default:
 			if (write)

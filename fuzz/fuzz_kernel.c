@@ -1,5 +1,6 @@
 /*
- * Kernel files from strangers, for all loaders: bzImage, Multiboot 1 and 2, PVH, with the same bytes as initrd. What was loaded runs a few instructions.
+ * Kernel files from strangers, for all loaders: bzImage, Multiboot 1 and 2, PVH, with the same bytes as initrd. What
+ * was loaded runs a few instructions.
  */
 #include "firmware/image.h"
 #include "machine/board.h"
@@ -26,8 +27,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	}
 	memory_file_set(&initrd, data, size);
 	m = whole_machine();
-	boot = (struct boot){.bus = m->bus, .pci = m->pci, .cpu = m->cpu, .layout = &m->board->layout, .acpi = m->board->acpi, .kernel = file.name,
-			     .initrd = size % 2 ? modules : NULL, .append = "console=ttyS0 vga=1 mem=1M"};
+	boot = (struct boot){.bus = m->bus,
+			     .pci = m->pci,
+			     .cpu = m->cpu,
+			     .layout = &m->board->layout,
+			     .acpi = m->board->acpi,
+			     .kernel = file.name,
+			     .initrd = size % 2 ? modules : NULL,
+			     .append = "console=ttyS0 vga=1 mem=1M"};
 	/* Of exactly its size, so that a sanitizer sees a read beyond the end. */
 	file.bytes = malloc(size);
 	memcpy(file.bytes, data, size);

@@ -1,6 +1,6 @@
 /*
- * Random page tables under random control bits: input is {CR0, CR4, EFER, CR3 and PKRU bits, accesses, then table contents}. Every access must end in a value or
- * a fault, and a translation must not lead out of RAM.
+ * Random page tables under random control bits: input is {CR0, CR4, EFER, CR3 and PKRU bits, accesses, then table
+ * contents}. Every access must end in a value or a fault, and a translation must not lead out of RAM.
  */
 #include "bare.h"
 #include "mem/access.h"
@@ -63,7 +63,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		case 0: faulted = mem_read64(cpu, la, &value); break;
 		case 1: faulted = mem_write32(cpu, la, i); break;
 		case 2: faulted = mem_fetch(cpu, la, &code, &left, &cacheable); break;
-		default: faulted = mem_read_bytes(cpu, la, bytes, sizeof(bytes), ACCESS_READ | (i & 1 ? ACCESS_SYSTEM : 0)); break;
+		default:
+			faulted = mem_read_bytes(cpu, la, bytes, sizeof(bytes),
+						 ACCESS_READ | (i & 1 ? ACCESS_SYSTEM : 0));
+			break;
 		}
 		if (faulted && cpu->fault.vector == 0)
 			__builtin_trap();

@@ -1,5 +1,6 @@
 /*
- * qcow2 images from strangers. Input: four operations of 8 bytes {offset in the disk: a shift and 5 bytes, length, kind}, then the image.
+ * qcow2 images from strangers. Input: four operations of 8 bytes {offset in the disk: a shift and 5 bytes, length,
+ * kind}, then the image.
  */
 #include "storage/block.h"
 #include "whole.h"

@@ -1,6 +1,7 @@
 /*
- * Snapshots from strangers: a good one with patches. Input: {offset, 3 bytes; length, 1 byte; bytes} again and again; offsets beyond the end count from the start again.
- * What a restore accepts runs, is looked at, saved and restored again.
+ * Snapshots from strangers: a good one with patches. Input: {offset, 3 bytes; length, 1 byte; bytes} again and again;
+ * offsets beyond the end count from the start again. What a restore accepts runs, is looked at, saved and restored
+ * again.
  */
 #include "whole.h"
 #include <stdlib.h>

@@ -1,6 +1,6 @@
 /*
- * Text that may hold VMCS dumps: every dump is read to its end, holds no bits beyond its fields' widths, and is judged with and without a processor's capabilities; what
- * is judged without them must come out the same with them.
+ * Text that may hold VMCS dumps: every dump is read to its end, holds no bits beyond its fields' widths, and is judged
+ * with and without a processor's capabilities; what is judged without them must come out the same with them.
  */
 #include "base/error.h"
 #include "exec/host.h"

@@ -31,7 +31,8 @@ void memory_file_create(struct memory_file *file)
 
 void memory_file_set(const struct memory_file *file, const void *bytes, size_t size)
 {
-	if (file->fd < 0 || ftruncate(file->fd, 0) || ftruncate(file->fd, (off_t)size) || pwrite(file->fd, bytes, size, 0) != (ssize_t)size) {
+	if (file->fd < 0 || ftruncate(file->fd, 0) || ftruncate(file->fd, (off_t)size) ||
+	    pwrite(file->fd, bytes, size, 0) != (ssize_t)size) {
 		perror("fuzz: memory file");
 		exit(1);
 	}
@@ -50,7 +51,8 @@ uint64_t input_take(struct input *input, unsigned size)
 /* Multiboot's "OS image format" with the address fields, loaded at 8000H: HLT, and back to it. */
 static void make_kernel(struct memory_file *file)
 {
-	static const uint32_t kernel[] = {0x1badb002, 0x10000, -(0x1badb002u + 0x10000), 0x8000, 0x8000, 0, 0, 0x8020, 0xf4fdebf4};
+	static const uint32_t kernel[] = {0x1badb002, 0x10000,	 -(0x1badb002u + 0x10000), 0x8000, 0x8000, 0, 0,
+					  0x8020,     0xf4fdebf4};
 
 	memory_file_create(file);
 	memory_file_set(file, kernel, sizeof(kernel));
@@ -65,9 +67,20 @@ static void fill_disks(struct whole *whole)
 static struct whole *create(void)
 {
 	struct whole *whole = calloc(1, sizeof(*whole));
-	struct machine_config config = {.ram_size = WHOLE_RAM, .cpus = 2, .hpet = true, .pit = true, .i8042 = true, .vga = true, .smm = true,
-					.never_wait = true, .chardevs = 1, .chardev_id = {"null"}, .drives = DISKS, .devices = 5};
-	static const char *const devices[] = {"edu", "pci-testdev", "pc-testdev", "isa-debug-exit", "isa-debugcon,chardev=null,iobase=0x402"};
+	struct machine_config config = {.ram_size = WHOLE_RAM,
+					.cpus = 2,
+					.hpet = true,
+					.pit = true,
+					.i8042 = true,
+					.vga = true,
+					.smm = true,
+					.never_wait = true,
+					.chardevs = 1,
+					.chardev_id = {"null"},
+					.drives = DISKS,
+					.devices = 5};
+	static const char *const devices[] = {"edu", "pci-testdev", "pc-testdev", "isa-debug-exit",
+					      "isa-debugcon,chardev=null,iobase=0x402"};
 	struct memory_file kernel;
 	struct error error, warning;
 
@@ -77,12 +90,16 @@ static struct whole *create(void)
 	config.kernel = kernel.name;
 	for (unsigned i = 0; i < DISKS; i++) {
 		memory_file_create(&whole->disk[i]);
-		config.drive[i] = (struct drive_config){.file = whole->disk[i].name, .format = "raw", .index = -1, .cdrom = i == 2,
+		config.drive[i] = (struct drive_config){.file = whole->disk[i].name,
+							.format = "raw",
+							.index = -1,
+							.cdrom = i == 2,
 							.interface = i == 1 ? DRIVE_VIRTIO : DRIVE_SATA};
 	}
 	fill_disks(whole);
 	memcpy(config.device, devices, sizeof(devices));
-	if (!cpu_model_parse("max", host_has_feature, &config.model, &warning, &error) || !(config.chardev[0] = chardev_create("null", &error)))
+	if (!cpu_model_parse("max", host_has_feature, &config.model, &warning, &error) ||
+	    !(config.chardev[0] = chardev_create("null", &error)))
 		fail(&error);
 	for (unsigned i = 0; i < MACHINE_SERIALS; i++)
 		config.serial[i] = config.chardev[0];

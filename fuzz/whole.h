@@ -1,6 +1,6 @@
 /*
- * A whole PC for fuzzers: two vCPUs, 2 MiB of RAM, every device that -device knows, disks in memory, a kernel that only halts. It is built once per process; each
- * input begins with the same state of everything that the guest can see.
+ * A whole PC for fuzzers: two vCPUs, 2 MiB of RAM, every device that -device knows, disks in memory, a kernel that only
+ * halts. It is built once per process; each input begins with the same state of everything that the guest can see.
  */
 #pragma once
 
@@ -12,7 +12,8 @@
 struct machine *whole_machine(void);
 /* The saved state that it is put back to, for whoever wants to damage it. */
 const uint8_t *whole_state(size_t *size);
-/* After a restore of anybody's: what is cached follows, and nothing is left of an end, a stop or a reset that was asked for. */
+/* After a restore of anybody's: what is cached follows, and nothing is left of an end, a stop or a reset that was asked
+ * for. */
 void whole_settle(struct machine *m);
 /* Let so much time pass, without the vCPUs, but with at most `most` deadlines. */
 void whole_pass(struct machine *m, vtime_t time, unsigned most);

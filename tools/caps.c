@@ -1,5 +1,6 @@
 /*
- * softvt caps: what the VMX capability MSRs of a CPU model say, bit by bit in the layout of the Linux kernel's vmxcap script, or as JSON.
+ * softvt caps: what the VMX capability MSRs of a CPU model say, bit by bit in the layout of the Linux kernel's vmxcap
+ * script, or as JSON.
  *
  * The last column is the bit's name for -cpu, which vmxcap has not.
  */
@@ -16,11 +17,13 @@
 #define VALUE_COLUMN 54
 
 static const char *const msr_name[] = {
-	"IA32_VMX_BASIC",	   "IA32_VMX_PINBASED_CTLS",	  "IA32_VMX_PROCBASED_CTLS",	  "IA32_VMX_EXIT_CTLS",
-	"IA32_VMX_ENTRY_CTLS",	   "IA32_VMX_MISC",		  "IA32_VMX_CR0_FIXED0",	  "IA32_VMX_CR0_FIXED1",
-	"IA32_VMX_CR4_FIXED0",	   "IA32_VMX_CR4_FIXED1",	  "IA32_VMX_VMCS_ENUM",		  "IA32_VMX_PROCBASED_CTLS2",
-	"IA32_VMX_EPT_VPID_CAP",   "IA32_VMX_TRUE_PINBASED_CTLS", "IA32_VMX_TRUE_PROCBASED_CTLS", "IA32_VMX_TRUE_EXIT_CTLS",
-	"IA32_VMX_TRUE_ENTRY_CTLS", "IA32_VMX_VMFUNC",		  "IA32_VMX_PROCBASED_CTLS3",	  "IA32_VMX_EXIT_CTLS2",
+	"IA32_VMX_BASIC",	    "IA32_VMX_PINBASED_CTLS",	   "IA32_VMX_PROCBASED_CTLS",
+	"IA32_VMX_EXIT_CTLS",	    "IA32_VMX_ENTRY_CTLS",	   "IA32_VMX_MISC",
+	"IA32_VMX_CR0_FIXED0",	    "IA32_VMX_CR0_FIXED1",	   "IA32_VMX_CR4_FIXED0",
+	"IA32_VMX_CR4_FIXED1",	    "IA32_VMX_VMCS_ENUM",	   "IA32_VMX_PROCBASED_CTLS2",
+	"IA32_VMX_EPT_VPID_CAP",    "IA32_VMX_TRUE_PINBASED_CTLS", "IA32_VMX_TRUE_PROCBASED_CTLS",
+	"IA32_VMX_TRUE_EXIT_CTLS",  "IA32_VMX_TRUE_ENTRY_CTLS",	   "IA32_VMX_VMFUNC",
+	"IA32_VMX_PROCBASED_CTLS3", "IA32_VMX_EXIT_CTLS2",
 };
 _Static_assert(ARRAY_SIZE(msr_name) == VMX_LAST_MSR - VMX_FIRST_MSR + 1, "each MSR has a name");
 
@@ -83,14 +86,17 @@ static void print_section(const struct vmx_capability *caps, enum vmx_word word)
 	}
 	for (unsigned i = 0; i < vmx_bit_count; i++)
 		if (vmx_bit_info[i].word == word)
-			printf("  %-*s %-8s %s\n", VALUE_COLUMN, vmx_bit_info[i].title, setting(caps, &vmx_bit_info[i]), vmx_bit_info[i].option);
+			printf("  %-*s %-8s %s\n", VALUE_COLUMN, vmx_bit_info[i].title, setting(caps, &vmx_bit_info[i]),
+			       vmx_bit_info[i].option);
 }
 
 static void print_text(const struct vmx_capability *caps, const char *model)
 {
 	uint64_t value;
 
-	printf("CPU model %s. Its VMX is not offered to the guest yet: CPUID.1:ECX.VMX is 0, and the MSRs below are not there.\n", model);
+	printf("CPU model %s. Its VMX is not offered to the guest yet: CPUID.1:ECX.VMX is 0, and the MSRs below are "
+	       "not there.\n",
+	       model);
 	for (unsigned i = 0; i < ARRAY_SIZE(sections); i++) {
 		printf("%s\n", sections[i].heading);
 		print_section(caps, sections[i].word);
@@ -101,7 +107,8 @@ static void print_text(const struct vmx_capability *caps, const char *model)
 			printf("  %-*s 0x%" PRIx64 "\n", VALUE_COLUMN, msr_name[index - VMX_FIRST_MSR], value);
 }
 
-/* Our own words and model names have nothing that JSON wants escaped. MSRs are strings, since 64 bits do not fit a JSON reader's numbers. */
+/* Our own words and model names have nothing that JSON wants escaped. MSRs are strings, since 64 bits do not fit a JSON
+ * reader's numbers. */
 static void print_json(const struct vmx_capability *caps, const char *model)
 {
 	uint64_t value;
@@ -119,8 +126,10 @@ static void print_json(const struct vmx_capability *caps, const char *model)
 	for (unsigned i = 0; i < vmx_bit_count; i++) {
 		const struct vmx_bit_info *info = &vmx_bit_info[i];
 
-		printf("    {\"name\": \"%s\", \"title\": \"%s\", \"msr\": \"%s\", \"bit\": %u, \"setting\": \"%s\"}%s\n", info->option, info->title,
-		       msr_name[vmx_word_info[info->word].msr - VMX_FIRST_MSR], info->bit, setting(caps, info), i + 1 < vmx_bit_count ? "," : "");
+		printf("    {\"name\": \"%s\", \"title\": \"%s\", \"msr\": \"%s\", \"bit\": %u, \"setting\": "
+		       "\"%s\"}%s\n",
+		       info->option, info->title, msr_name[vmx_word_info[info->word].msr - VMX_FIRST_MSR], info->bit,
+		       setting(caps, info), i + 1 < vmx_bit_count ? "," : "");
 	}
 	printf("  ]\n}\n");
 }
@@ -130,7 +139,8 @@ bool command_cpu(const char *spec, struct cpu_model *model, struct vmx_capabilit
 	struct vmx_options options;
 	struct error warning[2];
 	char *rest = xstrdup(spec);
-	bool good = vmx_options_take(spec, &options, rest, error) && cpu_model_parse(rest, host_has_feature, model, &warning[0], error);
+	bool good = vmx_options_take(spec, &options, rest, error) &&
+		    cpu_model_parse(rest, host_has_feature, model, &warning[0], error);
 
 	free(rest);
 	if (!good)
@@ -172,10 +182,12 @@ int caps_main(int argc, char **argv)
 			json = true;
 		} else if (!strcmp(option, "-help") || !strcmp(option, "-h")) {
 			puts("usage: softvt caps [-cpu MODEL[,+vmx-NAME][,-vmx-NAME]] [-json]\n\n"
-			     "What the VMX capability MSRs of a CPU model (by default max) say. The last column names each bit for -cpu.");
+			     "What the VMX capability MSRs of a CPU model (by default max) say. The last column names "
+			     "each bit for -cpu.");
 			return finish();
 		} else {
-			fprintf(stderr, "softvt: caps: '%s' is not understood; it takes -cpu MODEL and -json\n", argv[i]);
+			fprintf(stderr, "softvt: caps: '%s' is not understood; it takes -cpu MODEL and -json\n",
+				argv[i]);
 			return 1;
 		}
 	}

@@ -22,11 +22,11 @@ struct softvt {
 	struct gdb *gdb;
 	FILE *log_file; /* of -D, or NULL */
 	bool pid_written, concluded;
-	unsigned named;		  /* of the back ends, those that a -chardev made: the first ones */
+	unsigned named; /* of the back ends, those that a -chardev made: the first ones */
 	char *chardev_id[MACHINE_CHARDEVS];
-	struct chardev *stdio;	  /* the back end on standard input and output */
+	struct chardev *stdio; /* the back end on standard input and output */
 	struct chardev *monitor_chardev, *gdb_chardev;
-	struct chardev *muxed;	  /* a terminal that a serial port shares with the monitor */
+	struct chardev *muxed; /* a terminal that a serial port shares with the monitor */
 };
 
 static bool add_chardev(struct softvt *vt, struct chardev *chardev, struct error *error)
@@ -112,7 +112,8 @@ static struct chardev *find_named(struct softvt *vt, const char *id, struct erro
 }
 
 /* A specification as -serial takes it. False: *error. *chardev is NULL for "none". */
-static bool open_spec(struct softvt *vt, const char *option, const char *spec, struct chardev **chardev, struct error *error)
+static bool open_spec(struct softvt *vt, const char *option, const char *spec, struct chardev **chardev,
+		      struct error *error)
 {
 	*chardev = NULL;
 	if (!strcmp(spec, "none"))

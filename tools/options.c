@@ -1,9 +1,10 @@
 /*
  * The command line.
  *
- * One row of table[] per option: what it is called, what it takes, what it does, who parses it. -help prints the rows and README repeats them (a test
- * compares). What is accepted works, or is harmless by nature (a tuning hint, a device to be left out that does not exist); anything else is refused
- * with a sentence. QEMU's options that ask for hardware which is not modelled are listed in refused[], so that the sentence can say so.
+ * One row of table[] per option: what it is called, what it takes, what it does, who parses it. -help prints the rows
+ * and README repeats them (a test compares). What is accepted works, or is harmless by nature (a tuning hint, a device
+ * to be left out that does not exist); anything else is refused with a sentence. QEMU's options that ask for hardware
+ * which is not modelled are listed in refused[], so that the sentence can say so.
  */
 #include "options.h"
 
@@ -17,7 +18,7 @@
 #include "machine/keyvals.h"
 #include "machine/nearest.h"
 
-#define MIB UINT64_C(0x100000)
+#define MIB	    UINT64_C(0x100000)
 #define DEFAULT_RAM (1024 * MIB)
 /* Firmware, the board's windows and 40 bits of physical address leave room for less than this. */
 #define MAX_RAM (UINT64_C(1) << 39)
@@ -93,7 +94,9 @@ static bool known_accelerators(const char *list, struct error *error)
 
 	while (good && (word = strsep(&rest, ":"))) {
 		if (!ONE_OF(word, "tcg", "kvm", "softvt"))
-			good = error_set(error, "accelerator '%s' is unknown; tcg and kvm are accepted, and mean the one engine", word);
+			good = error_set(
+				error, "accelerator '%s' is unknown; tcg and kvm are accepted, and mean the one engine",
+				word);
 	}
 	free(copy);
 	return good;
@@ -149,7 +152,8 @@ static bool parse_accel(struct options *o, const char *argument, struct error *e
 		return false;
 	if ((value = keyvals_get(&kv, "accel")))
 		good = known_accelerators(value, error);
-	IGNORE(&kv, "thread", "tb-size", "one-insn-per-tb", "split-wx", "kernel-irqchip", "kvm-shadow-mem", "dirty-ring-size");
+	IGNORE(&kv, "thread", "tb-size", "one-insn-per-tb", "split-wx", "kernel-irqchip", "kvm-shadow-mem",
+	       "dirty-ring-size");
 	return finish(&kv, "-accel", good, error);
 }
 
@@ -209,7 +213,8 @@ static bool parse_memory(struct options *o, const char *argument, struct error *
 	if (size && !parse_size(size, MIB, &bytes))
 		good = error_set(error, "'%s' is not a size; 512, 512M and 2G are", size);
 	if (good && (bytes < MIB || bytes > MAX_RAM || bytes % MIB))
-		good = error_set(error, "RAM must be a whole number of MiB, from 1M to 512G, which '%s' is not", argument);
+		good = error_set(error, "RAM must be a whole number of MiB, from 1M to 512G, which '%s' is not",
+				 argument);
 	if (good && most && (!parse_size(most, MIB, &most_bytes) || most_bytes != bytes))
 		good = error_set(error, "maxmem must be the size itself: memory cannot be added later");
 	o->machine.ram_size = bytes;
@@ -346,7 +351,8 @@ static bool parse_boot(struct options *o, const char *argument, struct error *er
 	good = keyvals_bool(&kv, "menu", &o->machine.boot_menu, error);
 	IGNORE(&kv, "strict", "reboot-timeout", "splash-time");
 	if (good && order && strspn(order, "acdn") != strlen(order))
-		good = error_set(error, "boot order '%s': the letters are c (disk) and d (CD); a and n are skipped", order);
+		good = error_set(error, "boot order '%s': the letters are c (disk) and d (CD); a and n are skipped",
+				 order);
 	if (good && order)
 		snprintf(o->machine.boot_order, sizeof(o->machine.boot_order), "%s", order);
 	return finish(&kv, "-boot", good, error);
@@ -400,7 +406,8 @@ static bool parse_drive(struct options *o, const char *argument, struct error *e
 	drive.id = keyvals_get(&kv, "id");
 	interface = keyvals_get(&kv, "if");
 	media = keyvals_get(&kv, "media");
-	IGNORE(&kv, "cache", "aio", "discard", "detect-zeroes", "werror", "rerror", "copy-on-read", "serial", "unit", "bus");
+	IGNORE(&kv, "cache", "aio", "discard", "detect-zeroes", "werror", "rerror", "copy-on-read", "serial", "unit",
+	       "bus");
 	good = keyvals_number(&kv, "index", &index, error) && keyvals_bool(&kv, "readonly", &drive.read_only, error) &&
 	       keyvals_bool(&kv, "read-only", &drive.read_only, error) &&
 	       keyvals_bool(&kv, "snapshot", &drive.snapshot, error);
@@ -417,9 +424,9 @@ static bool parse_drive(struct options *o, const char *argument, struct error *e
 	if (good && drive.file && !strncmp(drive.file, "fat:", 4))
 		good = error_set(error, "a directory as a disk (fat:) is not modelled");
 	if (interface)
-		drive.interface = !strcmp(interface, "virtio") ? DRIVE_VIRTIO :
-				  !strcmp(interface, "none") ? DRIVE_NONE :
-								 DRIVE_SATA;
+		drive.interface = !strcmp(interface, "virtio") ? DRIVE_VIRTIO
+				  : !strcmp(interface, "none") ? DRIVE_NONE
+							       : DRIVE_SATA;
 	if (index != UINT64_MAX)
 		drive.index = index < 32 ? (int)index : 31;
 	good = good && keyvals_end(&kv, "-drive", error) && add_drive(o, &drive, error);
@@ -474,7 +481,9 @@ static bool parse_display(struct options *o, const char *argument, struct error 
 		return o->done = true;
 	}
 	if (strcmp(argument, "none"))
-		return error_set(error, "display '%s' is not modelled; the nearest known one is 'none' (see -screendump)", argument);
+		return error_set(error,
+				 "display '%s' is not modelled; the nearest known one is 'none' (see -screendump)",
+				 argument);
 	return true;
 }
 
@@ -534,7 +543,8 @@ static bool parse_mon(struct options *o, const char *argument, struct error *err
 
 static bool parse_parallel(struct options *o, const char *argument, struct error *error)
 {
-	return ONE_OF(argument, "none", "null") || error_set(error, "parallel ports are not modelled; only 'none' is accepted");
+	return ONE_OF(argument, "none", "null") ||
+	       error_set(error, "parallel ports are not modelled; only 'none' is accepted");
 }
 
 static bool parse_screendump(struct options *o, const char *argument, struct error *error)
@@ -613,7 +623,8 @@ static bool parse_icount(struct options *o, const char *argument, struct error *
 	if (good && align && strcmp(align, "off"))
 		good = error_set(error, "align=%s: only off is there", align);
 	if (good && keyvals_get(&kv, "rr"))
-		good = error_set(error, "record and replay (rr) is not there; without input from outside every run is the same");
+		good = error_set(
+			error, "record and replay (rr) is not there; without input from outside every run is the same");
 	return finish(&kv, "-icount", good, error);
 }
 
@@ -743,15 +754,20 @@ static bool parse_help(struct options *o, const char *argument, struct error *er
 
 static const struct option table[] = {
 	{NULL, NULL, "Machine", NULL},
-	{"machine", "q35[,KEY=VALUE...]", "the board; keys: pit, hpet, i8042=on|off, smm=on|off|auto (on); accel and others that change nothing", parse_machine},
+	{"machine", "q35[,KEY=VALUE...]",
+	 "the board; keys: pit, hpet, i8042=on|off, smm=on|off|auto (on); accel and others that change nothing",
+	 parse_machine},
 	{"M", "...", "short for -machine", parse_machine},
 	{"cpu", "MODEL[,+FEATURE][,-FEATURE]", "CPU model, by default max; -cpu help lists them", parse_cpu},
 	{"smp", "N", "number of CPUs, by default 1; also cpus=N,cores=N", parse_smp},
-	{"m", "SIZE", "RAM in MiB, or with K, M, G, T; by default 1G, of which the host pays what the guest touches", parse_memory},
+	{"m", "SIZE", "RAM in MiB, or with K, M, G, T; by default 1G, of which the host pays what the guest touches",
+	 parse_memory},
 	{"accel", "NAME", "tcg and kvm are accepted; there is one engine", parse_accel},
 	{"enable-kvm", NULL, "accepted; there is one engine", parse_nothing},
-	{"device", "NAME[,KEY=VALUE...]", "add a device; -device help lists them, -device NAME,help its keys", parse_device},
-	{"global", "NAME.KEY=VALUE", "a default for that key of each such device; unknown names are ignored", parse_global},
+	{"device", "NAME[,KEY=VALUE...]", "add a device; -device help lists them, -device NAME,help its keys",
+	 parse_device},
+	{"global", "NAME.KEY=VALUE", "a default for that key of each such device; unknown names are ignored",
+	 parse_global},
 	{"vga", "std|none", "the graphics card", parse_vga},
 	{"usb", NULL, "accepted; there is no USB", parse_nothing},
 	{"no-hpet", NULL, "short for -machine hpet=off", parse_no_hpet},
@@ -762,16 +778,22 @@ static const struct option table[] = {
 	{"overcommit", "KEY=on|off", "accepted; a tuning hint", parse_overcommit},
 
 	{NULL, NULL, "Boot", NULL},
-	{"kernel", "FILE", "start this bzImage, Multiboot 1 or 2, or PVH image directly, without firmware", parse_kernel},
+	{"kernel", "FILE", "start this bzImage, Multiboot 1 or 2, or PVH image directly, without firmware",
+	 parse_kernel},
 	{"initrd", "FILE", "its initial RAM disk; for Multiboot the modules, as \"FILE ARGS,FILE ARGS\"", parse_initrd},
 	{"append", "TEXT", "its command line", parse_append},
-	{"bios", "FILE", "firmware, by default SeaBIOS when there is no -kernel; with both, firmware is told of the kernel (OVMF starts it)", parse_bios},
+	{"bios", "FILE",
+	 "firmware, by default SeaBIOS when there is no -kernel; with both, firmware is told of the kernel (OVMF "
+	 "starts it)",
+	 parse_bios},
 	{"L", "DIRECTORY", "look for firmware here first", parse_path},
 	{"boot", "ORDER", "letters c (disk) and d (CD); also order=,once=,menu=on", parse_boot},
 	{"fw_cfg", "name=NAME,file=FILE", "a file for the guest's fw_cfg; or string=TEXT", parse_fw_cfg},
 
 	{NULL, NULL, "Disks", NULL},
-	{"drive", "file=FILE[,KEY=VALUE...]", "a disk; keys: if=ide|virtio|none, format=raw|qcow2, media=disk|cdrom, index, id, readonly, snapshot", parse_drive},
+	{"drive", "file=FILE[,KEY=VALUE...]",
+	 "a disk; keys: if=ide|virtio|none, format=raw|qcow2, media=disk|cdrom, index, id, readonly, snapshot",
+	 parse_drive},
 	{"hda", "FILE", "a disk on the first port of the AHCI controller", parse_hda},
 	{"hdb", "FILE", "... on the second", parse_hdb},
 	{"hdc", "FILE", "... on the third", parse_hdc},
@@ -780,10 +802,15 @@ static const struct option table[] = {
 	{"snapshot", NULL, "what the guest writes to disks is forgotten at the end", parse_snapshot},
 
 	{NULL, NULL, "Consoles", NULL},
-	{"nographic", NULL, "accepted; there is never a window, and COM1 is on the terminal with the monitor (Ctrl-A h)", parse_nothing},
+	{"nographic", NULL,
+	 "accepted; there is never a window, and COM1 is on the terminal with the monitor (Ctrl-A h)", parse_nothing},
 	{"display", "none", "accepted; there is never a window", parse_display},
-	{"serial", "WHERE", "the next serial port: stdio, mon:stdio, file:FILE, pipe:PATH, unix:PATH, tcp:HOST:PORT, chardev:ID, null, none", parse_serial},
-	{"chardev", "KIND,id=ID[,KEY=VALUE...]", "a back end that -serial, -device, -mon and -gdb may name: stdio, file, pipe, socket, null", parse_chardev},
+	{"serial", "WHERE",
+	 "the next serial port: stdio, mon:stdio, file:FILE, pipe:PATH, unix:PATH, tcp:HOST:PORT, chardev:ID, null, "
+	 "none",
+	 parse_serial},
+	{"chardev", "KIND,id=ID[,KEY=VALUE...]",
+	 "a back end that -serial, -device, -mon and -gdb may name: stdio, file, pipe, socket, null", parse_chardev},
 	{"debugcon", "WHERE", "what the guest writes to port 0xe9 goes there, as for -serial", parse_debugcon},
 	{"monitor", "WHERE", "the monitor, as for -serial", parse_monitor},
 	{"mon", "chardev=ID", "the monitor on a -chardev", parse_mon},
@@ -794,8 +821,11 @@ static const struct option table[] = {
 	{"nic", "none", "accepted; there is no network", parse_no_network},
 
 	{NULL, NULL, "Time and life", NULL},
-	{"rtc", "KEY=VALUE", "base=utc|localtime|DATE (by default 2026-01-01, so that runs repeat); clock=vm|host", parse_rtc},
-	{"icount", "shift=0", "accepted: an instruction is always a nanosecond; sleep=off skips idle time even with a terminal", parse_icount},
+	{"rtc", "KEY=VALUE", "base=utc|localtime|DATE (by default 2026-01-01, so that runs repeat); clock=vm|host",
+	 parse_rtc},
+	{"icount", "shift=0",
+	 "accepted: an instruction is always a nanosecond; sleep=off skips idle time even with a terminal",
+	 parse_icount},
 	{"no-reboot", NULL, "a reset ends the machine", parse_no_reboot},
 	{"no-shutdown", NULL, "power-off pauses the machine", parse_no_shutdown},
 	{"action", "KEY=VALUE", "reboot=reset|shutdown, shutdown=poweroff|pause", parse_action},
@@ -808,7 +838,8 @@ static const struct option table[] = {
 	{"gdb", "WHERE", "wait for gdb: tcp:HOST:PORT, unix:PATH, stdio, chardev:ID, none", parse_gdb},
 	{"d", "ITEM[,ITEM...]", "log these; -d help lists them", parse_log},
 	{"D", "FILE", "log into this file, not to stderr", parse_log_file},
-	{"stats", NULL, "at the end, say on stderr what ran how fast, and a digest of the machine's state", parse_stats},
+	{"stats", NULL, "at the end, say on stderr what ran how fast, and a digest of the machine's state",
+	 parse_stats},
 
 	{NULL, NULL, "About", NULL},
 	{"version", NULL, "print the version", parse_version},
@@ -842,12 +873,14 @@ static const struct {
 
 static bool parse_help(struct options *o, const char *argument, struct error *error)
 {
-	puts(SOFTVT_BANNER "\n"
+	puts(SOFTVT_BANNER
+	     "\n"
 	     "usage: softvt [options] [disk image]\n"
 	     "       softvt caps [-cpu MODEL] [-json]    what the VMX capability MSRs of a CPU model say\n"
 	     "       softvt check [-cpu MODEL] [-json] FILE    which rules of VM entry the VMCS dumps in a file break\n"
 	     "\n"
-	     "A PC that takes the options of QEMU's qemu-system-x86_64: what has the same name means the same. One dash or two are\n"
+	     "A PC that takes the options of QEMU's qemu-system-x86_64: what has the same name means the same. One "
+	     "dash or two are\n"
 	     "the same, and of options that say the same thing the last one counts.");
 	for (unsigned i = 0; i < ARRAY_SIZE(table); i++) {
 		const struct option *row = &table[i];
@@ -857,7 +890,8 @@ static bool parse_help(struct options *o, const char *argument, struct error *er
 			printf("\n%s:\n", row->help);
 			continue;
 		}
-		snprintf(left, sizeof(left), "-%s%s%s", row->name, row->argument ? " " : "", row->argument ? row->argument : "");
+		snprintf(left, sizeof(left), "-%s%s%s", row->name, row->argument ? " " : "",
+			 row->argument ? row->argument : "");
 		if (strlen(left) > 26)
 			printf("  %s\n  %-27s%s\n", left, "", row->help);
 		else
@@ -937,7 +971,8 @@ bool options_parse(struct options *o, int argc, char *const argv[], struct error
 		if (row->argument && ++i == argc)
 			return error_set(error, "%s: %s is missing after it", argument, row->argument);
 		if (!row->parse(o, row->argument ? argv[i] : NULL, error))
-			return error_prefix(error, "%s%s%s", argument, row->argument ? " " : "", row->argument ? argv[i] : "");
+			return error_prefix(error, "%s%s%s", argument, row->argument ? " " : "",
+					    row->argument ? argv[i] : "");
 		if (o->done)
 			return true;
 	}

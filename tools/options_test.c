@@ -84,7 +84,8 @@ static void defaults(void **unused)
 /* One dash or two; of those that say the same the last counts. */
 static void dashes_and_order(void **unused)
 {
-	struct options o = good("--smp 4 -smp 2 --no-reboot -m 64 --m 2G -cpu qemu64 --kernel a -kernel b --append x~y");
+	struct options o =
+		good("--smp 4 -smp 2 --no-reboot -m 64 --m 2G -cpu qemu64 --kernel a -kernel b --append x~y");
 
 	assert_int_equal(o.machine.cpus, 2);
 	assert_true(o.machine.no_reboot);
@@ -98,9 +99,10 @@ static void dashes_and_order(void **unused)
 /* What the runner of kvm-unit-tests passes. */
 static void kvm_unit_tests(void **unused)
 {
-	struct options o = good("--no-reboot -nodefaults -global kvm-pit.lost_tick_policy=discard -device pc-testdev "
-				"-device isa-debug-exit,iobase=0xf4,iosize=0x4 -display none -serial stdio -device pci-testdev "
-				"-machine accel=kvm:tcg -kernel f -smp 1 -append a -initrd env -cpu max -m 256");
+	struct options o =
+		good("--no-reboot -nodefaults -global kvm-pit.lost_tick_policy=discard -device pc-testdev "
+		     "-device isa-debug-exit,iobase=0xf4,iosize=0x4 -display none -serial stdio -device pci-testdev "
+		     "-machine accel=kvm:tcg -kernel f -smp 1 -append a -initrd env -cpu max -m 256");
 
 	assert_int_equal(o.machine.devices, 3);
 	assert_string_equal(o.machine.device[1], "isa-debug-exit,iobase=0xf4,iosize=0x4");
@@ -110,15 +112,17 @@ static void kvm_unit_tests(void **unused)
 	assert_string_equal(o.machine.global[0].value, "discard");
 	assert_true(o.machine.ram_size == UINT64_C(256) << 20);
 	options_free(&o);
-	o = good("-M q35,kernel-irqchip=split,pit=off -enable-kvm -accel kvm -overcommit cpu-pm=on -usb -k de -parallel none -net none");
+	o = good("-M q35,kernel-irqchip=split,pit=off -enable-kvm -accel kvm -overcommit cpu-pm=on -usb -k de "
+		 "-parallel none -net none");
 	assert_false(o.machine.pit);
 	options_free(&o);
 }
 
 static void drives(void **unused)
 {
-	struct options o = good("-snapshot -drive file=a,,b.qcow2,if=virtio,format=qcow2,cache=none -cdrom c -hdb d disk "
-				"-drive if=none,id=x,file=e,readonly=on");
+	struct options o =
+		good("-snapshot -drive file=a,,b.qcow2,if=virtio,format=qcow2,cache=none -cdrom c -hdb d disk "
+		     "-drive if=none,id=x,file=e,readonly=on");
 
 	assert_int_equal(o.machine.drives, 5);
 	assert_string_equal(o.machine.drive[0].file, "a,b.qcow2");
@@ -136,8 +140,9 @@ static void drives(void **unused)
 
 static void time_and_ids(void **unused)
 {
-	struct options o = good("-rtc base=2006-06-17T16:01:21,clock=host -icount shift=auto,sleep=off -boot order=dc,menu=on "
-				"-uuid 00112233-4455-6677-8899-aabbccddeeff -fw_cfg name=opt/a,string=b -d int,cpu_reset -s");
+	struct options o =
+		good("-rtc base=2006-06-17T16:01:21,clock=host -icount shift=auto,sleep=off -boot order=dc,menu=on "
+		     "-uuid 00112233-4455-6677-8899-aabbccddeeff -fw_cfg name=opt/a,string=b -d int,cpu_reset -s");
 
 	assert_true(o.machine.rtc_base == 1150560081);
 	assert_true(o.machine.follow_host && o.machine.never_wait && o.machine.boot_menu);
@@ -163,23 +168,29 @@ static void sentences(void **unused)
 		{"-netdev user,id=n", "-netdev: networks are not modelled"},
 		{"-M pc", "-M pc: machine 'pc' is unknown; the nearest known one is 'q35'"},
 		{"-M q35,ptt=off", "-M q35,ptt=off: the machine has no property 'ptt'; the nearest known one is 'pit'"},
-		{"-accel hvf", "-accel hvf: accelerator 'hvf' is unknown; tcg and kvm are accepted, and mean the one engine"},
+		{"-accel hvf",
+		 "-accel hvf: accelerator 'hvf' is unknown; tcg and kvm are accepted, and mean the one engine"},
 		{"-m 0", "-m 0: RAM must be a whole number of MiB, from 1M to 512G, which '0' is not"},
 		{"-m 5x", "-m 5x: '5x' is not a size; 512, 512M and 2G are"},
 		{"-smp 0x100", "-smp 0x100: there can be 1 to 64 CPUs"},
 		{"-smp 0", "-smp 0: there can be 1 to 64 CPUs"},
 		{"-smp cores=0", "-smp cores=0: there can be 1 to 64 CPUs"},
-		{"-smp 2,maxcpus=0", "-smp 2,maxcpus=0: cpus, cores and maxcpus must be equal: CPUs cannot be added later"},
-		{"-rtc base=2026-02-29", "-rtc base=2026-02-29: base=2026-02-29: it is utc, localtime or a date like 2026-06-17T16:01:21"},
+		{"-smp 2,maxcpus=0",
+		 "-smp 2,maxcpus=0: cpus, cores and maxcpus must be equal: CPUs cannot be added later"},
+		{"-rtc base=2026-02-29",
+		 "-rtc base=2026-02-29: base=2026-02-29: it is utc, localtime or a date like 2026-06-17T16:01:21"},
 		{"-smp 4,threads=2", "-smp 4,threads=2: the machine has one socket of one-threaded cores: say -smp N"},
-		{"-smp 2,maxcpus=4", "-smp 2,maxcpus=4: cpus, cores and maxcpus must be equal: CPUs cannot be added later"},
+		{"-smp 2,maxcpus=4",
+		 "-smp 2,maxcpus=4: cpus, cores and maxcpus must be equal: CPUs cannot be added later"},
 		{"-vga cirrus", "-vga cirrus: graphics card 'cirrus' is not modelled; the nearest known one is 'std'"},
 		{"-uuid 12", "-uuid 12: '12' is not a UUID"},
 		{"-global a=b.c", "-global a=b.c: 'a=b.c' is not of the form DRIVER.PROPERTY=VALUE"},
 		{"-drive format=raw", "-drive format=raw: file=FILE is missing"},
-		{"-drive file=x,if=scsi", "-drive file=x,if=scsi: interface 'scsi' is not modelled; ide, virtio and none are"},
+		{"-drive file=x,if=scsi",
+		 "-drive file=x,if=scsi: interface 'scsi' is not modelled; ide, virtio and none are"},
 		{"-d intt", "-d intt: log item 'intt' is unknown; the nearest known one is 'int'"},
-		{"-icount shift=7", "-icount shift=7: shift=7: one instruction is one nanosecond, which is shift=0 or auto"},
+		{"-icount shift=7",
+		 "-icount shift=7: shift=7: one instruction is one nanosecond, which is shift=0 or auto"},
 		{"-initrd x", "-initrd goes with -kernel, which is missing"},
 		{"-append x", "-append goes with -kernel, which is missing"},
 		{"-device thing,help", "-device thing,help: no thing"},
@@ -213,8 +224,8 @@ static void too_many(void **unused)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(defaults),	cmocka_unit_test(dashes_and_order), cmocka_unit_test(kvm_unit_tests),
-		cmocka_unit_test(drives),	cmocka_unit_test(time_and_ids),	    cmocka_unit_test(sentences),
+		cmocka_unit_test(defaults), cmocka_unit_test(dashes_and_order), cmocka_unit_test(kvm_unit_tests),
+		cmocka_unit_test(drives),   cmocka_unit_test(time_and_ids),	cmocka_unit_test(sentences),
 		cmocka_unit_test(too_many),
 	};
 

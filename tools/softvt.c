@@ -1,8 +1,8 @@
 /*
  * The softvt command: a machine from the command line, run until it ends; or one of the commands that start none.
  *
- * Signals that ask the process to end arrive through a descriptor, so that the machine ends between two instructions, what the guest has written
- * reaches its files, and the terminal is given back.
+ * Signals that ask the process to end arrive through a descriptor, so that the machine ends between two instructions,
+ * what the guest has written reaches its files, and the terminal is given back.
  */
 #include <signal.h>
 #include <stdio.h>

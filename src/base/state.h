@@ -48,6 +48,7 @@ static inline void state_flag(struct state *state, void *value, size_t size)
 	state_bool(state, value);
 }
 
-/* Any member; of a bool only the value is taken over. In a structure that holds a bool name the members, not the structure. */
+/* Any member; of a bool only the value is taken over. In a structure that holds a bool name the members, not the
+ * structure. */
 #define state_var(state, lvalue) \
-	_Generic((lvalue), bool: state_flag, default: state_bytes)((state), &(lvalue), sizeof(lvalue))
+	_Generic((lvalue), bool : state_flag, default : state_bytes)((state), &(lvalue), sizeof(lvalue))

@@ -15,7 +15,8 @@ struct chardev;
 
 enum chardev_front { CHARDEV_SERIAL, CHARDEV_MONITOR, CHARDEV_FRONTS };
 
-/* Who takes the input of a front: told that there is some, and reads when it likes. chosen: Ctrl-A c came to this front; or NULL. */
+/* Who takes the input of a front: told that there is some, and reads when it likes. chosen: Ctrl-A c came to this
+ * front; or NULL. */
 struct chardev_client {
 	void (*ready)(void *ctx);
 	void (*chosen)(void *ctx);

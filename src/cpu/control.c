@@ -11,24 +11,12 @@ uint64_t cpu_cr4_allowed(const struct cpu_model *model)
 		enum feature feature;
 		uint64_t bits;
 	} row[] = {
-		{FEATURE_VME, CR4_VME | CR4_PVI},
-		{FEATURE_TSC, CR4_TSD},
-		{FEATURE_DE, CR4_DE},
-		{FEATURE_PSE, CR4_PSE},
-		{FEATURE_PAE, CR4_PAE},
-		{FEATURE_MCE, CR4_MCE},
-		{FEATURE_PGE, CR4_PGE},
-		{FEATURE_FXSR, CR4_OSFXSR},
-		{FEATURE_SSE, CR4_OSXMMEXCPT},
-		{FEATURE_UMIP, CR4_UMIP},
-		{FEATURE_LA57, CR4_LA57},
-		{FEATURE_VMX, CR4_VMXE},
-		{FEATURE_FSGSBASE, CR4_FSGSBASE},
-		{FEATURE_PCID, CR4_PCIDE},
-		{FEATURE_XSAVE, CR4_OSXSAVE},
-		{FEATURE_SMEP, CR4_SMEP},
-		{FEATURE_SMAP, CR4_SMAP},
-		{FEATURE_PKU, CR4_PKE},
+		{FEATURE_VME, CR4_VME | CR4_PVI}, {FEATURE_TSC, CR4_TSD},     {FEATURE_DE, CR4_DE},
+		{FEATURE_PSE, CR4_PSE},		  {FEATURE_PAE, CR4_PAE},     {FEATURE_MCE, CR4_MCE},
+		{FEATURE_PGE, CR4_PGE},		  {FEATURE_FXSR, CR4_OSFXSR}, {FEATURE_SSE, CR4_OSXMMEXCPT},
+		{FEATURE_UMIP, CR4_UMIP},	  {FEATURE_LA57, CR4_LA57},   {FEATURE_VMX, CR4_VMXE},
+		{FEATURE_FSGSBASE, CR4_FSGSBASE}, {FEATURE_PCID, CR4_PCIDE},  {FEATURE_XSAVE, CR4_OSXSAVE},
+		{FEATURE_SMEP, CR4_SMEP},	  {FEATURE_SMAP, CR4_SMAP},   {FEATURE_PKU, CR4_PKE},
 	};
 	uint64_t allowed = CR4_PCE;
 
@@ -40,8 +28,8 @@ uint64_t cpu_cr4_allowed(const struct cpu_model *model)
 
 uint64_t cpu_efer_allowed(const struct cpu_model *model)
 {
-	return (model_has(model, FEATURE_SYSCALL) ? EFER_SCE : 0) | (model_has(model, FEATURE_LM) ? EFER_LME | EFER_LMA : 0) |
-	       (model_has(model, FEATURE_NX) ? EFER_NXE : 0);
+	return (model_has(model, FEATURE_SYSCALL) ? EFER_SCE : 0) |
+	       (model_has(model, FEATURE_LM) ? EFER_LME | EFER_LMA : 0) | (model_has(model, FEATURE_NX) ? EFER_NXE : 0);
 }
 
 bool cpu_cr0_valid(uint64_t value)

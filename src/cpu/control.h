@@ -1,5 +1,6 @@
 /*
- * Which values control registers accept: pure questions, shared by MOV CR, LMSW, RSM, task switches and VMX. SDM vol. 3, "Control Registers".
+ * Which values control registers accept: pure questions, shared by MOV CR, LMSW, RSM, task switches and VMX. SDM vol.
+ * 3, "Control Registers".
  */
 #pragma once
 

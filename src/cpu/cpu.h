@@ -1,8 +1,8 @@
 /*
  * Architectural state of one vCPU, and no behaviour. Hot members first; each group says who writes it.
  *
- * Everything is public because the engines address it. What may be asked of it as a whole (flags, reset, pins) is declared below the
- * structure.
+ * Everything is public because the engines address it. What may be asked of it as a whole (flags, reset, pins) is
+ * declared below the structure.
  */
 #pragma once
 
@@ -19,10 +19,11 @@ struct msr_table;
 struct bus;
 struct apic;
 struct clock;
-struct vmx;	/* vmx/ */
+struct vmx; /* vmx/ */
 
 /*
- * Arithmetic flags are computed when asked for. cc_op says how cc_dst and cc_src give them (cpu/flags.h). The other flags are in rflags.
+ * Arithmetic flags are computed when asked for. cc_op says how cc_dst and cc_src give them (cpu/flags.h). The other
+ * flags are in rflags.
  */
 struct lazy_flags {
 	uint64_t dst, src;
@@ -42,7 +43,8 @@ struct table_register {
 	uint16_t limit;
 };
 
-/* What went wrong with the instruction at hand; filled by whoever returns STEP_FAULT (or a true "faulted") and consumed by exec/event. */
+/* What went wrong with the instruction at hand; filled by whoever returns STEP_FAULT (or a true "faulted") and consumed
+ * by exec/event. */
 struct fault {
 	enum fault_kind { FAULT_EXCEPTION, FAULT_VM_EXIT } kind;
 	uint8_t vector;
@@ -50,17 +52,18 @@ struct fault {
 	uint32_t error;
 	uint64_t address; /* page faults: the linear address, becomes CR2 */
 	uint64_t dr6;	  /* debug exceptions: bits to set in DR6 */
-	/* FAULT_VM_EXIT, which mem/ finds: SDM vol. 3, "Exit Qualification"; NMI unblocking due to IRET is for exec/ to add. */
-	uint32_t reason;	/* basic exit reason */
+	/* FAULT_VM_EXIT, which mem/ finds: SDM vol. 3, "Exit Qualification"; NMI unblocking due to IRET is for exec/ to
+	 * add. */
+	uint32_t reason; /* basic exit reason */
 	uint64_t qualification;
-	uint64_t linear;	/* with bit 7 of the qualification of an EPT violation; else 0 */
-	uint64_t physical;	/* guest-physical address; 0 for a full page-modification log */
+	uint64_t linear;   /* with bit 7 of the qualification of an EPT violation; else 0 */
+	uint64_t physical; /* guest-physical address; 0 for a full page-modification log */
 };
 
 /* What holds of a walk of EPT besides the EPT pointer: controls in force, and what the processor offers. */
 enum ept_controls {
 	EPT_MODE_BASED_EXECUTE = 1 << 0,
-	EPT_PML = 1 << 1,	 /* page-modification logging is enabled */
+	EPT_PML = 1 << 1,	   /* page-modification logging is enabled */
 	EPT_EXECUTE_ONLY = 1 << 2, /* from here: offered */
 	EPT_PAGES_2M = 1 << 3,
 	EPT_PAGES_1G = 1 << 4,
@@ -69,29 +72,42 @@ enum ept_controls {
 
 enum activity { ACTIVITY_ACTIVE, ACTIVITY_HLT, ACTIVITY_SHUTDOWN, ACTIVITY_WAIT_SIPI, ACTIVITY_MWAIT };
 
-/* Reasons to look up from the instruction stream; any bit zeroes the budget. Set by pins and by whoever changes what they test. */
+/* Reasons to look up from the instruction stream; any bit zeroes the budget. Set by pins and by whoever changes what
+ * they test. */
 enum attention {
-	ATTEND_PINS = 1 << 0,	 /* an unmasked pin is asserted: INTR, NMI, SMI, INIT, SIPI */
-	ATTEND_TRAP = 1 << 1,	 /* TF, pending debug exceptions, or a data breakpoint hit */
-	ATTEND_SHADOW = 1 << 2,	 /* blocking by STI or MOV SS ends after the next instruction */
-	ATTEND_STOP = 1 << 3,	 /* the machine wants the thread: pause, quit, gdb, reset */
-	ATTEND_DEADLINE = 1 << 4,/* the clock has a sooner deadline than this turn's end */
-	ATTEND_CODE = 1 << 5,	 /* the running block was dropped: its bytes were written */
-	ATTEND_YIELD = 1 << 6,	 /* this vCPU spins (PAUSE): give the turn to another */
+	ATTEND_PINS = 1 << 0,	  /* an unmasked pin is asserted: INTR, NMI, SMI, INIT, SIPI */
+	ATTEND_TRAP = 1 << 1,	  /* TF, pending debug exceptions, or a data breakpoint hit */
+	ATTEND_SHADOW = 1 << 2,	  /* blocking by STI or MOV SS ends after the next instruction */
+	ATTEND_STOP = 1 << 3,	  /* the machine wants the thread: pause, quit, gdb, reset */
+	ATTEND_DEADLINE = 1 << 4, /* the clock has a sooner deadline than this turn's end */
+	ATTEND_CODE = 1 << 5,	  /* the running block was dropped: its bytes were written */
+	ATTEND_YIELD = 1 << 6,	  /* this vCPU spins (PAUSE): give the turn to another */
 };
 
 enum pin { PIN_INTR, PIN_NMI, PIN_SMI, PIN_INIT, PIN_SIPI, PIN_COUNT };
 
 /* What a vCPU tells the machine. */
-enum cpu_event { CPU_SHUTDOWN, CPU_SMI_ENTERED, CPU_SMI_LEFT, CPU_INIT /* INIT was taken: reset the APIC likewise */,
-		 CPU_FERR, /* x87 exception with CR0.NE = 0: FERR#, IRQ 13 */
-		 CPU_TSC_MOVED /* by WRMSR: call apic_tsc_changed() */ };
+enum cpu_event {
+	CPU_SHUTDOWN,
+	CPU_SMI_ENTERED,
+	CPU_SMI_LEFT,
+	CPU_INIT /* INIT was taken: reset the APIC likewise */,
+	CPU_FERR,     /* x87 exception with CR0.NE = 0: FERR#, IRQ 13 */
+	CPU_TSC_MOVED /* by WRMSR: call apic_tsc_changed() */
+};
 
 /*
- * What holds for the instruction at hand (low nibble) and, armed by it for the one after (high nibble): blocking by STI and MOV SS; RFLAGS.RF was loaded
- * and is cleared afterwards; RFLAGS.TF was set when it began. exec_attend() moves the nibbles at each boundary.
+ * What holds for the instruction at hand (low nibble) and, armed by it for the one after (high nibble): blocking by STI
+ * and MOV SS; RFLAGS.RF was loaded and is cleared afterwards; RFLAGS.TF was set when it began. exec_attend() moves the
+ * nibbles at each boundary.
  */
-enum shadow { SHADOW_STI = 1, SHADOW_MOV_SS = 2, SHADOW_RF = 4, SHADOW_STEP = 8, SHADOW_NEXT = 4 /* shift of the high nibble */ };
+enum shadow {
+	SHADOW_STI = 1,
+	SHADOW_MOV_SS = 2,
+	SHADOW_RF = 4,
+	SHADOW_STEP = 8,
+	SHADOW_NEXT = 4 /* shift of the high nibble */
+};
 
 /* x87, SSE and AVX registers. */
 union vector_register {
@@ -102,9 +118,10 @@ union vector_register {
 } __attribute__((aligned(64)));
 
 struct fpu {
-	uint8_t x87[512] __attribute__((aligned(64))); /* FXSAVE64 image: only its x87 part, bytes 0 to 159 without MXCSR, counts */
-	union vector_register v[32];		       /* ZMM0-31 */
-	uint64_t k[8];				       /* opmask */
+	uint8_t x87[512] __attribute__((
+		aligned(64)));	     /* FXSAVE64 image: only its x87 part, bytes 0 to 159 without MXCSR, counts */
+	union vector_register v[32]; /* ZMM0-31 */
+	uint64_t k[8];		     /* opmask */
 	uint32_t mxcsr;
 	uint32_t pkru;
 	uint64_t xcr0, xss;
@@ -112,80 +129,81 @@ struct fpu {
 
 struct cpu {
 	/* Hot: the engines, on every instruction. */
-	uint64_t r[R_COUNT];	/* GPRs; r[R_ZERO] is 0; r[R_BLOCK] belongs to the engine */
+	uint64_t r[R_COUNT]; /* GPRs; r[R_ZERO] is 0; r[R_BLOCK] belongs to the engine */
 	struct lazy_flags cc;
-	struct bank *bank;	/* current translation context; mem_context_changed() keeps it */
-	int64_t budget;		/* instructions until the engine must look up: exec/run.h */
-	int64_t turn;		/* what budget was when the turn began */
-	uint64_t idle;		/* of them, ticks that passed without an instruction (RDTSC, PAUSE cost time) */
-	uint32_t mode;		/* key of decoded code: cpu/mode.h; cpu_mode_changed() keeps it */
-	uint32_t attention;	/* enum attention */
-	struct block *block;	/* being run, or the last one */
-	bool mxcsr_live;	/* exec/host: the host's MXCSR is the guest's, and newer than fpu.mxcsr */
-	uint64_t accesses;	/* counter: memory operands of the blocks entered */
-	unsigned link;		/* engine: 1 + which of block's successors is wanted, 0 none */
-	const struct insn *insn;/* being executed, when a helper or a slow path runs */
-	uint64_t rip;		/* in a helper: RIP of the next instruction; outside the engine: of the instruction to run */
-	uint64_t insn_rip;	/* in a helper: RIP of the instruction being executed */
+	struct bank *bank;	 /* current translation context; mem_context_changed() keeps it */
+	int64_t budget;		 /* instructions until the engine must look up: exec/run.h */
+	int64_t turn;		 /* what budget was when the turn began */
+	uint64_t idle;		 /* of them, ticks that passed without an instruction (RDTSC, PAUSE cost time) */
+	uint32_t mode;		 /* key of decoded code: cpu/mode.h; cpu_mode_changed() keeps it */
+	uint32_t attention;	 /* enum attention */
+	struct block *block;	 /* being run, or the last one */
+	bool mxcsr_live;	 /* exec/host: the host's MXCSR is the guest's, and newer than fpu.mxcsr */
+	uint64_t accesses;	 /* counter: memory operands of the blocks entered */
+	unsigned link;		 /* engine: 1 + which of block's successors is wanted, 0 none */
+	const struct insn *insn; /* being executed, when a helper or a slow path runs */
+	uint64_t rip;	   /* in a helper: RIP of the next instruction; outside the engine: of the instruction to run */
+	uint64_t insn_rip; /* in a helper: RIP of the instruction being executed */
 
 	/* Architectural: exec/. */
-	uint64_t rflags;	/* without the arithmetic flags, which are in cc; bit 1 set */
+	uint64_t rflags;	     /* without the arithmetic flags, which are in cc; bit 1 set */
 	struct segment seg[SEG_ALL]; /* ES CS SS DS FS GS LDTR TR; by enum segment_number */
-	uint8_t cpl;		/* SS.DPL's copy; 0 in real mode, 3 in V86 */
-	uint8_t shadow;		/* enum shadow, twice */
+	uint8_t cpl;		     /* SS.DPL's copy; 0 in real mode, 3 in V86 */
+	uint8_t shadow;		     /* enum shadow, twice */
 	bool nmi_blocked;
 	bool in_smm;
-	bool a20m;		/* A20M# is asserted: mem_set_a20m() */
+	bool a20m; /* A20M# is asserted: mem_set_a20m() */
 	enum activity activity;
 	struct table_register gdtr, idtr;
 	uint64_t cr0, cr2, cr3, cr4, cr8;
 	uint64_t efer;
-	uint64_t pdpte[4];	/* PAE paging: loaded by MOV CR3 and others */
+	uint64_t pdpte[4]; /* PAE paging: loaded by MOV CR3 and others */
 	uint64_t dr[4], dr6, dr7;
-	uint64_t pending_debug;	/* DR6 bits of a trap to deliver after this instruction */
+	uint64_t pending_debug; /* DR6 bits of a trap to deliver after this instruction */
 	uint64_t fs_kernel_gs;	/* IA32_KERNEL_GS_BASE */
 	uint64_t star, lstar, cstar, fmask;
 	uint64_t sysenter_cs, sysenter_esp, sysenter_eip;
-	uint64_t tsc_offset;	/* TSC = virtual time + offset: WRMSR TSC and IA32_TSC_ADJUST */
+	uint64_t tsc_offset; /* TSC = virtual time + offset: WRMSR TSC and IA32_TSC_ADJUST */
 	uint64_t tsc_adjust;
 	uint64_t tsc_aux;
 	uint64_t pat;
 	uint64_t mtrr_def_type, mtrr_fixed[11], mtrr_base[10], mtrr_mask[10];
-	uint64_t apic_base;	/* IA32_APIC_BASE */
+	uint64_t apic_base; /* IA32_APIC_BASE */
 	uint64_t misc_enable, debugctl, feature_control, spec_ctrl, umwait_control;
 	uint32_t smbase;
-	uint64_t monitor;	/* physical address of the 64-byte line armed by MONITOR */
+	uint64_t monitor;	  /* physical address of the 64-byte line armed by MONITOR */
 	uint8_t monitor_line[64]; /* what was in it then */
 	bool monitor_armed;
-	uint32_t io_misc;	/* smm/: the IN or OUT that raised the SMI that is pending, as the save map tells it; 0: none */
+	uint32_t io_misc; /* smm/: the IN or OUT that raised the SMI that is pending, as the save map tells it; 0: none
+			   */
 	uint64_t io_rip;
 	uint64_t mcg_status;
-	uint64_t random;	/* state of RDRAND and RDSEED */
-	bool nonroot;		/* VMX non-root operation */
-	uint64_t eptp;		/* nonroot with EPT: the EPT pointer; else 0 */
-	uint16_t vpid;		/* of the translations in use; 0 in root operation and without VPIDs */
-	uint16_t pml_index;	/* mem/ counts it down */
+	uint64_t random;    /* state of RDRAND and RDSEED */
+	bool nonroot;	    /* VMX non-root operation */
+	uint64_t eptp;	    /* nonroot with EPT: the EPT pointer; else 0 */
+	uint16_t vpid;	    /* of the translations in use; 0 in root operation and without VPIDs */
+	uint16_t pml_index; /* mem/ counts it down */
 	uint64_t pml_address;
-	uint32_t ept_controls;	/* enum ept_controls; looked at while eptp is not 0 */
+	uint32_t ept_controls; /* enum ept_controls; looked at while eptp is not 0 */
 	struct fpu fpu;
 
 	/* Faults and pins: exec/event, apic/. */
 	struct fault fault;
-	uint8_t pins;		/* BIT(enum pin) asserted */
+	uint8_t pins; /* BIT(enum pin) asserted */
 	uint8_t sipi_vector;
 
 	/* Fixed when the machine is built. */
-	unsigned number;	/* index in the machine and APIC ID; 0 is the bootstrap processor */
-	unsigned cpus;		/* how many the machine has */
+	unsigned number; /* index in the machine and APIC ID; 0 is the bootstrap processor */
+	unsigned cpus;	 /* how many the machine has */
 	const struct cpu_model *model;
 	struct mem_cpu *mem;
 	struct msr_table *msr;
 	struct apic *apic;
-	struct vmx *vmx;	/* NULL: the model has no VT-x */
+	struct vmx *vmx; /* NULL: the model has no VT-x */
 	struct bus *bus;
 	struct clock *clock;
 	const struct log *log;
-	void *machine;		/* for callbacks set by machine/build.c only */
+	void *machine; /* for callbacks set by machine/build.c only */
 
 	/* Interrupt acknowledge: the local APIC. -1: none after all (spurious is the APIC's own business). */
 	int (*acknowledge)(struct cpu *cpu);
@@ -193,7 +211,7 @@ struct cpu {
 	void (*event)(struct cpu *cpu, enum cpu_event event);
 
 	/* Counters: the engines. */
-	uint64_t retired;	/* instructions, up to the last look-up; exec_retired() adds the running block's part */
+	uint64_t retired; /* instructions, up to the last look-up; exec_retired() adds the running block's part */
 	uint64_t blocks, decoded, tlb_misses, exceptions, interrupts;
 };
 

@@ -1,5 +1,6 @@
 /*
- * CPU models: what CPUID says, and which features the machine therefore has. SDM vol. 2, "CPUID"; names as QEMU spells them.
+ * CPU models: what CPUID says, and which features the machine therefore has. SDM vol. 2, "CPUID"; names as QEMU spells
+ * them.
  */
 #pragma once
 
@@ -10,7 +11,8 @@ struct cpu;
 
 enum cpuid_register { CPUID_EAX, CPUID_EBX, CPUID_ECX, CPUID_EDX };
 
-/* Every CPUID feature bit the project knows: FEATURE(id, "name", leaf, subleaf, register, bit, by) in spec/cpuid_features.def. */
+/* Every CPUID feature bit the project knows: FEATURE(id, "name", leaf, subleaf, register, bit, by) in
+ * spec/cpuid_features.def. */
 enum feature {
 #define FEATURE(id, name, leaf, subleaf, reg, bit, by) FEATURE_##id,
 #include "cpuid_features.def"
@@ -25,7 +27,7 @@ struct cpu_model {
 	unsigned physical_bits; /* MAXPHYADDR */
 	unsigned linear_bits;	/* 48 or 57 */
 	char brand[49];
-	uint32_t max_leaf; /* CPUID.0H:EAX */
+	uint32_t max_leaf;		    /* CPUID.0H:EAX */
 	uint64_t xcr0_allowed, xss_allowed; /* state components that XSETBV and IA32_XSS accept */
 };
 
@@ -44,18 +46,20 @@ struct feature_info {
 extern const struct feature_info feature_info[FEATURE_COUNT];
 
 /*
- * Parse "-cpu NAME,+feat,-feat,feat=on|off,phys-bits=N". A feature that neither the engine nor the host can give is switched off, and named in
- * *warning (else empty) when it was asked for by name. False: *error names the unknown model or feature and the nearest known one.
+ * Parse "-cpu NAME,+feat,-feat,feat=on|off,phys-bits=N". A feature that neither the engine nor the host can give is
+ * switched off, and named in *warning (else empty) when it was asked for by name. False: *error names the unknown model
+ * or feature and the nearest known one.
  *
  * host_has says which of the features marked HOST the host CPU can run: host_has_feature() of exec/host.h.
  */
-MUST_CHECK bool cpu_model_parse(const char *spec, bool (*host_has)(enum feature), struct cpu_model *model, struct error *warning,
-				struct error *error);
+MUST_CHECK bool cpu_model_parse(const char *spec, bool (*host_has)(enum feature), struct cpu_model *model,
+				struct error *warning, struct error *error);
 
 /* Lines for -cpu help, to a FILE-like sink. */
 void cpu_model_list(void (*line)(void *ctx, const char *text), void *ctx);
 
-/* CPUID as the guest sees it now. OSXSAVE, APIC id, XSAVE sizes depend on the vCPU's state; topology leaves on cpu->number and cpu->cpus. */
+/* CPUID as the guest sees it now. OSXSAVE, APIC id, XSAVE sizes depend on the vCPU's state; topology leaves on
+ * cpu->number and cpu->cpus. */
 void cpuid_get(const struct cpu *cpu, uint32_t leaf, uint32_t subleaf, uint32_t out[4] /* eax ebx ecx edx */);
 
 /* Family, model and stepping as CPUID.01H:EAX and EDX after reset show them. */

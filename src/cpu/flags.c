@@ -1,5 +1,6 @@
 /*
- * Lazy arithmetic flags: from what an instruction left behind to CF PF AF ZF SF OF. SDM vol. 1, "Status Flags" and "EFLAGS Condition Codes".
+ * Lazy arithmetic flags: from what an instruction left behind to CF PF AF ZF SF OF. SDM vol. 1, "Status Flags" and
+ * "EFLAGS Condition Codes".
  */
 #include "cpu/flags.h"
 

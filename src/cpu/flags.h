@@ -1,8 +1,8 @@
 /*
  * Lazy arithmetic flags: how lazy_flags.op, dst and src give CF PF AF ZF SF OF. SDM vol. 1, "Status Flags".
  *
- * op = kind * 4 + log2(operand size in bytes). dst is the result, src the second operand (or what the kind says), both as stored by the
- * handler: only the low `size` bytes count.
+ * op = kind * 4 + log2(operand size in bytes). dst is the result, src the second operand (or what the kind says), both
+ * as stored by the handler: only the low `size` bytes count.
  */
 #pragma once
 
@@ -18,14 +18,16 @@ enum cc_kind {
 	CC_INC,	  /* dst = a + 1; src = CF before (0 or 1) */
 	CC_DEC,	  /* dst = a - 1; src = CF before */
 	CC_SHL,	  /* dst = a << n; src = a << (n - 1); AF = 0 */
-	CC_SHR,	  /* dst = a >> n, logical; src = a >> (n - 1) ; OF as for n = 1: the sign of src xor the sign of dst; AF = 0 */
-	CC_SAR,	  /* dst = a >> n, arithmetic; src = a >> (n - 1); OF = 0; AF = 0 */
+	CC_SHR, /* dst = a >> n, logical; src = a >> (n - 1) ; OF as for n = 1: the sign of src xor the sign of dst; AF
+		   = 0 */
+	CC_SAR, /* dst = a >> n, arithmetic; src = a >> (n - 1); OF = 0; AF = 0 */
 	CC_KINDS
 };
 
 #define CC(kind, log2_size) ((uint32_t)(kind)*4 + (log2_size))
 
-/* Added to an op that is not CC_EXACT: a rotate came after it, whose CF and OF are in `rotated`; the other flags are as the op says. */
+/* Added to an op that is not CC_EXACT: a rotate came after it, whose CF and OF are in `rotated`; the other flags are as
+ * the op says. */
 #define CC_ROTATED (UINT32_C(1) << 16)
 
 /* All six flags at their RFLAGS places. */

@@ -4,8 +4,28 @@
 #include <stdarg.h>
 #include <cmocka.h>
 
-static const uint64_t edges[] = {0, 1, 2, 7, 8, 0xf, 0x10, 0x7f, 0x80, 0x81, 0xff, 0x100, 0x7fff, 0x8000, 0xffff, 0x7fffffff,
-				 0x80000000, 0xffffffff, 0x7fffffffffffffff, 0x8000000000000000, 0xffffffffffffffff, 0x123456789abcdef0};
+static const uint64_t edges[] = {0,
+				 1,
+				 2,
+				 7,
+				 8,
+				 0xf,
+				 0x10,
+				 0x7f,
+				 0x80,
+				 0x81,
+				 0xff,
+				 0x100,
+				 0x7fff,
+				 0x8000,
+				 0xffff,
+				 0x7fffffff,
+				 0x80000000,
+				 0xffffffff,
+				 0x7fffffffffffffff,
+				 0x8000000000000000,
+				 0xffffffffffffffff,
+				 0x123456789abcdef0};
 
 static bool parity_even(uint64_t v)
 {
@@ -52,7 +72,8 @@ static void adding_and_subtracting(void **state)
 					uint64_t result, mask = bytes_mask(1u << size);
 					uint32_t want = by_hand(kind, size, edges[i] & mask, edges[j] & mask, &result);
 					/* Garbage above the operand size must not count. */
-					struct lazy_flags cc = {.dst = result | (~mask & 0xa5a5a5a5a5a5a5a5), .src = edges[j],
+					struct lazy_flags cc = {.dst = result | (~mask & 0xa5a5a5a5a5a5a5a5),
+								.src = edges[j],
 								.op = CC(kind, size)};
 
 					assert_int_equal(cc_flags(&cc), want);
@@ -89,7 +110,8 @@ static void shifts_by_one(void **state)
 			cc = (struct lazy_flags){.dst = a >> 1, .src = a, .op = CC(CC_SHR, size)};
 			assert_int_equal(cc_carry(&cc), a & 1);
 			assert_int_equal(!(cc_flags(&cc) & RFLAGS_OF), !(a >> (bits - 1) & 1));
-			cc = (struct lazy_flags){.dst = (uint64_t)(sign_extend(a, bits) >> 1), .src = a, .op = CC(CC_SAR, size)};
+			cc = (struct lazy_flags){
+				.dst = (uint64_t)(sign_extend(a, bits) >> 1), .src = a, .op = CC(CC_SAR, size)};
 			assert_int_equal(cc_carry(&cc), a & 1);
 			assert_int_equal(cc_flags(&cc) & RFLAGS_OF, 0);
 			assert_int_equal(!(cc_flags(&cc) & RFLAGS_SF), !(a >> (bits - 1) & 1));
@@ -102,8 +124,8 @@ static void conditions_follow_exact_flags(void **state)
 
 	for (unsigned n = 0; n < 64; n++) {
 		bool cf = n & 1, pf = n & 2, zf = n & 4, sf = n & 8, of = n & 16;
-		uint64_t flags = (cf ? RFLAGS_CF : 0) | (pf ? RFLAGS_PF : 0) | (zf ? RFLAGS_ZF : 0) | (sf ? RFLAGS_SF : 0) |
-				 (of ? RFLAGS_OF : 0) | (n & 32 ? RFLAGS_AF : 0);
+		uint64_t flags = (cf ? RFLAGS_CF : 0) | (pf ? RFLAGS_PF : 0) | (zf ? RFLAGS_ZF : 0) |
+				 (sf ? RFLAGS_SF : 0) | (of ? RFLAGS_OF : 0) | (n & 32 ? RFLAGS_AF : 0);
 		bool holds[8] = {of, cf, zf, cf || zf, sf, pf, sf != of, zf || sf != of};
 
 		cc_set_exact(&cpu, flags | RFLAGS_IF);
@@ -122,10 +144,12 @@ static void rotates_keep_the_rest(void **state)
 		for (unsigned bits = 0; bits < 4; bits++) {
 			uint32_t before;
 
-			cpu.cc = (struct lazy_flags){.dst = 0x80, .src = 0x8d5, .op = CC(kind, kind == CC_EXACT ? 0 : 2)};
+			cpu.cc = (struct lazy_flags){
+				.dst = 0x80, .src = 0x8d5, .op = CC(kind, kind == CC_EXACT ? 0 : 2)};
 			before = cc_flags(&cpu.cc);
 			cc_set_rotated(&cpu, bits & 1, bits & 2);
-			assert_int_equal(cc_flags(&cpu.cc), (before & ~(RFLAGS_CF | RFLAGS_OF)) | (bits & 1 ? RFLAGS_CF : 0) |
+			assert_int_equal(cc_flags(&cpu.cc), (before & ~(RFLAGS_CF | RFLAGS_OF)) |
+								    (bits & 1 ? RFLAGS_CF : 0) |
 								    (bits & 2 ? RFLAGS_OF : 0));
 			assert_int_equal(cc_carry(&cpu.cc), bits & 1);
 			assert_int_equal(cc_condition(&cpu.cc, 2), bits & 1);
@@ -135,10 +159,8 @@ static void rotates_keep_the_rest(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(adding_and_subtracting),
-		cmocka_unit_test(increment_keeps_carry),
-		cmocka_unit_test(shifts_by_one),
-		cmocka_unit_test(conditions_follow_exact_flags),
+		cmocka_unit_test(adding_and_subtracting), cmocka_unit_test(increment_keeps_carry),
+		cmocka_unit_test(shifts_by_one),	  cmocka_unit_test(conditions_follow_exact_flags),
 		cmocka_unit_test(rotates_keep_the_rest),
 	};
 

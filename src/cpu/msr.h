@@ -5,7 +5,8 @@
 
 #include "cpu/cpu.h"
 
-/* Both return false for "#GP(0)": an unknown index, a reserved bit, a non-canonical address, a write to a read-only MSR. */
+/* Both return false for "#GP(0)": an unknown index, a reserved bit, a non-canonical address, a write to a read-only
+ * MSR. */
 struct msr_ops {
 	bool (*read)(struct cpu *cpu, uint32_t index, uint64_t *value);
 	bool (*write)(struct cpu *cpu, uint32_t index, uint64_t value);
@@ -36,5 +37,6 @@ void msr_claim(struct msr_table *table, uint32_t first, uint32_t last, const str
 MUST_CHECK bool msr_read(struct cpu *cpu, uint32_t index, uint64_t *value);
 MUST_CHECK bool msr_write(struct cpu *cpu, uint32_t index, uint64_t value);
 
-/* Claims the MSRs that are plain CPU state (spec/msrs.def): EFER, STAR, PAT, MTRRs, SYSENTER, FS/GS bases, TSC, MISC_ENABLE ... */
+/* Claims the MSRs that are plain CPU state (spec/msrs.def): EFER, STAR, PAT, MTRRs, SYSENTER, FS/GS bases, TSC,
+ * MISC_ENABLE ... */
 void msr_claim_cpu(struct msr_table *table);

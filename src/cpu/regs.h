@@ -3,31 +3,49 @@
 
 #include "base/bits.h"
 
-enum { RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI, R8, R9, R10, R11, R12, R13, R14, R15,
-       R_ZERO,	/* reads as 0: an absent base or index */
-       R_BLOCK,	/* RIP of the first instruction of the running block: base of RIP-relative operands, which carry the rest in disp */
-       R_COUNT };
+enum {
+	RAX,
+	RCX,
+	RDX,
+	RBX,
+	RSP,
+	RBP,
+	RSI,
+	RDI,
+	R8,
+	R9,
+	R10,
+	R11,
+	R12,
+	R13,
+	R14,
+	R15,
+	R_ZERO,	 /* reads as 0: an absent base or index */
+	R_BLOCK, /* RIP of the first instruction of the running block: base of RIP-relative operands, which carry the
+		    rest in disp */
+	R_COUNT
+};
 
 enum segment_number { ES, CS, SS, DS, FS, GS, SEG_COUNT, LDTR = SEG_COUNT, TR, SEG_ALL };
 
-#define RFLAGS_CF   BIT(0)
-#define RFLAGS_1    BIT(1)
-#define RFLAGS_PF   BIT(2)
-#define RFLAGS_AF   BIT(4)
-#define RFLAGS_ZF   BIT(6)
-#define RFLAGS_SF   BIT(7)
-#define RFLAGS_TF   BIT(8)
-#define RFLAGS_IF   BIT(9)
-#define RFLAGS_DF   BIT(10)
-#define RFLAGS_OF   BIT(11)
-#define RFLAGS_IOPL BITS(13, 12)
-#define RFLAGS_NT   BIT(14)
-#define RFLAGS_RF   BIT(16)
-#define RFLAGS_VM   BIT(17)
-#define RFLAGS_AC   BIT(18)
-#define RFLAGS_VIF  BIT(19)
-#define RFLAGS_VIP  BIT(20)
-#define RFLAGS_ID   BIT(21)
+#define RFLAGS_CF    BIT(0)
+#define RFLAGS_1     BIT(1)
+#define RFLAGS_PF    BIT(2)
+#define RFLAGS_AF    BIT(4)
+#define RFLAGS_ZF    BIT(6)
+#define RFLAGS_SF    BIT(7)
+#define RFLAGS_TF    BIT(8)
+#define RFLAGS_IF    BIT(9)
+#define RFLAGS_DF    BIT(10)
+#define RFLAGS_OF    BIT(11)
+#define RFLAGS_IOPL  BITS(13, 12)
+#define RFLAGS_NT    BIT(14)
+#define RFLAGS_RF    BIT(16)
+#define RFLAGS_VM    BIT(17)
+#define RFLAGS_AC    BIT(18)
+#define RFLAGS_VIF   BIT(19)
+#define RFLAGS_VIP   BIT(20)
+#define RFLAGS_ID    BIT(21)
 #define RFLAGS_ARITH (RFLAGS_CF | RFLAGS_PF | RFLAGS_AF | RFLAGS_ZF | RFLAGS_SF | RFLAGS_OF)
 
 #define CR0_PE BIT(0)
@@ -90,9 +108,26 @@ enum segment_number { ES, CS, SS, DS, FS, GS, SEG_COUNT, LDTR = SEG_COUNT, TR, S
 #define AR_UNUSABLE BIT(16)
 
 enum vector {
-	VECTOR_DE = 0, VECTOR_DB = 1, VECTOR_NMI = 2, VECTOR_BP = 3, VECTOR_OF = 4, VECTOR_BR = 5, VECTOR_UD = 6, VECTOR_NM = 7,
-	VECTOR_DF = 8, VECTOR_TS = 10, VECTOR_NP = 11, VECTOR_SS = 12, VECTOR_GP = 13, VECTOR_PF = 14, VECTOR_MF = 16,
-	VECTOR_AC = 17, VECTOR_MC = 18, VECTOR_XM = 19, VECTOR_VE = 20, VECTOR_CP = 21,
+	VECTOR_DE = 0,
+	VECTOR_DB = 1,
+	VECTOR_NMI = 2,
+	VECTOR_BP = 3,
+	VECTOR_OF = 4,
+	VECTOR_BR = 5,
+	VECTOR_UD = 6,
+	VECTOR_NM = 7,
+	VECTOR_DF = 8,
+	VECTOR_TS = 10,
+	VECTOR_NP = 11,
+	VECTOR_SS = 12,
+	VECTOR_GP = 13,
+	VECTOR_PF = 14,
+	VECTOR_MF = 16,
+	VECTOR_AC = 17,
+	VECTOR_MC = 18,
+	VECTOR_XM = 19,
+	VECTOR_VE = 20,
+	VECTOR_CP = 21,
 };
 
 /* Page-fault error code: SDM vol. 3, "Page-Fault Exceptions". */

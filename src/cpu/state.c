@@ -1,7 +1,8 @@
 /*
  * A vCPU's state as a whole: RFLAGS, the mode key, reset and INIT, save and restore.
  *
- * SDM vol. 3, "Processor Initialization" (the table of processor states following power-up, reset, or INIT). The local APIC resets by itself.
+ * SDM vol. 3, "Processor Initialization" (the table of processor states following power-up, reset, or INIT). The local
+ * APIC resets by itself.
  */
 #include "cpu/flags.h"
 #include "cpu/msr.h"
@@ -40,7 +41,8 @@ void cpu_mode_changed(struct cpu *cpu)
 	mode |= cpu->seg[CS].ar & AR_DB ? MODE_CODE32 : MODE_CODE16;
 	if (cpu->seg[SS].ar & AR_DB)
 		mode |= MODE_STACK32;
-	/* CS: readable, so that an override may read through it. A data segment that is code cannot be written: not flat. */
+	/* CS: readable, so that an override may read through it. A data segment that is code cannot be written: not
+	 * flat. */
 	if (is_flat(&cpu->seg[CS], data) && is_flat(&cpu->seg[DS], data) && is_flat(&cpu->seg[ES], data) &&
 	    is_flat(&cpu->seg[SS], data) && !((cpu->seg[DS].ar | cpu->seg[ES].ar | cpu->seg[SS].ar) & AR_CODE))
 		mode |= MODE_FLAT;
@@ -106,7 +108,8 @@ void cpu_reset(struct cpu *cpu, bool init)
 	cpu->debugctl = 0;
 	cpu->monitor_armed = false;
 	cpu->io_misc = 0;
-	/* INTR is a level. A SIPI that follows an INIT may be there before the INIT is taken. The other latched ones are forgotten. */
+	/* INTR is a level. A SIPI that follows an INIT may be there before the INIT is taken. The other latched ones
+	 * are forgotten. */
 	cpu->pins &= BIT(PIN_INTR) | (init ? BIT(PIN_SIPI) : 0);
 	if (!init)
 		reset_kept_by_init(cpu);
@@ -205,7 +208,8 @@ void cpu_state(struct cpu *cpu, struct state *state)
 	if (cpu->cpl > 3 || cpu->activity > ACTIVITY_MWAIT)
 		state_refuse(state, "a vCPU's privilege level or activity is out of range");
 	/* What the host CPU would not load. */
-	if (cpu->fpu.mxcsr >> 16 || !(cpu->fpu.xcr0 & 1) || cpu->fpu.xcr0 & ~cpu->model->xcr0_allowed || cpu->fpu.xss & ~cpu->model->xss_allowed)
+	if (cpu->fpu.mxcsr >> 16 || !(cpu->fpu.xcr0 & 1) || cpu->fpu.xcr0 & ~cpu->model->xcr0_allowed ||
+	    cpu->fpu.xss & ~cpu->model->xss_allowed)
 		state_refuse(state, "a vCPU's MXCSR, XCR0 or IA32_XSS has bits that it does not have");
 	cpu_set_rflags(cpu, rflags);
 	cpu_mode_changed(cpu);
@@ -217,9 +221,9 @@ void cpu_state(struct cpu *cpu, struct state *state)
 void cpu_shutdown(struct cpu *cpu, const char *why)
 {
 	if (log_on(cpu->log, LOG_CPU_RESET))
-		log_line(cpu->log, LOG_CPU_RESET, "cpu %u: shutdown: %s at %04x:%016llx cr0 %llx cr3 %llx cr4 %llx", cpu->number, why,
-			 cpu->seg[CS].selector, (unsigned long long)cpu->rip, (unsigned long long)cpu->cr0,
-			 (unsigned long long)cpu->cr3, (unsigned long long)cpu->cr4);
+		log_line(cpu->log, LOG_CPU_RESET, "cpu %u: shutdown: %s at %04x:%016llx cr0 %llx cr3 %llx cr4 %llx",
+			 cpu->number, why, cpu->seg[CS].selector, (unsigned long long)cpu->rip,
+			 (unsigned long long)cpu->cr0, (unsigned long long)cpu->cr3, (unsigned long long)cpu->cr4);
 	cpu->activity = ACTIVITY_SHUTDOWN;
 	cpu->shadow = 0;
 	if (cpu->event)

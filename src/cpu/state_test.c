@@ -7,7 +7,8 @@
 #include <stdlib.h>
 #include <cmocka.h>
 
-static struct cpu_model model = {.family = 6, .model = 0x5e, .stepping = 3, .physical_bits = 39, .linear_bits = 48, .xcr0_allowed = 7};
+static struct cpu_model model = {
+	.family = 6, .model = 0x5e, .stepping = 3, .physical_bits = 39, .linear_bits = 48, .xcr0_allowed = 7};
 
 static struct cpu *make_cpu(unsigned number)
 {
@@ -233,12 +234,9 @@ static void control_register_values(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(reset_state),
-		cmocka_unit_test(init_keeps),
-		cmocka_unit_test(mode_key),
-		cmocka_unit_test(rflags_round_trip),
-		cmocka_unit_test(save_and_restore),
-		cmocka_unit_test(control_register_values),
+		cmocka_unit_test(reset_state),	    cmocka_unit_test(init_keeps),
+		cmocka_unit_test(mode_key),	    cmocka_unit_test(rflags_round_trip),
+		cmocka_unit_test(save_and_restore), cmocka_unit_test(control_register_values),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,7 +1,8 @@
 /*
  * Looking into a machine: the stub that gdb talks to, the monitor that people type at, and dumps of a vCPU.
  *
- * Nothing here runs by itself: bytes arrive through chardev_poll() between two turns of the machine, so what is seen is always a whole state.
+ * Nothing here runs by itself: bytes arrive through chardev_poll() between two turns of the machine, so what is seen is
+ * always a whole state.
  */
 #pragma once
 
@@ -18,7 +19,8 @@ struct gdb *gdb_create(struct machine *machine, struct chardev *chardev);
 /* Tells the client the exit status. */
 void gdb_destroy(struct gdb *gdb);
 
-/* The monitor. `front` says which side of the chardev it has; not owned. NULL chardev: only monitor_execute() is used. */
+/* The monitor. `front` says which side of the chardev it has; not owned. NULL chardev: only monitor_execute() is used.
+ */
 struct monitor;
 struct monitor *monitor_create(struct machine *machine, struct chardev *chardev, enum chardev_front front);
 void monitor_destroy(struct monitor *monitor);

@@ -47,14 +47,16 @@ void dump_cpu(const struct cpu *cpu, FILE *to)
 	dump_flags(rflags, flags);
 	fprintf(to, "CPU#%u: %s, %s\n", cpu->number, mode_name(cpu), activities[cpu->activity]);
 	for (unsigned i = 0; i < 16; i++)
-		fprintf(to, "%s=%016llx%c", register_names[shown[i]], (unsigned long long)cpu->r[shown[i]], i % 4 == 3 ? '\n' : ' ');
+		fprintf(to, "%s=%016llx%c", register_names[shown[i]], (unsigned long long)cpu->r[shown[i]],
+			i % 4 == 3 ? '\n' : ' ');
 	fprintf(to, "RIP=%016llx RFL=%08llx [%s] CPL=%u II=%u A20=1 SMM=%u HLT=%u\n", (unsigned long long)cpu->rip,
-		(unsigned long long)rflags, flags, cpu->cpl, cpu->shadow != 0, cpu->in_smm, cpu->activity == ACTIVITY_HLT);
+		(unsigned long long)rflags, flags, cpu->cpl, cpu->shadow != 0, cpu->in_smm,
+		cpu->activity == ACTIVITY_HLT);
 	for (unsigned i = 0; i < SEG_ALL; i++) {
 		const struct segment *s = &cpu->seg[i];
 
-		fprintf(to, "%-3s=%04x %016llx %08x %08x\n", segment_names[i], s->selector, (unsigned long long)s->base, s->limit,
-			s->ar << 8);
+		fprintf(to, "%-3s=%04x %016llx %08x %08x\n", segment_names[i], s->selector, (unsigned long long)s->base,
+			s->limit, s->ar << 8);
 	}
 	fprintf(to, "GDT=     %016llx %08x\n", (unsigned long long)cpu->gdtr.base, cpu->gdtr.limit);
 	fprintf(to, "IDT=     %016llx %08x\n", (unsigned long long)cpu->idtr.base, cpu->idtr.limit);
@@ -64,6 +66,6 @@ void dump_cpu(const struct cpu *cpu, FILE *to)
 	for (unsigned i = 0; i < 4; i++)
 		fprintf(to, "DR%u=%016llx%c", i, (unsigned long long)cpu->dr[i], i == 3 ? '\n' : ' ');
 	fprintf(to, "DR6=%016llx DR7=%016llx\n", (unsigned long long)cpu->dr6, (unsigned long long)cpu->dr7);
-	fprintf(to, "EFER=%016llx XCR0=%llx MXCSR=%08x\n", (unsigned long long)cpu->efer, (unsigned long long)cpu->fpu.xcr0,
-		cpu->fpu.mxcsr);
+	fprintf(to, "EFER=%016llx XCR0=%llx MXCSR=%08x\n", (unsigned long long)cpu->efer,
+		(unsigned long long)cpu->fpu.xcr0, cpu->fpu.mxcsr);
 }

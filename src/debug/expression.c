@@ -1,5 +1,6 @@
 /*
- * A recursive-descent parser: sum of products of unary terms. $rax and all other names are those that gdb sees, with eip, pc, sp and fp beside them.
+ * A recursive-descent parser: sum of products of unary terms. $rax and all other names are those that gdb sees, with
+ * eip, pc, sp and fp beside them.
  */
 #include "debug/expression.h"
 
@@ -63,9 +64,20 @@ static bool term(struct parser *p, uint64_t *value)
 		return error_set(p->error, "the expression is nested too deeply");
 	skip(p);
 	switch (*p->at) {
-	case '+': p->at++; good = term(p, value); break;
-	case '-': p->at++; good = term(p, value); *value = good ? -*value : 0; break;
-	case '~': p->at++; good = term(p, value); *value = good ? ~*value : 0; break;
+	case '+':
+		p->at++;
+		good = term(p, value);
+		break;
+	case '-':
+		p->at++;
+		good = term(p, value);
+		*value = good ? -*value : 0;
+		break;
+	case '~':
+		p->at++;
+		good = term(p, value);
+		*value = good ? ~*value : 0;
+		break;
 	case '(':
 		p->at++;
 		good = sum(p, value);

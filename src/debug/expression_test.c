@@ -31,9 +31,21 @@ static void values(void **unused)
 		const char *text;
 		uint64_t value;
 	} cases[] = {
-		{"1+2*3", 7}, {"(1+2)*3", 9}, {" 0x10 - 020 ", 0}, {"-1", UINT64_MAX}, {"~0", UINT64_MAX}, {"7/2%2", 1},
-		{"6&3|8^1", (((6 & 3) | 8) ^ 1)}, {"'A'", 65}, {"$rax", 0x1000}, {"$rbx+1", 0x1000 + RBX + 1}, {"$pc", 0xfff0},
-		{"$cs*16+$rip", 0xffff0}, {"--5", 5}, {"0xffffffffffffffff", UINT64_MAX}, {"$r15", 0x100f},
+		{"1+2*3", 7},
+		{"(1+2)*3", 9},
+		{" 0x10 - 020 ", 0},
+		{"-1", UINT64_MAX},
+		{"~0", UINT64_MAX},
+		{"7/2%2", 1},
+		{"6&3|8^1", (((6 & 3) | 8) ^ 1)},
+		{"'A'", 65},
+		{"$rax", 0x1000},
+		{"$rbx+1", 0x1000 + RBX + 1},
+		{"$pc", 0xfff0},
+		{"$cs*16+$rip", 0xffff0},
+		{"--5", 5},
+		{"0xffffffffffffffff", UINT64_MAX},
+		{"$r15", 0x100f},
 	};
 	struct cpu *cpu = make_cpu();
 
@@ -79,9 +91,10 @@ static void numbers(void **unused)
 		const char *name;
 		int number;
 		unsigned bytes;
-	} cases[] = {{"rax", 0, 8}, {"rbx", 1, 8}, {"rcx", 2, 8}, {"rsp", 7, 8}, {"r15", 15, 8}, {"rip", 16, 8}, {"eflags", 17, 4},
-		     {"cs", 18, 4}, {"gs", 23, 4}, {"st0", 24, 10}, {"fctrl", 32, 4}, {"fop", 39, 4}, {"fs_base", 40, 8},
-		     {"cr0", 43, 8}, {"efer", 48, 8}, {"xmm0", 49, 16}, {"xmm15", 64, 16}, {"mxcsr", 65, 4}};
+	} cases[] = {{"rax", 0, 8},    {"rbx", 1, 8},	  {"rcx", 2, 8},      {"rsp", 7, 8},  {"r15", 15, 8},
+		     {"rip", 16, 8},   {"eflags", 17, 4}, {"cs", 18, 4},      {"gs", 23, 4},  {"st0", 24, 10},
+		     {"fctrl", 32, 4}, {"fop", 39, 4},	  {"fs_base", 40, 8}, {"cr0", 43, 8}, {"efer", 48, 8},
+		     {"xmm0", 49, 16}, {"xmm15", 64, 16}, {"mxcsr", 65, 4}};
 	struct cpu *cpu = make_cpu();
 	uint8_t bytes[16];
 

@@ -1,8 +1,8 @@
 /*
  * The gdb stub.
  *
- * gdb manual, "Remote Protocol". A client that speaks while the machine runs stops it. Not there: watchpoints (Z2 to Z4 get the empty answer, so gdb
- * single-steps instead), non-stop mode, reverse execution, file I/O.
+ * gdb manual, "Remote Protocol". A client that speaks while the machine runs stops it. Not there: watchpoints (Z2 to Z4
+ * get the empty answer, so gdb single-steps instead), non-stop mode, reverse execution, file I/O.
  */
 #include "debug/debug.h"
 
@@ -24,9 +24,9 @@ struct gdb {
 	enum { IDLE, BODY, SUM1, SUM2 } receiving;
 	uint8_t sum, sum_said;
 	bool no_ack;
-	bool awaited;	/* the client has resumed and waits for a stop */
-	bool physical;	/* m and M mean physical addresses */
-	unsigned cpu;	/* thread of g, G, m, M ...: H */
+	bool awaited;  /* the client has resumed and waits for a stop */
+	bool physical; /* m and M mean physical addresses */
+	unsigned cpu;  /* thread of g, G, m, M ...: H */
 };
 
 static int digit(char c)

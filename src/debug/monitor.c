@@ -239,8 +239,8 @@ void monitor_list(const struct monitor_command *table, unsigned rows, const char
 		fprintf(to, "%s%s %s -- %s\n", prefix, table[i].name, table[i].arguments, table[i].help);
 }
 
-void monitor_dispatch(struct monitor *mon, const struct monitor_command *table, unsigned rows, const char *what, const char *line,
-		      FILE *to)
+void monitor_dispatch(struct monitor *mon, const struct monitor_command *table, unsigned rows, const char *what,
+		      const char *line, FILE *to)
 {
 	size_t size = strcspn(line, " /");
 	char *name = xasprintf("%.*s", (int)size, line), text[128];

@@ -14,8 +14,8 @@ struct monitor {
 	char line[512];
 	unsigned size;
 	bool prompted, skip_newline;
-	uint64_t next;	      /* where x and xp go on without an address */
-	struct gdb *gdb;      /* started by gdbserver */
+	uint64_t next;	 /* where x and xp go on without an address */
+	struct gdb *gdb; /* started by gdbserver */
 	struct chardev *gdb_chardev;
 };
 

@@ -43,7 +43,10 @@ static bool parse_view(const char **text, struct view *view, FILE *to)
 			case 'h': view->size = 2; break;
 			case 'w': view->size = 4; break;
 			case 'g': view->size = 8; break;
-			default: fprintf(to, "format '%c' is unknown; there are x d u o c i, and the sizes b h w g\n", *at); return false;
+			default:
+				fprintf(to, "format '%c' is unknown; there are x d u o c i, and the sizes b h w g\n",
+					*at);
+				return false;
 			}
 		}
 	}

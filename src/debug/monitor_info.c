@@ -40,9 +40,9 @@ static bool list_page(void *ctx, const struct mapping *m)
 	struct listing *l = ctx;
 
 	fprintf(l->to, "%016llx: %016llx %c%c%c%c%c%c%c%c%c\n", (unsigned long long)m->la, (unsigned long long)m->pa,
-		m->no_execute ? 'X' : '-', m->entry & BIT(8) ? 'G' : '-', m->size > 4096 ? 'P' : '-', m->entry & BIT(6) ? 'D' : '-',
-		m->entry & BIT(5) ? 'A' : '-', m->entry & BIT(4) ? 'C' : '-', m->entry & BIT(3) ? 'T' : '-', m->user ? 'U' : '-',
-		m->writable ? 'W' : '-');
+		m->no_execute ? 'X' : '-', m->entry & BIT(8) ? 'G' : '-', m->size > 4096 ? 'P' : '-',
+		m->entry & BIT(6) ? 'D' : '-', m->entry & BIT(5) ? 'A' : '-', m->entry & BIT(4) ? 'C' : '-',
+		m->entry & BIT(3) ? 'T' : '-', m->user ? 'U' : '-', m->writable ? 'W' : '-');
 	return ++l->lines < LINES_MAX;
 }
 
@@ -51,8 +51,9 @@ static void end_run(struct listing *l)
 	const struct mapping *m = &l->run;
 
 	if (m->size)
-		fprintf(l->to, "%016llx-%016llx %016llx %c%c%c\n", (unsigned long long)m->la, (unsigned long long)(m->la + m->size),
-			(unsigned long long)m->size, m->user ? 'u' : '-', 'r', m->writable ? 'w' : '-');
+		fprintf(l->to, "%016llx-%016llx %016llx %c%c%c\n", (unsigned long long)m->la,
+			(unsigned long long)(m->la + m->size), (unsigned long long)m->size, m->user ? 'u' : '-', 'r',
+			m->writable ? 'w' : '-');
 	l->run.size = 0;
 	l->lines++;
 }
@@ -61,7 +62,8 @@ static bool list_run(void *ctx, const struct mapping *m)
 {
 	struct listing *l = ctx;
 
-	if (l->run.size && l->run.la + l->run.size == m->la && l->run.user == m->user && l->run.writable == m->writable) {
+	if (l->run.size && l->run.la + l->run.size == m->la && l->run.user == m->user &&
+	    l->run.writable == m->writable) {
 		l->run.size += m->size;
 		return true;
 	}
@@ -99,17 +101,18 @@ static void info_mtree(struct monitor *mon, const char *arguments, FILE *to)
 
 		bus_lookup(bus, at, false, &span);
 		if (span.region)
-			fprintf(to, "  %016llx-%016llx %s%s\n", (unsigned long long)span.base, (unsigned long long)(span.end - 1),
-				region_name(span.region), span.host && !span.writable ? " (read-only)" : "");
+			fprintf(to, "  %016llx-%016llx %s%s\n", (unsigned long long)span.base,
+				(unsigned long long)(span.end - 1), region_name(span.region),
+				span.host && !span.writable ? " (read-only)" : "");
 		at = span.end;
 	} while (at);
 }
 
 static void show_function(const struct pci_function *f, FILE *to)
 {
-	fprintf(to, "  Bus %2u, device %3u, function %u: %s\n    class %06x, %04x:%04x, IRQ %u, pin %c\n", f->bus, f->slot, f->number,
-		f->name, pci_config_dword(f, 8) >> 8, pci_config_word(f, 0), pci_config_word(f, 2), pci_config_byte(f, 0x3c),
-		pci_config_byte(f, 0x3d) ? 'A' + pci_config_byte(f, 0x3d) - 1 : '-');
+	fprintf(to, "  Bus %2u, device %3u, function %u: %s\n    class %06x, %04x:%04x, IRQ %u, pin %c\n", f->bus,
+		f->slot, f->number, f->name, pci_config_dword(f, 8) >> 8, pci_config_word(f, 0), pci_config_word(f, 2),
+		pci_config_byte(f, 0x3c), pci_config_byte(f, 0x3d) ? 'A' + pci_config_byte(f, 0x3d) - 1 : '-');
 	for (unsigned i = 0; i < PCI_BARS; i++) {
 		uint64_t value = pci_config_dword(f, 0x10 + 4 * i);
 
@@ -120,10 +123,12 @@ static void show_function(const struct pci_function *f, FILE *to)
 				(unsigned long long)f->bar[i].size);
 			break;
 		case PCI_BAR_MEM64:
-		case PCI_BAR_MEM64_PREFETCH: value |= (uint64_t)pci_config_dword(f, 0x14 + 4 * i) << 32; __attribute__((fallthrough));
+		case PCI_BAR_MEM64_PREFETCH:
+			value |= (uint64_t)pci_config_dword(f, 0x14 + 4 * i) << 32;
+			__attribute__((fallthrough));
 		case PCI_BAR_MEM32:
-			fprintf(to, "      BAR%u: memory at 0x%08llx, 0x%llx bytes\n", i, (unsigned long long)value & ~0xfULL,
-				(unsigned long long)f->bar[i].size);
+			fprintf(to, "      BAR%u: memory at 0x%08llx, 0x%llx bytes\n", i,
+				(unsigned long long)value & ~0xfULL, (unsigned long long)f->bar[i].size);
 			break;
 		}
 	}
@@ -141,7 +146,8 @@ static void info_pci(struct monitor *mon, const char *arguments, FILE *to)
 	}
 }
 
-/* Eight 32-bit registers, 16 bytes apart, that are one bit per vector: SDM vol. 3, "Interrupt Acceptance for Fixed Interrupts". */
+/* Eight 32-bit registers, 16 bytes apart, that are one bit per vector: SDM vol. 3, "Interrupt Acceptance for Fixed
+ * Interrupts". */
 static void show_vectors(struct apic *apic, const char *name, unsigned offset, FILE *to)
 {
 	fprintf(to, "  %s", name);
@@ -157,10 +163,22 @@ static void info_lapic(struct monitor *mon, const char *arguments, FILE *to)
 	static const struct {
 		const char *name;
 		uint16_t offset;
-	} registers[] = {{"ID", 0x20}, {"TPR", 0x80}, {"LDR", 0xd0}, {"DFR", 0xe0}, {"SVR", 0xf0}, {"ESR", 0x280},
-			 {"ICR", 0x300}, {"LVT timer", 0x320}, {"LVT thermal", 0x330}, {"LVT performance", 0x340},
-			 {"LVT LINT0", 0x350}, {"LVT LINT1", 0x360}, {"LVT error", 0x370}, {"timer initial count", 0x380},
-			 {"timer current count", 0x390}, {"timer divide", 0x3e0}};
+	} registers[] = {{"ID", 0x20},
+			 {"TPR", 0x80},
+			 {"LDR", 0xd0},
+			 {"DFR", 0xe0},
+			 {"SVR", 0xf0},
+			 {"ESR", 0x280},
+			 {"ICR", 0x300},
+			 {"LVT timer", 0x320},
+			 {"LVT thermal", 0x330},
+			 {"LVT performance", 0x340},
+			 {"LVT LINT0", 0x350},
+			 {"LVT LINT1", 0x360},
+			 {"LVT error", 0x370},
+			 {"timer initial count", 0x380},
+			 {"timer current count", 0x390},
+			 {"timer divide", 0x3e0}};
 	struct cpu *cpu = machine_cpu(mon->machine, mon->cpu);
 
 	fprintf(to, "CPU#%u: IA32_APIC_BASE %#llx\n", mon->cpu, (unsigned long long)cpu->apic_base);
@@ -174,8 +192,11 @@ static void info_lapic(struct monitor *mon, const char *arguments, FILE *to)
 static void info_status(struct monitor *mon, const char *arguments, FILE *to)
 {
 	static const char *const why[] = {
-		[STOP_ASKED] = "paused", [STOP_STEPPED] = "paused after one instruction", [STOP_BREAKPOINT] = "paused at a breakpoint",
-		[STOP_POWERED_OFF] = "powered off", [STOP_SHUTDOWN] = "shut down",
+		[STOP_ASKED] = "paused",
+		[STOP_STEPPED] = "paused after one instruction",
+		[STOP_BREAKPOINT] = "paused at a breakpoint",
+		[STOP_POWERED_OFF] = "powered off",
+		[STOP_SHUTDOWN] = "shut down",
 	};
 	enum machine_stop stop = machine_stopped(mon->machine);
 

@@ -34,9 +34,11 @@ static bool walk_table(const struct walk *w, unsigned level, pa_t table, struct 
 	unsigned entries = w->levels == 3 && level == 3 ? 4 : 1u << w->index_bits;
 
 	for (unsigned i = 0; i < entries; i++) {
-		uint64_t entry = w->levels == 3 && level == 3 ? w->cpu->pdpte[i] : read_entry(w, table + i * w->entry_size);
+		uint64_t entry =
+			w->levels == 3 && level == 3 ? w->cpu->pdpte[i] : read_entry(w, table + i * w->entry_size);
 		struct mapping m = above;
-		bool large = level > 1 && entry & BIT(7) && (w->levels > 2 || w->cpu->cr4 & CR4_PSE) && !(w->levels == 3 && level == 3);
+		bool large = level > 1 && entry & BIT(7) && (w->levels > 2 || w->cpu->cr4 & CR4_PSE) &&
+			     !(w->levels == 3 && level == 3);
 
 		if (--*w->left == 0)
 			return false;
@@ -57,8 +59,8 @@ static bool walk_table(const struct walk *w, unsigned level, pa_t table, struct 
 			continue;
 		}
 		m.size = BIT(shift);
-		m.pa = w->entry_size == 4 && large ? (entry & BITS(31, 22)) | bits_get(entry, 20, 13) << 32 :
-						     entry & BITS(51, 0) & ~(m.size - 1);
+		m.pa = w->entry_size == 4 && large ? (entry & BITS(31, 22)) | bits_get(entry, 20, 13) << 32
+						   : entry & BITS(51, 0) & ~(m.size - 1);
 		if (!w->each(w->ctx, &m))
 			return false;
 	}

@@ -8,8 +8,8 @@
 struct mapping {
 	la_t la;
 	pa_t pa;
-	uint64_t size;	/* of the page */
-	uint64_t entry; /* the last entry: G, D, A, PCD, PWT and PAT are its own */
+	uint64_t size;			 /* of the page */
+	uint64_t entry;			 /* the last entry: G, D, A, PCD, PWT and PAT are its own */
 	bool writable, user, no_execute; /* all levels together */
 };
 

@@ -1,8 +1,9 @@
 /*
  * Bytes to struct insn: prefixes, opcode, ModRM, SIB, displacement, immediate.
  *
- * SDM vol. 2, "Instruction Format". What an opcode means is the form's affair (form.c); only the layout of the bytes is known here: which opcodes have a
- * ModRM byte. VEX and EVEX prefixes: SDM vol. 2, "Intel Advanced Vector Extensions" and "Intel AVX-512 Encoding".
+ * SDM vol. 2, "Instruction Format". What an opcode means is the form's affair (form.c); only the layout of the bytes is
+ * known here: which opcodes have a ModRM byte. VEX and EVEX prefixes: SDM vol. 2, "Intel Advanced Vector Extensions"
+ * and "Intel AVX-512 Encoding".
  */
 #include "base/error.h"
 #include "decode/form.h"
@@ -14,39 +15,48 @@
 
 struct decoder {
 	struct form_cache *forms;
-	uint8_t prefix[256];	/* is a legacy prefix */
-	uint8_t modrm[2][256];	/* opcode of the one-byte map, of map 0FH, has ModRM */
+	uint8_t prefix[256];	   /* is a legacy prefix */
+	uint8_t modrm[2][256];	   /* opcode of the one-byte map, of map 0FH, has ModRM */
 	uint8_t rm_counts[2][256]; /* with mod = 3, ModRM.rm selects the instruction */
 };
 
 /* The instruction while it is taken apart. */
 struct parse {
-	const uint8_t *p;	/* next byte */
+	const uint8_t *p; /* next byte */
 	uint32_t mode;
-	uint8_t seg;		/* override, SEG_ALL without */
+	uint8_t seg; /* override, SEG_ALL without */
 	bool opsize, addrsize, lock, has_rex;
-	uint8_t rep;		/* 0, F3H or F2H */
-	uint8_t rex;		/* W R X B as in REX; from VEX and EVEX too */
-	uint8_t encoding;	/* 0 legacy, 1 VEX, 2 EVEX */
+	uint8_t rep;		 /* 0, F3H or F2H */
+	uint8_t rex;		 /* W R X B as in REX; from VEX and EVEX too */
+	uint8_t encoding;	 /* 0 legacy, 1 VEX, 2 EVEX */
 	uint8_t map, pp, length; /* L'L */
-	uint8_t vvvv;		/* 5 bits, not inverted */
-	uint8_t reg_high;	/* EVEX.R': bit 4 of reg */
-	uint8_t evex;		/* P2 */
+	uint8_t vvvv;		 /* 5 bits, not inverted */
+	uint8_t reg_high;	 /* EVEX.R': bit 4 of reg */
+	uint8_t evex;		 /* P2 */
 	uint8_t opcode, modrm;
-	uint8_t sib_index;	/* as a vector register, for VSIB */
+	uint8_t sib_index; /* as a vector register, for VSIB */
 	bool has_modrm;
-	bool bad;		/* #UD by its prefixes */
+	bool bad; /* #UD by its prefixes */
 };
 
 static bool has_modrm_one_byte(unsigned op)
 {
 	switch (op) {
 	case 0x00 ... 0x3f: return (op & 7) < 4;
-	case 0x62: case 0x63: case 0x69: case 0x6b:
+	case 0x62:
+	case 0x63:
+	case 0x69:
+	case 0x6b:
 	case 0x80 ... 0x8f:
-	case 0xc0: case 0xc1: case 0xc4 ... 0xc7:
-	case 0xd0 ... 0xd3: case 0xd8 ... 0xdf:
-	case 0xf6: case 0xf7: case 0xfe: case 0xff: return true;
+	case 0xc0:
+	case 0xc1:
+	case 0xc4 ... 0xc7:
+	case 0xd0 ... 0xd3:
+	case 0xd8 ... 0xdf:
+	case 0xf6:
+	case 0xf7:
+	case 0xfe:
+	case 0xff: return true;
 	default: return false;
 	}
 }
@@ -55,13 +65,14 @@ static bool has_modrm_one_byte(unsigned op)
 static bool has_modrm_0f(unsigned op)
 {
 	switch (op) {
-	case 0x04 ... 0x0c: case 0x0e: /* SYSCALL CLTS SYSRET INVD WBINVD UD2 */
-	case 0x30 ... 0x37:	       /* WRMSR .. GETSEC */
-	case 0x77:		       /* EMMS */
-	case 0x80 ... 0x8f:	       /* Jcc */
-	case 0xa0 ... 0xa2: case 0xa8 ... 0xaa: /* PUSH and POP of FS and GS, CPUID, RSM */
-	case 0xc8 ... 0xcf:	       /* BSWAP */
-		return false;
+	case 0x04 ... 0x0c:
+	case 0x0e:	    /* SYSCALL CLTS SYSRET INVD WBINVD UD2 */
+	case 0x30 ... 0x37: /* WRMSR .. GETSEC */
+	case 0x77:	    /* EMMS */
+	case 0x80 ... 0x8f: /* Jcc */
+	case 0xa0 ... 0xa2:
+	case 0xa8 ... 0xaa: /* PUSH and POP of FS and GS, CPUID, RSM */
+	case 0xc8 ... 0xcf: /* BSWAP */ return false;
 	default: return true;
 	}
 }
@@ -161,7 +172,8 @@ static void take_opcode(struct decoder *decoder, struct parse *s, const uint8_t 
 		uint8_t rex = byte;
 
 		byte = *s->p++;
-		if (unlikely((byte & 0xf0) == 0x40 || decoder->prefix[byte])) { /* only the REX next to the opcode counts */
+		if (unlikely((byte & 0xf0) == 0x40 ||
+			     decoder->prefix[byte])) { /* only the REX next to the opcode counts */
 			while (((byte & 0xf0) == 0x40 || decoder->prefix[byte]) && s->p - start < MAX_LENGTH) {
 				if (decoder->prefix[byte]) {
 					take_prefix(s, byte);
@@ -178,7 +190,8 @@ static void take_opcode(struct decoder *decoder, struct parse *s, const uint8_t 
 	if (s->p - start >= MAX_LENGTH)
 		return;
 	/* In 16- and 32-bit code VEX and EVEX share opcodes with LES, LDS and BOUND, whose ModRM must name memory. */
-	if ((byte == 0xc4 || byte == 0xc5 || byte == 0x62) && (code64 || ((s->mode & MODE_PROTECTED) && *s->p >= 0xc0))) {
+	if ((byte == 0xc4 || byte == 0xc5 || byte == 0x62) &&
+	    (code64 || ((s->mode & MODE_PROTECTED) && *s->p >= 0xc0))) {
 		if (byte == 0x62)
 			take_evex(s);
 		else
@@ -213,9 +226,10 @@ static form_key_t key_of(const struct decoder *decoder, const struct parse *s)
 {
 	bool mod3 = s->modrm >= 0xc0 && s->has_modrm;
 	uint64_t rep = s->rep ? s->rep - 0xf1 : 0; /* F2: 1, F3: 2 */
-	form_key_t key = s->opcode | (uint64_t)s->map << 8 | (uint64_t)s->encoding << 13 | (uint64_t)(s->mode & MODE_CODE) << 15 |
-			 (uint64_t)!!(s->mode & MODE_PROTECTED) << 17 | (uint64_t)s->opsize << 18 | (uint64_t)s->addrsize << 19 |
-			 rep << 20 | (uint64_t)(s->rex >> 3) << 22 | (uint64_t)s->lock << 23 | (uint64_t)mod3 << 24 |
+	form_key_t key = s->opcode | (uint64_t)s->map << 8 | (uint64_t)s->encoding << 13 |
+			 (uint64_t)(s->mode & MODE_CODE) << 15 | (uint64_t) !!(s->mode & MODE_PROTECTED) << 17 |
+			 (uint64_t)s->opsize << 18 | (uint64_t)s->addrsize << 19 | rep << 20 |
+			 (uint64_t)(s->rex >> 3) << 22 | (uint64_t)s->lock << 23 | (uint64_t)mod3 << 24 |
 			 (uint64_t)(s->modrm >> 3 & 7) << 25;
 
 	if (s->encoding == 0) {
@@ -228,10 +242,11 @@ static form_key_t key_of(const struct decoder *decoder, const struct parse *s)
 			key |= (uint64_t)(s->rex >> 2 & 1) << 31;
 		return key;
 	}
-	key |= (uint64_t)s->length << 32 | (uint64_t)(s->vvvv == 0) << 37 | (uint64_t)(!mod3 && (s->modrm & 7) == 4) << 38 |
-	       (uint64_t)s->pp << 39;
+	key |= (uint64_t)s->length << 32 | (uint64_t)(s->vvvv == 0) << 37 |
+	       (uint64_t)(!mod3 && (s->modrm & 7) == 4) << 38 | (uint64_t)s->pp << 39;
 	if (s->encoding == 2)
-		key |= (uint64_t)(s->evex >> 4 & 1) << 34 | (uint64_t)(s->evex >> 7) << 35 | (uint64_t)!!(s->evex & 7) << 36;
+		key |= (uint64_t)(s->evex >> 4 & 1) << 34 | (uint64_t)(s->evex >> 7) << 35 |
+		       (uint64_t) !!(s->evex & 7) << 36;
 	return key;
 }
 
@@ -310,7 +325,8 @@ static enum ea_kind ea_of(const struct parse *s, const struct insn *insn)
 	return EA_CHECKED;
 }
 
-/* EVEX: an 8-bit displacement counts in units of the memory operand: SDM vol. 2, "Compressed Displacement (disp8*N)". */
+/* EVEX: an 8-bit displacement counts in units of the memory operand: SDM vol. 2, "Compressed Displacement (disp8*N)".
+ */
 static void scale_displacement(const struct parse *s, const struct form *form, struct insn *insn)
 {
 	unsigned n = 1;
@@ -320,7 +336,8 @@ static void scale_displacement(const struct parse *s, const struct form *form, s
 	for (unsigned i = 0; i < form->operands; i++)
 		if (form->operand[i].kind == OPERAND_MEM)
 			n = form->operand[i].where == FIELD_VSIB ? (s->rex & 8 ? 8 : 4) : form->operand[i].bytes;
-	/* VPCOMPRESS and VPEXPAND count elements: bytes and words for opcodes 62H and 63H, else doublewords and quadwords. */
+	/* VPCOMPRESS and VPEXPAND count elements: bytes and words for opcodes 62H and 63H, else doublewords and
+	 * quadwords. */
 	if (form->category == ZYDIS_CATEGORY_COMPRESS || form->category == ZYDIS_CATEGORY_EXPAND)
 		n = ((s->opcode | 1) == 0x63 ? 1u : 4u) << (s->rex >> 3);
 	insn->disp *= (int32_t)n;
@@ -342,7 +359,8 @@ static bool registers_valid(const struct parse *s, const struct form_record *rec
 	return !(record->gpr_reg && s->reg_high);
 }
 
-enum decode_result decode(struct decoder *decoder, const uint8_t *bytes, size_t available, uint32_t mode, unsigned offset, struct insn *insn)
+enum decode_result decode(struct decoder *decoder, const uint8_t *bytes, size_t available, uint32_t mode,
+			  unsigned offset, struct insn *insn)
 {
 	struct parse s = {.p = bytes, .mode = mode, .seg = SEG_ALL};
 	uint8_t copy[4 * MAX_LENGTH] = {0};
@@ -364,8 +382,9 @@ enum decode_result decode(struct decoder *decoder, const uint8_t *bytes, size_t 
 	insn->modrm = s.modrm;
 	insn->evex = s.encoding == 2 ? s.evex : 0;
 	insn->vvvv = s.vvvv;
-	insn->prefixes = (s.lock ? PREFIX_LOCK : 0) | (s.rep == 0xf3 ? PREFIX_REP : 0) | (s.rep == 0xf2 ? PREFIX_REPNE : 0) |
-			 (s.opsize ? PREFIX_OPSIZE : 0) | (s.addrsize ? PREFIX_ADDRSIZE : 0) | (s.has_rex ? PREFIX_REX : 0) |
+	insn->prefixes = (s.lock ? PREFIX_LOCK : 0) | (s.rep == 0xf3 ? PREFIX_REP : 0) |
+			 (s.rep == 0xf2 ? PREFIX_REPNE : 0) | (s.opsize ? PREFIX_OPSIZE : 0) |
+			 (s.addrsize ? PREFIX_ADDRSIZE : 0) | (s.has_rex ? PREFIX_REX : 0) |
 			 (s.rex & 8 ? PREFIX_REX_W : 0) | (s.seg != SEG_ALL ? PREFIX_SEG : 0);
 	if (unlikely(s.rep == 0xf3 && s.opcode == 0x90 && s.map == 0 && (s.rex & 1))) {
 		/* XCHG R8, rAX: only NOP becomes PAUSE by F3H, which Zydis does not know. */
@@ -418,7 +437,8 @@ enum decode_result decode(struct decoder *decoder, const uint8_t *bytes, size_t 
 	if (record->form.memory || record->moffs)
 		insn->ea = ea_of(&s, insn);
 	if (record->imm_bytes) {
-		insn->imm = record->imm_signed ? (uint64_t)take_signed(&s, record->imm_bytes) : load_le(s.p, record->imm_bytes);
+		insn->imm = record->imm_signed ? (uint64_t)take_signed(&s, record->imm_bytes)
+					       : load_le(s.p, record->imm_bytes);
 		s.p += record->imm_signed ? 0 : record->imm_bytes;
 		if (record->imm2_bytes) {
 			insn->imm2 = (uint16_t)load_le(s.p, record->imm2_bytes);
@@ -439,8 +459,8 @@ enum decode_result decode(struct decoder *decoder, const uint8_t *bytes, size_t 
 
 unsigned decode_text(const uint8_t *bytes, size_t size, uint32_t mode, uint64_t rip, char *text, size_t text_size)
 {
-	static const ZydisMachineMode modes[] = {ZYDIS_MACHINE_MODE_LEGACY_16, ZYDIS_MACHINE_MODE_LEGACY_32, ZYDIS_MACHINE_MODE_LONG_64,
-						 ZYDIS_MACHINE_MODE_LONG_64};
+	static const ZydisMachineMode modes[] = {ZYDIS_MACHINE_MODE_LEGACY_16, ZYDIS_MACHINE_MODE_LEGACY_32,
+						 ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_MACHINE_MODE_LONG_64};
 	ZydisDisassembledInstruction z;
 
 	if (!ZYAN_SUCCESS(ZydisDisassembleIntel(modes[mode & MODE_CODE], rip, bytes, size, &z))) {

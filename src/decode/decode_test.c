@@ -1,5 +1,6 @@
 /*
- * The decoder against Zydis: lengths, operations, registers, addresses and immediates, over the host's own programs and over random bytes.
+ * The decoder against Zydis: lengths, operations, registers, addresses and immediates, over the host's own programs and
+ * over random bytes.
  */
 #include "decode/insn.h"
 #include "cpu/mode.h"
@@ -19,7 +20,9 @@ static const struct decoder_ops no_ops = {.bind = no_bind};
 
 static int gpr_number(ZydisRegister reg)
 {
-	return reg == ZYDIS_REGISTER_NONE ? R_ZERO : reg == ZYDIS_REGISTER_RIP || reg == ZYDIS_REGISTER_EIP ? R_BLOCK : ZydisRegisterGetId(reg);
+	return reg == ZYDIS_REGISTER_NONE				? R_ZERO
+	       : reg == ZYDIS_REGISTER_RIP || reg == ZYDIS_REGISTER_EIP ? R_BLOCK
+									: ZydisRegisterGetId(reg);
 }
 
 static int byte_offset(ZydisRegister reg)
@@ -38,8 +41,9 @@ static bool register_agrees(const ZydisDecodedOperand *z, unsigned number)
 	if (class == ZYDIS_REGCLASS_GPR8)
 		return z->reg.value >= ZYDIS_REGISTER_SPL && z->reg.value <= ZYDIS_REGISTER_DIL
 			       ? number == 8u * (4 + (unsigned)(z->reg.value - ZYDIS_REGISTER_SPL))
-			       : z->reg.value >= ZYDIS_REGISTER_R8B ? number == 8u * (8 + (unsigned)(z->reg.value - ZYDIS_REGISTER_R8B))
-								    : number == (unsigned)byte_offset(z->reg.value);
+		       : z->reg.value >= ZYDIS_REGISTER_R8B
+			       ? number == 8u * (8 + (unsigned)(z->reg.value - ZYDIS_REGISTER_R8B))
+			       : number == (unsigned)byte_offset(z->reg.value);
 	if (class == ZYDIS_REGCLASS_MMX || class == ZYDIS_REGCLASS_MASK || class == ZYDIS_REGCLASS_X87)
 		return (number & 7) == (unsigned)ZydisRegisterGetId(z->reg.value);
 	if (class == ZYDIS_REGCLASS_SEGMENT)
@@ -54,26 +58,31 @@ static bool agrees(const struct insn *insn, const ZydisDecodedInstruction *z, co
 	for (unsigned i = 0; i < z->operand_count_visible; i++) {
 		const ZydisDecodedOperand *o = &operands[i];
 
-		if (o->type == ZYDIS_OPERAND_TYPE_REGISTER && o->encoding == ZYDIS_OPERAND_ENCODING_MODRM_REG && !register_agrees(o, insn->reg))
+		if (o->type == ZYDIS_OPERAND_TYPE_REGISTER && o->encoding == ZYDIS_OPERAND_ENCODING_MODRM_REG &&
+		    !register_agrees(o, insn->reg))
 			return false;
 		if (o->type == ZYDIS_OPERAND_TYPE_REGISTER &&
 		    (o->encoding == ZYDIS_OPERAND_ENCODING_MODRM_RM || o->encoding == ZYDIS_OPERAND_ENCODING_OPCODE) &&
 		    !register_agrees(o, insn->rm))
 			return false;
-		if (o->type == ZYDIS_OPERAND_TYPE_REGISTER && o->encoding == ZYDIS_OPERAND_ENCODING_NDSNDD && !register_agrees(o, insn->vvvv))
+		if (o->type == ZYDIS_OPERAND_TYPE_REGISTER && o->encoding == ZYDIS_OPERAND_ENCODING_NDSNDD &&
+		    !register_agrees(o, insn->vvvv))
 			return false;
-		if (o->type == ZYDIS_OPERAND_TYPE_IMMEDIATE && i == z->operand_count_visible - 1u && insn->form->operand[i].where == FIELD_IMM &&
-		    z->raw.imm[1].size == 0 && insn->imm != o->imm.value.u)
+		if (o->type == ZYDIS_OPERAND_TYPE_IMMEDIATE && i == z->operand_count_visible - 1u &&
+		    insn->form->operand[i].where == FIELD_IMM && z->raw.imm[1].size == 0 && insn->imm != o->imm.value.u)
 			return false;
 		if (o->type == ZYDIS_OPERAND_TYPE_MEMORY && o->encoding == ZYDIS_OPERAND_ENCODING_MODRM_RM) {
 			int64_t disp = insn->disp - (insn->base == R_BLOCK ? insn->len : 0);
 
-			/* Zydis 4.0 gives SIB base 101B with mod 00B and REX.B the base R13D under a 67H prefix; the SDM gives none. */
-			if (gpr_number(o->mem.base) == R13 && z->raw.modrm.mod == 0 && insn->base == R_ZERO && z->address_width == 32)
+			/* Zydis 4.0 gives SIB base 101B with mod 00B and REX.B the base R13D under a 67H prefix; the
+			 * SDM gives none. */
+			if (gpr_number(o->mem.base) == R13 && z->raw.modrm.mod == 0 && insn->base == R_ZERO &&
+			    z->address_width == 32)
 				continue;
 			if (gpr_number(o->mem.base) != insn->base ||
 			    (o->mem.type != ZYDIS_MEMOP_TYPE_VSIB && gpr_number(o->mem.index) != insn->index) ||
-			    (o->mem.index && o->mem.scale != 1 << insn->scale) || (o->mem.disp.has_displacement && o->mem.disp.value != disp))
+			    (o->mem.index && o->mem.scale != 1 << insn->scale) ||
+			    (o->mem.disp.has_displacement && o->mem.disp.value != disp))
 				return false;
 		}
 	}
@@ -89,7 +98,8 @@ struct checker {
 
 static struct checker checker(uint32_t mode)
 {
-	static const ZydisMachineMode modes[] = {ZYDIS_MACHINE_MODE_LEGACY_16, ZYDIS_MACHINE_MODE_LEGACY_32, ZYDIS_MACHINE_MODE_LONG_64};
+	static const ZydisMachineMode modes[] = {ZYDIS_MACHINE_MODE_LEGACY_16, ZYDIS_MACHINE_MODE_LEGACY_32,
+						 ZYDIS_MACHINE_MODE_LONG_64};
 	static const ZydisStackWidth widths[] = {ZYDIS_STACK_WIDTH_16, ZYDIS_STACK_WIDTH_32, ZYDIS_STACK_WIDTH_64};
 	struct checker c = {.decoder = decoder_create(&no_ops), .mode = mode};
 
@@ -105,8 +115,9 @@ static struct checker checker(uint32_t mode)
 static bool is_foreign(const ZydisDecodedInstruction *z)
 {
 	const char *extension = ZydisISAExtGetString(z->meta.isa_ext);
-	static const char *const foreign[] = {"AMD3DNOW", "KNC", "SSE4A", "SVM", "TBM", "XOP", "FMA4", "CLZERO", "MONITORX", "PADLOCK", "RDPRU",
-					      "MCOMMIT", "SNP", "AMD_INVLPGB"};
+	static const char *const foreign[] = {"AMD3DNOW", "KNC",     "SSE4A",  "SVM",	     "TBM",
+					      "XOP",	  "FMA4",    "CLZERO", "MONITORX",   "PADLOCK",
+					      "RDPRU",	  "MCOMMIT", "SNP",    "AMD_INVLPGB"};
 
 	for (unsigned i = 0; i < ARRAY_SIZE(foreign); i++)
 		if (strncmp(extension, foreign[i], strlen(foreign[i])) == 0)
@@ -180,7 +191,8 @@ static void programs_decode_as_zydis_says(void **state)
 	struct checker c = checker(MODE_CODE64 | MODE_PROTECTED | MODE_FLAT);
 	size_t size, at = 0;
 	uint8_t *text = load_text("/proc/self/exe", &size);
-	const char *others[] = {"/bin/bash", "/usr/lib/x86_64-linux-gnu/libc.so.6", "/usr/lib/x86_64-linux-gnu/libcrypto.so.3"};
+	const char *others[] = {"/bin/bash", "/usr/lib/x86_64-linux-gnu/libc.so.6",
+				"/usr/lib/x86_64-linux-gnu/libcrypto.so.3"};
 
 	free(text);
 	for (unsigned i = 0; i < ARRAY_SIZE(others); i++) {
@@ -200,7 +212,8 @@ static void programs_decode_as_zydis_says(void **state)
 
 static void random_bytes_decode_as_zydis_says(void **state)
 {
-	static const uint32_t modes[] = {MODE_CODE64 | MODE_PROTECTED, MODE_CODE32 | MODE_PROTECTED, MODE_CODE16 | MODE_PROTECTED};
+	static const uint32_t modes[] = {MODE_CODE64 | MODE_PROTECTED, MODE_CODE32 | MODE_PROTECTED,
+					 MODE_CODE16 | MODE_PROTECTED};
 	static const uint8_t lead[] = {0x0f, 0xc4, 0xc5, 0x62, 0x66, 0xf2, 0xf3, 0x48, 0x67, 0xf0, 0xd9, 0xff};
 
 	for (unsigned m = 0; m < 3; m++) {
@@ -272,10 +285,8 @@ static void pause_is_not_xchg_r8(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(programs_decode_as_zydis_says),
-		cmocka_unit_test(random_bytes_decode_as_zydis_says),
-		cmocka_unit_test(short_input_asks_for_more),
-		cmocka_unit_test(sixteen_bytes_are_too_long),
+		cmocka_unit_test(programs_decode_as_zydis_says), cmocka_unit_test(random_bytes_decode_as_zydis_says),
+		cmocka_unit_test(short_input_asks_for_more),	 cmocka_unit_test(sixteen_bytes_are_too_long),
 		cmocka_unit_test(pause_is_not_xchg_r8),
 	};
 

@@ -1,5 +1,6 @@
 /*
- * The cache of forms. A form that was never met is decoded by Zydis, whose description is cut down to what engines need.
+ * The cache of forms. A form that was never met is decoded by Zydis, whose description is cut down to what engines
+ * need.
  */
 #include "decode/form.h"
 #include "base/error.h"
@@ -60,8 +61,8 @@ void form_cache_destroy(struct form_cache *cache)
 
 static bool is_vector_class(ZydisRegisterClass class)
 {
-	return class == ZYDIS_REGCLASS_XMM || class == ZYDIS_REGCLASS_YMM || class == ZYDIS_REGCLASS_ZMM || class == ZYDIS_REGCLASS_MMX ||
-	       class == ZYDIS_REGCLASS_X87 || class == ZYDIS_REGCLASS_MASK;
+	return class == ZYDIS_REGCLASS_XMM || class == ZYDIS_REGCLASS_YMM || class == ZYDIS_REGCLASS_ZMM ||
+	       class == ZYDIS_REGCLASS_MMX || class == ZYDIS_REGCLASS_X87 || class == ZYDIS_REGCLASS_MASK;
 }
 
 static bool is_host_extension(ZydisISAExt extension)
@@ -119,16 +120,19 @@ static enum form_class classify(const ZydisDecodedInstruction *z, const ZydisDec
 {
 	if (is_host_extension(z->meta.isa_ext))
 		return CLASS_HOST;
-	if (z->meta.category == ZYDIS_CATEGORY_CONVERT && (z->meta.isa_set == ZYDIS_ISA_SET_SSE || z->meta.isa_set == ZYDIS_ISA_SET_SSE2))
+	if (z->meta.category == ZYDIS_CATEGORY_CONVERT &&
+	    (z->meta.isa_set == ZYDIS_ISA_SET_SSE || z->meta.isa_set == ZYDIS_ISA_SET_SSE2))
 		return CLASS_HOST; /* CVTSD2SI and its like from memory name no vector register */
 	for (unsigned i = 0; i < z->operand_count; i++)
-		if (operands[i].type == ZYDIS_OPERAND_TYPE_REGISTER && is_vector_class(ZydisRegisterGetClass(operands[i].reg.value)))
+		if (operands[i].type == ZYDIS_OPERAND_TYPE_REGISTER &&
+		    is_vector_class(ZydisRegisterGetClass(operands[i].reg.value)))
 			return CLASS_HOST;
 	if (z->meta.branch_type == ZYDIS_BRANCH_TYPE_SHORT || z->meta.branch_type == ZYDIS_BRANCH_TYPE_NEAR)
 		return CLASS_BRANCH;
 	switch (z->meta.category) {
 	case ZYDIS_CATEGORY_CONVERT: /* CVTSS2SI and its like from memory name no vector register */
-		return z->meta.isa_ext == ZYDIS_ISA_EXT_SSE || z->meta.isa_ext == ZYDIS_ISA_EXT_SSE2 ? CLASS_HOST : CLASS_INTEGER;
+		return z->meta.isa_ext == ZYDIS_ISA_EXT_SSE || z->meta.isa_ext == ZYDIS_ISA_EXT_SSE2 ? CLASS_HOST
+												     : CLASS_INTEGER;
 	case ZYDIS_CATEGORY_STRINGOP:
 	case ZYDIS_CATEGORY_IOSTRINGOP: return CLASS_STRING;
 	case ZYDIS_CATEGORY_SYSTEM:
@@ -163,7 +167,8 @@ static enum operand_field field_of(ZydisOperandEncoding encoding)
 
 static bool has_eight(ZydisRegisterClass class)
 {
-	return class == ZYDIS_REGCLASS_MMX || class == ZYDIS_REGCLASS_X87 || class == ZYDIS_REGCLASS_MASK || class == ZYDIS_REGCLASS_SEGMENT;
+	return class == ZYDIS_REGCLASS_MMX || class == ZYDIS_REGCLASS_X87 || class == ZYDIS_REGCLASS_MASK ||
+	       class == ZYDIS_REGCLASS_SEGMENT;
 }
 
 static bool is_gpr(ZydisRegisterClass class)
@@ -246,9 +251,9 @@ static void take(struct form_record *record, const ZydisDecodedInstruction *z, c
 	}
 	form->has_modrm = z->attributes & ZYDIS_ATTRIB_HAS_MODRM;
 	form->vector_bytes = vector_length(z);
-	form->ends_block = z->meta.branch_type != ZYDIS_BRANCH_TYPE_NONE || z->meta.category == ZYDIS_CATEGORY_SYSCALL ||
-			   z->meta.category == ZYDIS_CATEGORY_SYSRET || z->meta.category == ZYDIS_CATEGORY_INTERRUPT ||
-			   z->meta.category == ZYDIS_CATEGORY_RET;
+	form->ends_block = z->meta.branch_type != ZYDIS_BRANCH_TYPE_NONE ||
+			   z->meta.category == ZYDIS_CATEGORY_SYSCALL || z->meta.category == ZYDIS_CATEGORY_SYSRET ||
+			   z->meta.category == ZYDIS_CATEGORY_INTERRUPT || z->meta.category == ZYDIS_CATEGORY_RET;
 	for (unsigned i = 0; i < 2; i++) {
 		uint8_t bytes = z->raw.imm[i].size / 8;
 
@@ -259,7 +264,8 @@ static void take(struct form_record *record, const ZydisDecodedInstruction *z, c
 			record->imm2_bytes = bytes;
 		}
 	}
-	if (!form->has_modrm && z->raw.disp.size) { /* MOV AL, moffs and its like: Zydis takes the offset as a displacement */
+	if (!form->has_modrm &&
+	    z->raw.disp.size) { /* MOV AL, moffs and its like: Zydis takes the offset as a displacement */
 		record->moffs = true;
 		record->imm_bytes = z->raw.disp.size / 8;
 		record->imm_signed = false;
@@ -268,13 +274,15 @@ static void take(struct form_record *record, const ZydisDecodedInstruction *z, c
 	record->addr_size = z->address_width / 8;
 }
 
-/* Zydis' word for a fault that lies in the register numbers, which keys leave out: another instruction with this key may be valid. */
+/* Zydis' word for a fault that lies in the register numbers, which keys leave out: another instruction with this key
+ * may be valid. */
 static bool is_register_error(ZyanStatus status)
 {
 	return status == ZYDIS_STATUS_BAD_REGISTER;
 }
 
-const struct form_record *form_find(struct form_cache *cache, form_key_t key, const uint8_t *bytes, size_t size, uint32_t mode)
+const struct form_record *form_find(struct form_cache *cache, form_key_t key, const uint8_t *bytes, size_t size,
+				    uint32_t mode)
 {
 	struct entry **bucket = &cache->bucket[(key * UINT64_C(0x9e3779b97f4a7c15)) >> 50];
 	ZydisDecodedOperand operands[ZYDIS_MAX_OPERAND_COUNT];

@@ -1,8 +1,9 @@
 /*
  * Control registers: MOV CR, LMSW, SMSW, CLTS, and the writes that others make too.
  *
- * SDM vol. 2, "MOV -- Move to/from Control Registers"; vol. 3, "Control Registers", "Initializing IA-32e Mode", "PDPTE Registers", "Operations that
- * Invalidate TLBs and Paging-Structure Caches". mem_context_changed() notices which paging bits changed and drops translations for them.
+ * SDM vol. 2, "MOV -- Move to/from Control Registers"; vol. 3, "Control Registers", "Initializing IA-32e Mode", "PDPTE
+ * Registers", "Operations that Invalidate TLBs and Paging-Structure Caches". mem_context_changed() notices which paging
+ * bits changed and drops translations for them.
  */
 #include "apic/apic.h"
 #include "exec/entries.h"
@@ -16,7 +17,8 @@ static bool pae_paging(uint64_t cr0, uint64_t cr4, uint64_t efer)
 
 bool exec_write_cr0(struct cpu *cpu, uint64_t value)
 {
-	uint64_t defined = CR0_PE | CR0_MP | CR0_EM | CR0_TS | CR0_ET | CR0_NE | CR0_WP | CR0_AM | CR0_NW | CR0_CD | CR0_PG;
+	uint64_t defined =
+		CR0_PE | CR0_MP | CR0_EM | CR0_TS | CR0_ET | CR0_NE | CR0_WP | CR0_AM | CR0_NW | CR0_CD | CR0_PG;
 	uint64_t changed, efer = cpu->efer;
 	uint64_t pdpte[4];
 
@@ -32,7 +34,8 @@ bool exec_write_cr0(struct cpu *cpu, uint64_t value)
 		if ((value & CR0_PG) && (efer & EFER_LME)) {
 			unsigned tss = cpu->seg[TR].ar & AR_TYPE;
 
-			if (!(cpu->cr4 & CR4_PAE) || (cpu->seg[CS].ar & AR_L) || tss == TYPE_TSS16 || tss == TYPE_TSS16_BUSY)
+			if (!(cpu->cr4 & CR4_PAE) || (cpu->seg[CS].ar & AR_L) || tss == TYPE_TSS16 ||
+			    tss == TYPE_TSS16_BUSY)
 				return true;
 			efer |= EFER_LMA;
 		}
@@ -114,7 +117,8 @@ static enum step mov_from_cr(struct cpu *cpu, const struct insn *insn)
 	return STEP_NEXT;
 }
 
-/* CR8 is bits 7:4 of the local APIC's task-priority register; cpu->cr8 is what was last written here, for who only looks. */
+/* CR8 is bits 7:4 of the local APIC's task-priority register; cpu->cr8 is what was last written here, for who only
+ * looks. */
 static bool write_cr8(struct cpu *cpu, uint64_t value)
 {
 	if (value > 15)
@@ -135,9 +139,7 @@ static enum step mov_to_cr(struct cpu *cpu, const struct insn *insn)
 		return raise_gp0(cpu);
 	switch (insn->reg) {
 	case 0: refused = exec_write_cr0(cpu, value); break;
-	case 2:
-		cpu->cr2 = value;
-		return STEP_NEXT;
+	case 2: cpu->cr2 = value; return STEP_NEXT;
 	case 3: refused = exec_write_cr3(cpu, value); break;
 	case 4: refused = exec_write_cr4(cpu, value); break;
 	default: refused = write_cr8(cpu, value); break;

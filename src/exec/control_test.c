@@ -10,7 +10,8 @@ static void cr0_rules(void **state)
 	assert_true(exec_write_cr0(cpu, CR0_PG));
 	assert_true(exec_write_cr0(cpu, CR0_NW));
 	assert_true(exec_write_cr0(cpu, BIT(32)));
-	assert_false(exec_write_cr0(cpu, CR0_PE | BIT(6) | BIT(20))); /* reserved bits of the low half are ignored, ET is 1 */
+	assert_false(exec_write_cr0(cpu, CR0_PE | BIT(6) |
+						 BIT(20))); /* reserved bits of the low half are ignored, ET is 1 */
 	assert_int_equal(cpu->cr0, CR0_PE | CR0_ET);
 
 	/* Into IA-32e mode: PAE is needed, CS.L must be clear, TR must not be a 16-bit TSS. */
@@ -250,16 +251,11 @@ static void clac_and_stac(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		FIXTURE_TEST(cr0_rules),
-		FIXTURE_TEST(cr3_and_pdptes),
-		FIXTURE_TEST(cr4_pcid_rules),
-		FIXTURE_TEST(mov_cr),
-		FIXTURE_TEST(machine_status_word),
-		FIXTURE_TEST(debug_registers),
-		FIXTURE_TEST(io_breakpoints),
-		FIXTURE_TEST(data_breakpoint_is_a_trap),
-		FIXTURE_TEST(cli_and_sti),
-		FIXTURE_TEST(into_and_bound),
+		FIXTURE_TEST(cr0_rules),	   FIXTURE_TEST(cr3_and_pdptes),
+		FIXTURE_TEST(cr4_pcid_rules),	   FIXTURE_TEST(mov_cr),
+		FIXTURE_TEST(machine_status_word), FIXTURE_TEST(debug_registers),
+		FIXTURE_TEST(io_breakpoints),	   FIXTURE_TEST(data_breakpoint_is_a_trap),
+		FIXTURE_TEST(cli_and_sti),	   FIXTURE_TEST(into_and_bound),
 		FIXTURE_TEST(clac_and_stac),
 	};
 

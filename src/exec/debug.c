@@ -1,8 +1,8 @@
 /*
  * Debug registers: MOV DR, code and I/O breakpoints, single step.
  *
- * SDM vol. 3, "Debug Registers" and "Debug Exceptions". Data breakpoints are noticed by mem/. Not modelled: last-branch records, branch trace store, RTM
- * and bus-lock debugging; their bits of DR6, DR7 and DEBUGCTL are fixed.
+ * SDM vol. 3, "Debug Registers" and "Debug Exceptions". Data breakpoints are noticed by mem/. Not modelled: last-branch
+ * records, branch trace store, RTM and bus-lock debugging; their bits of DR6, DR7 and DEBUGCTL are fixed.
  */
 #include "exec/debug.h"
 #include "decode/block.h"
@@ -62,7 +62,8 @@ void debug_io(struct cpu *cpu, uint16_t port, unsigned size)
 		unsigned length = length_of(cpu, i);
 		uint64_t start = cpu->dr[i] & ~(uint64_t)(length - 1);
 
-		if (is_enabled(cpu, i) && type_of(cpu, i) == BREAK_IO && port < start + length && start < (uint64_t)port + size) {
+		if (is_enabled(cpu, i) && type_of(cpu, i) == BREAK_IO && port < start + length &&
+		    start < (uint64_t)port + size) {
 			cpu->pending_debug |= BIT(i);
 			cpu_attend(cpu, ATTEND_TRAP);
 		}

@@ -1,6 +1,6 @@
 /*
- * Debug registers: SDM vol. 3, "Debug, Branch Profile, TSC, and Intel Resource Director Technology Features". Data breakpoints are mem/'s, which
- * reports hits in cpu->pending_debug.
+ * Debug registers: SDM vol. 3, "Debug, Branch Profile, TSC, and Intel Resource Director Technology Features". Data
+ * breakpoints are mem/'s, which reports hits in cpu->pending_debug.
  */
 #pragma once
 

@@ -1,8 +1,8 @@
 /*
  * Everything that goes through the IDT, and what happens between instructions.
  *
- * SDM vol. 3, "Interrupt and Exception Handling", "Interrupt 8 -- Double Fault Exception", "Interrupt and Exception Handling in Virtual-8086 Mode"; vol. 2,
- * "INT n/INTO/INT3/INT1", whose order of checks is kept.
+ * SDM vol. 3, "Interrupt and Exception Handling", "Interrupt 8 -- Double Fault Exception", "Interrupt and Exception
+ * Handling in Virtual-8086 Mode"; vol. 2, "INT n/INTO/INT3/INT1", whose order of checks is kept.
  */
 #include "exec/debug.h"
 #include "exec/protect.h"
@@ -37,15 +37,17 @@ enum step exec_undefined(struct cpu *cpu, const struct insn *insn)
 	return raise_fault(cpu, VECTOR_UD);
 }
 
-/* INT n, INT3 and INTO: the gate's DPL counts, and error codes have EXT clear. INT1 is treated like a hardware event. */
+/* INT n, INT3 and INTO: the gate's DPL counts, and error codes have EXT clear. INT1 is treated like a hardware event.
+ */
 static bool is_software(const struct event *event)
 {
 	return event->type == EVENT_INT || event->type == EVENT_INT3;
 }
 
 /*
- * RFLAGS as pushed. RF is set for faults, but not for traps, interrupts and instruction breakpoints: SDM vol. 3, "Instruction-Breakpoint Exception
- * Condition". An instruction that calls the IDT has cleared it by then. (exec_fault() sets RF itself for #DB of a debug-register access.)
+ * RFLAGS as pushed. RF is set for faults, but not for traps, interrupts and instruction breakpoints: SDM vol. 3,
+ * "Instruction-Breakpoint Exception Condition". An instruction that calls the IDT has cleared it by then. (exec_fault()
+ * sets RF itself for #DB of a debug-register access.)
  */
 static uint64_t pushed_flags(const struct cpu *cpu, const struct event *event)
 {
@@ -55,7 +57,8 @@ static uint64_t pushed_flags(const struct cpu *cpu, const struct event *event)
 		return flags;
 	if (is_software(event) || event->type == EVENT_INT1)
 		flags &= ~RFLAGS_RF;
-	if (event->type == EVENT_EXCEPTION && event->vector != VECTOR_DB && event->vector != VECTOR_DF && event->vector != VECTOR_MC)
+	if (event->type == EVENT_EXCEPTION && event->vector != VECTOR_DB && event->vector != VECTOR_DF &&
+	    event->vector != VECTOR_MC)
 		flags |= RFLAGS_RF;
 	return flags;
 }
@@ -70,8 +73,10 @@ static void handler_begins(struct cpu *cpu, uint64_t rip, uint64_t flags_cleared
 	exec_recheck_events(cpu);
 }
 
-/* Real mode; and V86 for INT n that the redirection bit map gives to the 8086 program, whose table is at linear address 0. */
-static enum step deliver_8086(struct cpu *cpu, const struct event *event, uint64_t table, uint64_t flags, uint64_t interrupt_flag)
+/* Real mode; and V86 for INT n that the redirection bit map gives to the 8086 program, whose table is at linear address
+ * 0. */
+static enum step deliver_8086(struct cpu *cpu, const struct event *event, uint64_t table, uint64_t flags,
+			      uint64_t interrupt_flag)
 {
 	uint64_t frame[] = {flags, cpu->seg[CS].selector, cpu->rip};
 	struct stack stack = stack_current(cpu);
@@ -172,7 +177,8 @@ static enum step deliver_protected(struct cpu *cpu, const struct event *event, u
 	if (mem_sys_read64(cpu, (uint32_t)(cpu->idtr.base + event->vector * 8u), &gate))
 		return STEP_FAULT;
 	type = (unsigned)bits_get(gate, 44, 40); /* with the S bit, which must be 0 */
-	if (type != TYPE_TASK_GATE && type != TYPE_INTERRUPT16 && type != TYPE_TRAP16 && type != TYPE_INTERRUPT && type != TYPE_TRAP)
+	if (type != TYPE_TASK_GATE && type != TYPE_INTERRUPT16 && type != TYPE_TRAP16 && type != TYPE_INTERRUPT &&
+	    type != TYPE_TRAP)
 		return raise_error(cpu, VECTOR_GP, error);
 	if (is_software(event) && bits_get(gate, 46, 45) < cpu->cpl)
 		return raise_error(cpu, VECTOR_GP, error);
@@ -218,7 +224,8 @@ static enum step deliver_protected(struct cpu *cpu, const struct event *event, u
 	if (event->has_error)
 		frame[count++] = event->error;
 	if ((step = stack_room(cpu, &stack, size, count, stack_error)) ||
-	    (step = code_check_rip(cpu, ar, descriptor_limit(&d), offset, ext)) || (step = descriptor_accessed(cpu, &d)) ||
+	    (step = code_check_rip(cpu, ar, descriptor_limit(&d), offset, ext)) ||
+	    (step = descriptor_accessed(cpu, &d)) ||
 	    (step = stack_push_frame(cpu, &stack, size, frame, count, stack_error)))
 		return step;
 
@@ -303,9 +310,11 @@ enum step event_deliver(struct cpu *cpu, const struct event *event)
 	enum step step;
 
 	if (log_on(cpu->log, LOG_INT))
-		log_line(cpu->log, LOG_INT, "cpu %u: vector %02x type %u error %04x at %04x:%016llx rsp %016llx cpl %u cr2 %016llx",
-			 cpu->number, event->vector, event->type, event->has_error ? event->error : 0, cpu->seg[CS].selector,
-			 (unsigned long long)cpu->rip, (unsigned long long)cpu->r[RSP], cpu->cpl, (unsigned long long)cpu->cr2);
+		log_line(cpu->log, LOG_INT,
+			 "cpu %u: vector %02x type %u error %04x at %04x:%016llx rsp %016llx cpl %u cr2 %016llx",
+			 cpu->number, event->vector, event->type, event->has_error ? event->error : 0,
+			 cpu->seg[CS].selector, (unsigned long long)cpu->rip, (unsigned long long)cpu->r[RSP], cpu->cpl,
+			 (unsigned long long)cpu->cr2);
 	if (!cpu_protected(cpu))
 		return deliver_real(cpu, event, ext);
 	if (cpu_long_mode(cpu))
@@ -343,7 +352,8 @@ static void take_exit(struct cpu *cpu)
 {
 	const struct fault *fault = &cpu->fault;
 
-	/* SDM vol. 3, "Saving RIP, RSP, RFLAGS, and SSP": RF is as a fault would push it, and 0 after instructions that exit. */
+	/* SDM vol. 3, "Saving RIP, RSP, RFLAGS, and SSP": RF is as a fault would push it, and 0 after instructions that
+	 * exit. */
 	if (!fault->reason)
 		cpu->rflags &= ~RFLAGS_RF;
 	else if (!(cpu->vmx->vectoring & INTERRUPTION_VALID))
@@ -371,12 +381,14 @@ static void deliver_fault(struct cpu *cpu, enum fault_class delivering)
 		}
 		if (cpu->fault.vector == VECTOR_PF)
 			cpu->cr2 = cpu->fault.address; /* whatever becomes of it */
-		/* "Conditions for Generating a Double Fault": what is not in the table is handled one after the other. */
+		/* "Conditions for Generating a Double Fault": what is not in the table is handled one after the other.
+		 */
 		if (delivering == DOUBLE_FAULT && class != BENIGN) {
 			cpu_shutdown(cpu, "triple fault");
 			return;
 		}
-		if ((delivering == CONTRIBUTORY && class == CONTRIBUTORY) || (delivering == PAGE_FAULT && class != BENIGN)) {
+		if ((delivering == CONTRIBUTORY && class == CONTRIBUTORY) ||
+		    (delivering == PAGE_FAULT && class != BENIGN)) {
 			raise_error(cpu, VECTOR_DF, 0);
 			class = DOUBLE_FAULT;
 		}
@@ -476,7 +488,8 @@ static unsigned open_pins(const struct cpu *cpu)
 			pins &= ~BIT(PIN_INIT); /* SDM vol. 3, "Restrictions on VMX Operation" */
 	}
 	if (blocked)
-		pins &= ~BIT(PIN_SMI); /* a processor may let it wait for one instruction; so RSM need not restore blocking */
+		pins &= ~BIT(PIN_SMI); /* a processor may let it wait for one instruction; so RSM need not restore
+					  blocking */
 	if (cpu->nmi_blocked || (cpu->shadow & SHADOW_MOV_SS))
 		pins &= ~BIT(PIN_NMI);
 	if (cpu->activity != ACTIVITY_MWAIT && (blocked || !(cpu->rflags & RFLAGS_IF)))
@@ -523,14 +536,16 @@ static void deliver_pending(struct cpu *cpu)
 	}
 }
 
-/* Faults of the instruction that is about to be fetched: SDM vol. 3, "Virtual Interrupt Flag ..." and "Instruction-Breakpoint Exception Condition". */
+/* Faults of the instruction that is about to be fetched: SDM vol. 3, "Virtual Interrupt Flag ..." and
+ * "Instruction-Breakpoint Exception Condition". */
 static void check_next_instruction(struct cpu *cpu)
 {
 	uint64_t virtual = RFLAGS_VIF | RFLAGS_VIP, hits;
 	la_t la = cpu_64bit(cpu) ? cpu->rip : (uint32_t)(cpu->seg[CS].base + cpu->rip);
 
 	if ((cpu->rflags & virtual) == virtual &&
-	    (cpu_v86(cpu) ? cpu->cr4 & CR4_VME : cpu_protected(cpu) && cpu->cpl == 3 && (cpu->cr4 & CR4_PVI)) && cpu_iopl(cpu) < 3) {
+	    (cpu_v86(cpu) ? cpu->cr4 & CR4_VME : cpu_protected(cpu) && cpu->cpl == 3 && (cpu->cr4 & CR4_PVI)) &&
+	    cpu_iopl(cpu) < 3) {
 		raise_gp0(cpu);
 		exec_fault(cpu);
 		return;

@@ -1,7 +1,8 @@
 /*
  * Far JMP, CALL and RET, call gates, and the near branch's check of where it goes.
  *
- * SDM vol. 2, "JMP", "CALL", "RET", whose order of checks is kept; vol. 3, "Call Gates". Task gates and TSSs end in task.c.
+ * SDM vol. 2, "JMP", "CALL", "RET", whose order of checks is kept; vol. 3, "Call Gates". Task gates and TSSs end in
+ * task.c.
  */
 #include "exec/entries.h"
 #include "exec/protect.h"
@@ -49,8 +50,8 @@ static bool is_8086(const struct cpu *cpu)
 }
 
 /* Push what CALL pushes on a stack, first checking that there is room and that the target is inside its segment. */
-static enum step push_return(struct cpu *cpu, struct stack *stack, unsigned size, uint32_t stack_error, const struct descriptor *code,
-			     uint64_t target, const uint64_t *frame, unsigned count)
+static enum step push_return(struct cpu *cpu, struct stack *stack, unsigned size, uint32_t stack_error,
+			     const struct descriptor *code, uint64_t target, const uint64_t *frame, unsigned count)
 {
 	enum step step;
 
@@ -61,7 +62,8 @@ static enum step push_return(struct cpu *cpu, struct stack *stack, unsigned size
 }
 
 /* A code-segment descriptor named directly. */
-static enum step transfer_direct(struct cpu *cpu, uint16_t selector, uint64_t offset, unsigned size, bool call, struct descriptor *d)
+static enum step transfer_direct(struct cpu *cpu, uint16_t selector, uint64_t offset, unsigned size, bool call,
+				 struct descriptor *d)
 {
 	uint64_t frame[] = {cpu->seg[CS].selector, cpu->rip};
 	struct stack stack = stack_current(cpu);
@@ -90,8 +92,8 @@ static enum step transfer_direct(struct cpu *cpu, uint16_t selector, uint64_t of
 }
 
 /* CALL through a gate to an inner ring, in protected mode: new stack from the TSS, parameters copied. */
-static enum step call_inner(struct cpu *cpu, uint64_t gate, unsigned size, unsigned new_cpl, uint64_t target, uint16_t selector,
-			    struct descriptor *code)
+static enum step call_inner(struct cpu *cpu, uint64_t gate, unsigned size, unsigned new_cpl, uint64_t target,
+			    uint16_t selector, struct descriptor *code)
 {
 	unsigned parameters = (unsigned)bits_get(gate, 36, 32), count = 0;
 	struct stack stack = {.cpl = (uint8_t)new_cpl};
@@ -118,7 +120,8 @@ static enum step call_inner(struct cpu *cpu, uint64_t gate, unsigned size, unsig
 	count += parameters;
 	frame[count++] = cpu->seg[CS].selector;
 	frame[count++] = cpu->rip;
-	if ((step = descriptor_accessed(cpu, code)) || (step = stack_push_frame(cpu, &stack, size, frame, count, ss & 0xfffc)))
+	if ((step = descriptor_accessed(cpu, code)) ||
+	    (step = stack_push_frame(cpu, &stack, size, frame, count, ss & 0xfffc)))
 		return step;
 	cpu->seg[SS] = stack.ss;
 	cpu->r[RSP] = stack.sp;
@@ -130,7 +133,8 @@ static enum step call_inner(struct cpu *cpu, uint64_t gate, unsigned size, unsig
 }
 
 /* The same in long mode: 8-byte pushes, SS becomes null, nothing copied. */
-static enum step call_inner_long(struct cpu *cpu, unsigned new_cpl, uint64_t target, uint16_t selector, struct descriptor *code)
+static enum step call_inner_long(struct cpu *cpu, unsigned new_cpl, uint64_t target, uint16_t selector,
+				 struct descriptor *code)
 {
 	uint64_t frame[] = {cpu->seg[SS].selector, cpu->r[RSP], cpu->seg[CS].selector, cpu->rip};
 	struct stack stack = {.cpl = (uint8_t)new_cpl, .wide = true};
@@ -177,8 +181,8 @@ static enum step transfer_gate(struct cpu *cpu, uint16_t gate_selector, bool cal
 	if (!(ar & AR_P))
 		return raise_error(cpu, VECTOR_NP, selector & 0xfffc);
 	if (call && !ar_is_conforming(ar) && ar_dpl(ar) < cpu->cpl)
-		return in_long_mode ? call_inner_long(cpu, ar_dpl(ar), target, selector, &code) :
-				      call_inner(cpu, gate->low, size, ar_dpl(ar), target, selector, &code);
+		return in_long_mode ? call_inner_long(cpu, ar_dpl(ar), target, selector, &code)
+				    : call_inner(cpu, gate->low, size, ar_dpl(ar), target, selector, &code);
 
 	if ((step = descriptor_accessed(cpu, &code)))
 		return step;
@@ -273,8 +277,8 @@ static enum step far_branch(struct cpu *cpu, const struct insn *insn)
 	if (insn->opcode == 0xff) { /* m16:16, m16:32, m16:64 */
 		if (insn->ea == EA_NONE)
 			return raise_fault(cpu, VECTOR_UD);
-		if (operand_linear(cpu, insn, insn->size + 2u, ACCESS_READ, &la) || mem_read_size(cpu, la, insn->size, &offset) ||
-		    mem_read16(cpu, la + insn->size, &selector))
+		if (operand_linear(cpu, insn, insn->size + 2u, ACCESS_READ, &la) ||
+		    mem_read_size(cpu, la, insn->size, &offset) || mem_read16(cpu, la + insn->size, &selector))
 			return STEP_FAULT;
 	}
 	return transfer(cpu, selector, offset, insn->size, call);
@@ -311,7 +315,8 @@ enum step stack_check_return(struct cpu *cpu, uint16_t selector, unsigned cs_rpl
 	return segment_check_stack(cpu, selector, cs_rpl, VECTOR_GP, 0, ss);
 }
 
-static enum step return_outer(struct cpu *cpu, unsigned size, unsigned release, const uint64_t *popped, struct descriptor *code)
+static enum step return_outer(struct cpu *cpu, unsigned size, unsigned release, const uint64_t *popped,
+			      struct descriptor *code)
 {
 	uint16_t selector = (uint16_t)popped[1];
 	unsigned rpl = selector_rpl(selector);
@@ -366,7 +371,8 @@ static enum step return_far(struct cpu *cpu, const struct insn *insn)
 	return step ? step : STEP_LEAVE;
 }
 
-/* The engines have near branches of their own. Zydis gives near and far the same operation; a far form's operand, if any, is not relative. */
+/* The engines have near branches of their own. Zydis gives near and far the same operation; a far form's operand, if
+ * any, is not relative. */
 const struct exec_entry exec_far_entries[] = {
 	ENTRY(JMP, far_branch),
 	ENTRY(CALL, far_branch),

@@ -57,7 +57,8 @@ static void direct_edges(void **state)
 	assert_int_equal(f->cpu->r[RSP], STACK0_TOP - 8);
 }
 
-static void put_call_gate(struct fixture *f, unsigned type, unsigned dpl, uint16_t selector, uint64_t offset, unsigned parameters)
+static void put_call_gate(struct fixture *f, unsigned type, unsigned dpl, uint16_t selector, uint64_t offset,
+			  unsigned parameters)
 {
 	put_gate(f, GDT_AT + FREE_SEL, selector, offset, type, dpl, parameters);
 }

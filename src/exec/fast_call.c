@@ -1,5 +1,6 @@
 /*
- * Fast system calls: SYSCALL SYSRET SYSENTER SYSEXIT SWAPGS. SDM vol. 2 for each, as Intel processors have them: SYSCALL and SYSRET in 64-bit mode only.
+ * Fast system calls: SYSCALL SYSRET SYSENTER SYSEXIT SWAPGS. SDM vol. 2 for each, as Intel processors have them:
+ * SYSCALL and SYSRET in 64-bit mode only.
  */
 #include "exec/entries.h"
 #include "exec/protect.h"
@@ -97,10 +98,6 @@ static enum step exec_swapgs(struct cpu *cpu, const struct insn *insn)
 }
 
 const struct exec_entry exec_fast_call_entries[] = {
-	ENTRY(SYSCALL, exec_syscall),
-	ENTRY(SYSRET, exec_sysret),
-	ENTRY(SYSENTER, exec_sysenter),
-	ENTRY(SYSEXIT, exec_sysexit),
-	ENTRY(SWAPGS, exec_swapgs),
-	{0},
+	ENTRY(SYSCALL, exec_syscall), ENTRY(SYSRET, exec_sysret), ENTRY(SYSENTER, exec_sysenter),
+	ENTRY(SYSEXIT, exec_sysexit), ENTRY(SWAPGS, exec_swapgs), {0},
 };

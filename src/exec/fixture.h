@@ -1,6 +1,6 @@
 /*
- * For unit tests: one vCPU with real decoder, memory and RAM, and an engine of one instruction. Tables lie at fixed places below 64 KiB; paging is off
- * unless a test turns it on.
+ * For unit tests: one vCPU with real decoder, memory and RAM, and an engine of one instruction. Tables lie at fixed
+ * places below 64 KiB; paging is off unless a test turns it on.
  */
 #pragma once
 
@@ -153,24 +153,24 @@ static inline void fixture_run(struct fixture *f)
 		exec_attend(f->cpu);
 }
 
-#define CODE_BYTES(f, at, ...)                                                                                         \
-	do {                                                                                                           \
-		static const uint8_t bytes_[] = {__VA_ARGS__};                                                         \
-		memcpy((f)->ram + (at), bytes_, sizeof(bytes_));                                                       \
+#define CODE_BYTES(f, at, ...)                                   \
+	do {                                                     \
+		static const uint8_t bytes_[] = {__VA_ARGS__};   \
+		memcpy((f)->ram + (at), bytes_, sizeof(bytes_)); \
 	} while (0)
 
 /* Put code at CODE_AT and go there. */
-#define RUN_AT(f, ...)                                                                                                 \
-	do {                                                                                                           \
-		CODE_BYTES(f, CODE_AT, __VA_ARGS__);                                                                   \
-		(f)->cpu->rip = CODE_AT;                                                                               \
+#define RUN_AT(f, ...)                               \
+	do {                                         \
+		CODE_BYTES(f, CODE_AT, __VA_ARGS__); \
+		(f)->cpu->rip = CODE_AT;             \
 	} while (0)
 
-#define assert_fault(f, wanted_vector, wanted_error)                                                                   \
-	do {                                                                                                           \
-		assert_int_equal(fixture_step(f), STEP_FAULT);                                                         \
-		assert_int_equal((f)->cpu->fault.vector, wanted_vector);                                               \
-		assert_int_equal((f)->cpu->fault.error, wanted_error);                                                 \
+#define assert_fault(f, wanted_vector, wanted_error)                     \
+	do {                                                             \
+		assert_int_equal(fixture_step(f), STEP_FAULT);           \
+		assert_int_equal((f)->cpu->fault.vector, wanted_vector); \
+		assert_int_equal((f)->cpu->fault.error, wanted_error);   \
 	} while (0)
 
 static inline uint64_t peek(const struct fixture *f, uint64_t at, unsigned size)
@@ -185,16 +185,18 @@ static inline void poke(struct fixture *f, uint64_t at, unsigned size, uint64_t 
 
 static inline void put_descriptor(struct fixture *f, uint16_t selector, uint64_t base, uint32_t limit, uint32_t ar)
 {
-	uint64_t low = (limit & 0xffff) | (base & 0xffffff) << 16 | (uint64_t)(ar & 0xf0ff) << 40 | (uint64_t)(limit >> 16 & 15) << 48 |
-		       (base >> 24 & 0xff) << 56;
+	uint64_t low = (limit & 0xffff) | (base & 0xffffff) << 16 | (uint64_t)(ar & 0xf0ff) << 40 |
+		       (uint64_t)(limit >> 16 & 15) << 48 | (base >> 24 & 0xff) << 56;
 
 	poke(f, (selector & 4 ? LDT_AT : GDT_AT) + (selector & 0xfff8), 8, low);
 }
 
-static inline void put_gate(struct fixture *f, uint64_t at, uint16_t selector, uint64_t offset, unsigned type, unsigned dpl, unsigned extra)
+static inline void put_gate(struct fixture *f, uint64_t at, uint16_t selector, uint64_t offset, unsigned type,
+			    unsigned dpl, unsigned extra)
 {
-	poke(f, at, 8, (offset & 0xffff) | (uint64_t)selector << 16 | (uint64_t)extra << 32 | (uint64_t)(0x80 | dpl << 5 | type) << 40 |
-			       (offset >> 16 & 0xffff) << 48);
+	poke(f, at, 8,
+	     (offset & 0xffff) | (uint64_t)selector << 16 | (uint64_t)extra << 32 |
+		     (uint64_t)(0x80 | dpl << 5 | type) << 40 | (offset >> 16 & 0xffff) << 48);
 }
 
 static inline void load_segment(struct fixture *f, enum segment_number number, uint16_t selector)
@@ -229,7 +231,8 @@ static inline void tables(struct fixture *f, uint32_t code_width)
 	put_descriptor(f, TSS_SEL, TSS_AT, 0x3ff, AR_P | TYPE_TSS_BUSY);
 	f->cpu->gdtr = (struct table_register){.base = GDT_AT, .limit = 0x7f};
 	f->cpu->idtr = (struct table_register){.base = IDT_AT, .limit = 0xfff};
-	f->cpu->seg[TR] = (struct segment){.selector = TSS_SEL, .base = TSS_AT, .limit = 0x3ff, .ar = AR_P | TYPE_TSS_BUSY};
+	f->cpu->seg[TR] =
+		(struct segment){.selector = TSS_SEL, .base = TSS_AT, .limit = 0x3ff, .ar = AR_P | TYPE_TSS_BUSY};
 	f->cpu->seg[LDTR] = (struct segment){.ar = AR_UNUSABLE};
 	poke(f, TSS_AT + 0x66, 2, 0x100);
 }

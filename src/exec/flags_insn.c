@@ -1,5 +1,6 @@
 /*
- * RFLAGS where privilege counts: CLI and STI with virtual interrupts, CLAC, STAC; what POPF and IRET may change; HLT. Arithmetic flags and DF: flagop.c.
+ * RFLAGS where privilege counts: CLI and STI with virtual interrupts, CLAC, STAC; what POPF and IRET may change; HLT.
+ * Arithmetic flags and DF: flagop.c.
  *
  * SDM vol. 3, "Protected-Mode Virtual Interrupts" and "Class 3 Methods" for VME and PVI; vol. 2 for each instruction.
  */
@@ -36,7 +37,8 @@ void rflags_load(struct cpu *cpu, uint64_t value, uint64_t mask)
 	cpu_set_rflags(cpu, flags);
 	if ((old ^ flags) & RFLAGS_AC)
 		mem_privilege_changed(cpu);
-	if (flags & mask & RFLAGS_RF) { /* for one instruction: SDM vol. 3, "Instruction-Breakpoint Exception Condition" */
+	if (flags & mask &
+	    RFLAGS_RF) { /* for one instruction: SDM vol. 3, "Instruction-Breakpoint Exception Condition" */
 		cpu->shadow |= SHADOW_RF << SHADOW_NEXT;
 		cpu_attend(cpu, ATTEND_SHADOW);
 	}
@@ -105,10 +107,6 @@ static enum step exec_hlt(struct cpu *cpu, const struct insn *insn)
 }
 
 const struct exec_entry exec_flags_insn_entries[] = {
-	ENTRY(CLI, exec_cli),
-	ENTRY(STI, exec_sti),
-	ENTRY(CLAC, exec_clac_stac),
-	ENTRY(STAC, exec_clac_stac),
-	ENTRY(HLT, exec_hlt),
-	{0},
+	ENTRY(CLI, exec_cli),	     ENTRY(STI, exec_sti), ENTRY(CLAC, exec_clac_stac),
+	ENTRY(STAC, exec_clac_stac), ENTRY(HLT, exec_hlt), {0},
 };

@@ -1,8 +1,9 @@
 /*
  * Executable memory for thunks, and the SIGFPE handler.
  *
- * Both belong to the process, not to a machine, so this file holds the one thing that machines share: made with the first host_simd_create(),
- * freed with the last host_simd_destroy(). A lock guards what grows; thunks never change once made.
+ * Both belong to the process, not to a machine, so this file holds the one thing that machines share: made with the
+ * first host_simd_create(), freed with the last host_simd_destroy(). A lock guards what grows; thunks never change once
+ * made.
  */
 #include <pthread.h>
 #include <signal.h>
@@ -23,7 +24,7 @@ struct host_block {
 
 struct host_simd {
 	unsigned users;
-		uint8_t *write, *execute; /* two views of the same memory, because hosts may refuse one that is both */
+	uint8_t *write, *execute; /* two views of the same memory, because hosts may refuse one that is both */
 	size_t used;
 	const uint8_t *fault_exit;
 	struct host_block *blocks; /* descriptions of forms, freed together */
@@ -34,8 +35,8 @@ static struct host_simd simd;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
 /*
- * An unmasked SIMD floating-point exception inside a thunk: go on at the fault exit with the reason in RAX. Thunks have nothing on the stack then.
- * Touches only the interrupted context, so it is safe at any time.
+ * An unmasked SIMD floating-point exception inside a thunk: go on at the fault exit with the reason in RAX. Thunks have
+ * nothing on the stack then. Touches only the interrupted context, so it is safe at any time.
  */
 static void on_sigfpe(int signal, siginfo_t *info, void *context)
 {
@@ -87,7 +88,7 @@ static bool map_code(struct error *error)
 
 static bool start(struct error *error)
 {
-	static const uint8_t plain[] = {0xdb, 0xe3, 0xc3};		       /* FNINIT, which cannot fault itself; RET */
+	static const uint8_t plain[] = {0xdb, 0xe3, 0xc3};		   /* FNINIT, which cannot fault itself; RET */
 	static const uint8_t avx[] = {0xdb, 0xe3, 0xc5, 0xf8, 0x77, 0xc3}; /* FNINIT; VZEROUPPER; RET */
 	struct sigaction action = {.sa_sigaction = on_sigfpe, .sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER};
 

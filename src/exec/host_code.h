@@ -1,5 +1,6 @@
 /*
- * Executable memory for thunks, and what SIGFPE does to one that runs. Apart from host.h because signals and exec.h share the name raise.
+ * Executable memory for thunks, and what SIGFPE does to one that runs. Apart from host.h because signals and exec.h
+ * share the name raise.
  */
 #pragma once
 

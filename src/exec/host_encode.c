@@ -1,9 +1,10 @@
 /*
  * Thunks: machine code that runs one guest instruction on fixed registers.
  *
- * SDM vol. 2, "Instruction Format", "Intel AVX-512 Encoding". The instruction keeps its opcode, prefixes that select it, vector length and immediate; its
- * register numbers become fixed ones and its memory operand becomes [R8]. Zydis reads the result back and says what the operands are and whether
- * the encoding exists at all (masking, broadcast and rounding bits included).
+ * SDM vol. 2, "Instruction Format", "Intel AVX-512 Encoding". The instruction keeps its opcode, prefixes that select
+ *it, vector length and immediate; its register numbers become fixed ones and its memory operand becomes [R8]. Zydis
+ *reads the result back and says what the operands are and whether the encoding exists at all (masking, broadcast and
+ *rounding bits included).
  *
  *	operand            vector    MMX    general    opmask    pointer
  *	ModRM.reg          1         1      RAX        2         RDI
@@ -157,7 +158,8 @@ static unsigned fixed_number(enum host_operand kind, unsigned vector, unsigned g
 	return kind == HOST_GPR ? gpr : kind == HOST_MASK ? mask : vector;
 }
 
-static bool decode_again(const struct code *c, ZydisDecodedInstruction *i, ZydisDecodedOperand o[ZYDIS_MAX_OPERAND_COUNT])
+static bool decode_again(const struct code *c, ZydisDecodedInstruction *i,
+			 ZydisDecodedOperand o[ZYDIS_MAX_OPERAND_COUNT])
 {
 	ZydisDecoder decoder;
 
@@ -165,7 +167,8 @@ static bool decode_again(const struct code *c, ZydisDecodedInstruction *i, Zydis
 	       ZYAN_SUCCESS(ZydisDecoderDecodeFull(&decoder, c->bytes, c->size, i, o));
 }
 
-/* SDM vol. 2, "Instructions with Explicitly Aligned Memory Operands", "Instructions with Unaligned Access": legacy SSE aligns all but a few. */
+/* SDM vol. 2, "Instructions with Explicitly Aligned Memory Operands", "Instructions with Unaligned Access": legacy SSE
+ * aligns all but a few. */
 static bool must_align(const ZydisDecodedInstruction *i, const ZydisDecodedOperand *memory)
 {
 	switch (i->mnemonic) {
@@ -271,10 +274,8 @@ static enum host_gate gate_for(const ZydisDecodedInstruction *i, const struct ho
 {
 	switch (i->encoding) {
 	case ZYDIS_INSTRUCTION_ENCODING_EVEX: return GATE_AVX512;
-	case ZYDIS_INSTRUCTION_ENCODING_VEX:
-		return h->reg == HOST_MASK || h->rm == HOST_MASK ? GATE_AVX512 : GATE_AVX;
-	default:
-		return h->reg == HOST_VECTOR || h->rm == HOST_VECTOR || !h->mmx_state ? GATE_SSE : GATE_MMX;
+	case ZYDIS_INSTRUCTION_ENCODING_VEX: return h->reg == HOST_MASK || h->rm == HOST_MASK ? GATE_AVX512 : GATE_AVX;
+	default: return h->reg == HOST_VECTOR || h->rm == HOST_VECTOR || !h->mmx_state ? GATE_SSE : GATE_MMX;
 	}
 }
 
@@ -307,7 +308,8 @@ static uint8_t broadcast_count(ZydisBroadcastMode mode)
 	}
 }
 
-static void describe_memory(struct host_form *h, const struct insn *insn, const ZydisDecodedInstruction *i, const ZydisDecodedOperand *o)
+static void describe_memory(struct host_form *h, const struct insn *insn, const ZydisDecodedInstruction *i,
+			    const ZydisDecodedOperand *o)
 {
 	for (unsigned n = 0; n < i->operand_count; n++) {
 		if (o[n].type != ZYDIS_OPERAND_TYPE_MEMORY)
@@ -350,8 +352,8 @@ static struct host_place place_of(enum host_operand kind)
 
 static bool converts_integer(ZydisMnemonic mnemonic)
 {
-	return mnemonic == ZYDIS_MNEMONIC_VCVTSI2SS || mnemonic == ZYDIS_MNEMONIC_VCVTSI2SD || mnemonic == ZYDIS_MNEMONIC_VCVTUSI2SS ||
-	       mnemonic == ZYDIS_MNEMONIC_VCVTUSI2SD;
+	return mnemonic == ZYDIS_MNEMONIC_VCVTSI2SS || mnemonic == ZYDIS_MNEMONIC_VCVTSI2SD ||
+	       mnemonic == ZYDIS_MNEMONIC_VCVTUSI2SS || mnemonic == ZYDIS_MNEMONIC_VCVTUSI2SD;
 }
 
 static bool describe_as(const struct insn *insn, const struct fields *f, bool code64, struct host_form *h)
@@ -385,11 +387,16 @@ bool host_describe(const struct insn *insn, bool code64, struct host_form *h)
 {
 	const struct form *form = insn->form;
 	unsigned W = (insn->prefixes & PREFIX_REX_W) != 0, L = form->vector_bytes == 32;
-	struct fields f = {.reg = insn->modrm >> 3 & 7, .rm = form->memory ? R8_BASE : 3, .memory = form->memory, .evex = evex_bits(insn)};
+	struct fields f = {.reg = insn->modrm >> 3 & 7,
+			   .rm = form->memory ? R8_BASE : 3,
+			   .memory = form->memory,
+			   .evex = evex_bits(insn)};
 
-	if (!form->has_modrm || (form->encoding == ZYDIS_INSTRUCTION_ENCODING_LEGACY && (form->map < 1 || form->map > 3)))
+	if (!form->has_modrm ||
+	    (form->encoding == ZYDIS_INSTRUCTION_ENCODING_LEGACY && (form->map < 1 || form->map > 3)))
 		return false;
-	/* What the form does not say for sure is tried: VEX.W where 32-bit code ignores it, VEX.L where there is no vector length. */
+	/* What the form does not say for sure is tried: VEX.W where 32-bit code ignores it, VEX.L where there is no
+	 * vector length. */
 	for (unsigned attempt = 0; attempt < 4; attempt++) {
 		f.W = W ^ (attempt & 1);
 		f.L = L ^ (attempt >> 1);
@@ -420,7 +427,8 @@ static struct fields fields_of(const struct insn *insn, const struct host_form *
 }
 
 /* Emits a load or store of one operand that is a register. */
-static void put_operand(struct code *c, enum host_operand kind, unsigned number, bool legacy, unsigned bytes, unsigned base, bool store)
+static void put_operand(struct code *c, enum host_operand kind, unsigned number, bool legacy, unsigned bytes,
+			unsigned base, bool store)
 {
 	switch (kind) {
 	case HOST_NONE: break;
@@ -472,7 +480,8 @@ thunk_fn *host_make_thunk(const struct insn *insn, const struct host_form *h)
 		return NULL;
 	for (unsigned n = 0; n < i.operand_count; n++)
 		if (is_explicit(&o[n]) && !(o[n].encoding == ZYDIS_OPERAND_ENCODING_MASK && !(insn->evex & 7)))
-			put_operand(&c, operand_class(&o[n]), number_of(&o[n]), legacy, vector_bytes(&o[n]), base_of(&o[n]), false);
+			put_operand(&c, operand_class(&o[n]), number_of(&o[n]), legacy, vector_bytes(&o[n]),
+				    base_of(&o[n]), false);
 	if (h->xmm0) {
 		put(&c, 4, 0x80100f41 | (uint32_t)modrm(0, R9_CPU) << 24); /* MOVUPS XMM0, [R9 + disp32] */
 		put(&c, 4, xmm0);

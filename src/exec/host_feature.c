@@ -41,8 +41,9 @@ static uint64_t host_xcr0(void)
 static bool host_has_bit_of(enum feature feature)
 {
 	switch (feature) {
-#define FEATURE(id, name, leaf, subleaf, reg, bit, ...)                                                                \
-	case FEATURE_##id: return host_bit(leaf, subleaf, reg, bit);
+#define FEATURE(id, name, leaf, subleaf, reg, bit, ...) \
+	case FEATURE_##id:                              \
+		return host_bit(leaf, subleaf, reg, bit);
 #include "cpuid_features.def"
 #undef FEATURE
 	default: return false;
@@ -52,8 +53,8 @@ static bool host_has_bit_of(enum feature feature)
 static bool avx512_usable(void)
 {
 	return (host_xcr0() & XCR0_AVX512) == XCR0_AVX512 && host_has_bit_of(FEATURE_AVX512F) &&
-	       host_has_bit_of(FEATURE_AVX512BW) && host_has_bit_of(FEATURE_AVX512DQ) && host_has_bit_of(FEATURE_AVX512VL) &&
-	       host_has_bit_of(FEATURE_AVX512CD);
+	       host_has_bit_of(FEATURE_AVX512BW) && host_has_bit_of(FEATURE_AVX512DQ) &&
+	       host_has_bit_of(FEATURE_AVX512VL) && host_has_bit_of(FEATURE_AVX512CD);
 }
 
 bool host_has_feature(enum feature feature)

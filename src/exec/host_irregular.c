@@ -1,6 +1,7 @@
 /*
- * SIMD instructions that no thunk can run, because they address several places: gathers, scatters, MASKMOVDQU. And VZEROALL, VZEROUPPER, which name no
- * operand. SDM vol. 2, "VGATHERDPS" and its like, "VPSCATTERDD ...", "MASKMOVDQU", "VZEROALL".
+ * SIMD instructions that no thunk can run, because they address several places: gathers, scatters, MASKMOVDQU. And
+ * VZEROALL, VZEROUPPER, which name no operand. SDM vol. 2, "VGATHERDPS" and its like, "VPSCATTERDD ...", "MASKMOVDQU",
+ * "VZEROALL".
  */
 #include "exec/host_private.h"
 
@@ -13,31 +14,34 @@ struct indexed {
 static bool indexed_of(uint16_t operation, struct indexed *x)
 {
 	switch (operation) {
-#define GATHER(name, index, data)                                                                                      \
-	case ZYDIS_MNEMONIC_##name: *x = (struct indexed){index, data, false}; return true;
-#define SCATTER(name, index, data)                                                                                     \
+#define GATHER(name, index, data)                          \
+	case ZYDIS_MNEMONIC_##name:                        \
+		*x = (struct indexed){index, data, false}; \
+		return true;
+#define SCATTER(name, index, data) \
 	case ZYDIS_MNEMONIC_##name: *x = (struct indexed){index, data, true}; return true;
-	GATHER(VGATHERDPS, 4, 4)
-	GATHER(VGATHERDPD, 4, 8)
-	GATHER(VGATHERQPS, 8, 4)
-	GATHER(VGATHERQPD, 8, 8)
-	GATHER(VPGATHERDD, 4, 4)
-	GATHER(VPGATHERDQ, 4, 8)
-	GATHER(VPGATHERQD, 8, 4)
-	GATHER(VPGATHERQQ, 8, 8)
-	SCATTER(VSCATTERDPS, 4, 4)
-	SCATTER(VSCATTERDPD, 4, 8)
-	SCATTER(VSCATTERQPS, 8, 4)
-	SCATTER(VSCATTERQPD, 8, 8)
-	SCATTER(VPSCATTERDD, 4, 4)
-	SCATTER(VPSCATTERDQ, 4, 8)
-	SCATTER(VPSCATTERQD, 8, 4)
-	SCATTER(VPSCATTERQQ, 8, 8)
+		GATHER(VGATHERDPS, 4, 4)
+		GATHER(VGATHERDPD, 4, 8)
+		GATHER(VGATHERQPS, 8, 4)
+		GATHER(VGATHERQPD, 8, 8)
+		GATHER(VPGATHERDD, 4, 4)
+		GATHER(VPGATHERDQ, 4, 8)
+		GATHER(VPGATHERQD, 8, 4)
+		GATHER(VPGATHERQQ, 8, 8)
+		SCATTER(VSCATTERDPS, 4, 4)
+		SCATTER(VSCATTERDPD, 4, 8)
+		SCATTER(VSCATTERQPS, 8, 4)
+		SCATTER(VSCATTERQPD, 8, 8)
+		SCATTER(VPSCATTERDD, 4, 4)
+		SCATTER(VPSCATTERDQ, 4, 8)
+		SCATTER(VPSCATTERQD, 8, 4)
+		SCATTER(VPSCATTERQQ, 8, 8)
 	default: return false;
 	}
 }
 
-static bool offset_linear(struct cpu *cpu, const struct insn *insn, uint64_t offset, unsigned size, unsigned access, la_t *la)
+static bool offset_linear(struct cpu *cpu, const struct insn *insn, uint64_t offset, unsigned size, unsigned access,
+			  la_t *la)
 {
 	if (insn->addr_size != 8)
 		offset &= bytes_mask(insn->addr_size);
@@ -47,7 +51,8 @@ static bool offset_linear(struct cpu *cpu, const struct insn *insn, uint64_t off
 	return false;
 }
 
-static bool element_linear(struct cpu *cpu, const struct insn *insn, const struct indexed *x, unsigned i, unsigned access, la_t *la)
+static bool element_linear(struct cpu *cpu, const struct insn *insn, const struct indexed *x, unsigned i,
+			   unsigned access, la_t *la)
 {
 	const union vector_register *index = &cpu->fpu.v[insn->rm & 31];
 	uint64_t offset = x->index_bytes == 4 ? (uint64_t)(int32_t)index->d[i] : index->q[i];
@@ -57,8 +62,8 @@ static bool element_linear(struct cpu *cpu, const struct insn *insn, const struc
 }
 
 /*
- * Elements are done from the least significant up; what was done before a fault stays done, its mask bit cleared, so that the instruction can
- * be restarted.
+ * Elements are done from the least significant up; what was done before a fault stays done, its mask bit cleared, so
+ * that the instruction can be restarted.
  */
 static enum step indexed_evex(struct cpu *cpu, const struct insn *insn)
 {
@@ -111,7 +116,8 @@ static enum step gather_vex(struct cpu *cpu, const struct insn *insn)
 	count = length / (x.index_bytes > x.data_bytes ? x.index_bytes : x.data_bytes);
 	for (unsigned i = 0; i < count; i++) {
 		if (mask->b[(i + 1) * x.data_bytes - 1] & 0x80) { /* the sign bit */
-			if (element_linear(cpu, insn, &x, i, ACCESS_READ, &la) || mem_read_size(cpu, la, x.data_bytes, &value))
+			if (element_linear(cpu, insn, &x, i, ACCESS_READ, &la) ||
+			    mem_read_size(cpu, la, x.data_bytes, &value))
 				return STEP_FAULT;
 			store_le(data->b + i * x.data_bytes, x.data_bytes, value);
 		}
@@ -123,7 +129,8 @@ static enum step gather_vex(struct cpu *cpu, const struct insn *insn)
 }
 
 /* MASKMOVQ and MASKMOVDQU: bytes at DS:rDI whose mask byte has bit 7 set. */
-static enum step masked_store(struct cpu *cpu, const struct insn *insn, const uint8_t *data, const uint8_t *mask, unsigned count)
+static enum step masked_store(struct cpu *cpu, const struct insn *insn, const uint8_t *data, const uint8_t *mask,
+			      unsigned count)
 {
 	la_t la;
 
@@ -156,12 +163,14 @@ static enum step maskmovq(struct cpu *cpu, const struct insn *insn)
 	if (host_gate(cpu, GATE_MMX) != STEP_NEXT || host_x87_pending(cpu) != STEP_NEXT)
 		return STEP_FAULT;
 	host_enter_mmx(fpu);
-	return masked_store(cpu, insn, fpu->x87 + X87_ST + 16 * (insn->reg & 7), fpu->x87 + X87_ST + 16 * (insn->rm & 7), 8);
+	return masked_store(cpu, insn, fpu->x87 + X87_ST + 16 * (insn->reg & 7),
+			    fpu->x87 + X87_ST + 16 * (insn->rm & 7), 8);
 }
 
 static enum step vzero(struct cpu *cpu, const struct insn *insn)
 {
-	unsigned registers = cpu_64bit(cpu) ? 16 : 8, keep = insn->form->operation == ZYDIS_MNEMONIC_VZEROUPPER ? 16 : 0;
+	unsigned registers = cpu_64bit(cpu) ? 16 : 8,
+		 keep = insn->form->operation == ZYDIS_MNEMONIC_VZEROUPPER ? 16 : 0;
 
 	if (host_gate(cpu, GATE_AVX) != STEP_NEXT)
 		return STEP_FAULT;

@@ -90,32 +90,31 @@ static inline enum step to_rm(struct cpu *cpu, const struct insn *insn, struct m
 enum kind { LOAD, LOAD_ALIGNED, STORE, STORE_ALIGNED, FROM_RM, TO_RM, KINDS };
 enum width { SSE16, VEX16, VEX32, EVEX16, EVEX32, EVEX64, WIDTHS };
 
-#define MOVES(X, width, gate, bytes)                                                                                   \
-	X(width, LOAD, load, gate, bytes, false)                                                                       \
-	X(width, LOAD_ALIGNED, load, gate, bytes, true)                                                                \
-	X(width, STORE, store, gate, bytes, false)                                                                     \
-	X(width, STORE_ALIGNED, store, gate, bytes, true)                                                              \
-	X(width, FROM_RM, from_rm, gate, bytes, false)                                                                 \
+#define MOVES(X, width, gate, bytes)                      \
+	X(width, LOAD, load, gate, bytes, false)          \
+	X(width, LOAD_ALIGNED, load, gate, bytes, true)   \
+	X(width, STORE, store, gate, bytes, false)        \
+	X(width, STORE_ALIGNED, store, gate, bytes, true) \
+	X(width, FROM_RM, from_rm, gate, bytes, false)    \
 	X(width, TO_RM, to_rm, gate, bytes, false)
-#define ALL_MOVES(X)                                                                                                   \
-	MOVES(X, SSE16, GATE_SSE, 16)                                                                                  \
-	MOVES(X, VEX16, GATE_AVX, 16)                                                                                  \
-	MOVES(X, VEX32, GATE_AVX, 32)                                                                                  \
-	MOVES(X, EVEX16, GATE_AVX512, 16)                                                                              \
-	MOVES(X, EVEX32, GATE_AVX512, 32)                                                                              \
+#define ALL_MOVES(X)                      \
+	MOVES(X, SSE16, GATE_SSE, 16)     \
+	MOVES(X, VEX16, GATE_AVX, 16)     \
+	MOVES(X, VEX32, GATE_AVX, 32)     \
+	MOVES(X, EVEX16, GATE_AVX512, 16) \
+	MOVES(X, EVEX32, GATE_AVX512, 32) \
 	MOVES(X, EVEX64, GATE_AVX512, 64)
 
-#define DEFINE(width, kind, function, gate, bytes, aligned)                                                            \
-	static enum step width##_##kind(struct cpu *cpu, const struct insn *insn)                                      \
-	{                                                                                                              \
-		return function(cpu, insn, (struct move){gate, bytes, aligned});                                       \
+#define DEFINE(width, kind, function, gate, bytes, aligned)                       \
+	static enum step width##_##kind(struct cpu *cpu, const struct insn *insn) \
+	{                                                                         \
+		return function(cpu, insn, (struct move){gate, bytes, aligned});  \
 	}
 ALL_MOVES(DEFINE)
 
 static exec_fn *const functions[WIDTHS][KINDS] = {
 #define ENTRY(width, kind, function, gate, bytes, aligned) [width][kind] = width##_##kind,
-	ALL_MOVES(ENTRY)
-};
+	ALL_MOVES(ENTRY)};
 
 static bool is_move(uint16_t operation, bool *aligned)
 {

@@ -1,8 +1,9 @@
 /*
  * Running a thunk: what must be enabled, where the operands are, memory, MXCSR, and the exceptions that follow.
  *
- * SDM vol. 2, "Exception Conditions"; vol. 1, "SIMD Floating-Point Exceptions", "Memory Alignment"; vol. 2, "Memory Fault Suppression". Order of faults:
- * #UD, #NM, #MF, then those of the memory operand, then #XM. Nothing is changed before the last possible fault.
+ * SDM vol. 2, "Exception Conditions"; vol. 1, "SIMD Floating-Point Exceptions", "Memory Alignment"; vol. 2, "Memory
+ * Fault Suppression". Order of faults: #UD, #NM, #MF, then those of the memory operand, then #XM. Nothing is changed
+ * before the last possible fault.
  */
 #include "cpu/flags.h"
 #include "exec/host_private.h"
@@ -12,7 +13,8 @@
 
 static enum step gate_vex(struct cpu *cpu, uint64_t components)
 {
-	if (!(cpu->cr4 & CR4_OSXSAVE) || (cpu->fpu.xcr0 & components) != components || !cpu_protected(cpu) || cpu_v86(cpu))
+	if (!(cpu->cr4 & CR4_OSXSAVE) || (cpu->fpu.xcr0 & components) != components || !cpu_protected(cpu) ||
+	    cpu_v86(cpu))
 		return raise_fault(cpu, VECTOR_UD);
 	return cpu->cr0 & CR0_TS ? raise_fault(cpu, VECTOR_NM) : STEP_NEXT;
 }
@@ -125,7 +127,8 @@ static enum step execute(struct cpu *cpu, const struct insn *insn, struct host_f
 	if (h->gate == GATE_AVX512)
 		mask = &cpu->fpu.k[insn->evex & 7];
 	else if (h->fourth)
-		mask = &cpu->fpu.v[insn->imm >> 4 & (cpu_64bit(cpu) ? 15 : 7)]; /* outside 64-bit mode bit 7 is ignored */
+		mask = &cpu->fpu.v[insn->imm >> 4 &
+				   (cpu_64bit(cpu) ? 15 : 7)]; /* outside 64-bit mode bit 7 is ignored */
 	result = h->floating ? run_floating(cpu, thunk, reg, vvvv, mask, rm) : thunk(reg, vvvv, mask, 0, rm, cpu);
 	if (unlikely(result & THUNK_FAULT))
 		return simd_exception(cpu);
@@ -183,7 +186,8 @@ static uint64_t touched(const struct cpu *cpu, const struct insn *insn, const st
 }
 
 /* Only the operand's own offset is cut to the address size; its later elements go on from there. */
-static bool element_linear(struct cpu *cpu, const struct insn *insn, const struct host_form *h, unsigned i, unsigned access, la_t *la)
+static bool element_linear(struct cpu *cpu, const struct insn *insn, const struct host_form *h, unsigned i,
+			   unsigned access, la_t *la)
 {
 	uint64_t offset = operand_offset(cpu, insn) + (uint64_t)i * h->element_bytes;
 
@@ -209,15 +213,17 @@ static enum step run_elements(struct cpu *cpu, const struct insn *insn, struct h
 			continue;
 		if (element_linear(cpu, insn, h, i, access, &la))
 			return STEP_FAULT;
-		if (h->writes_memory ? mem_probe(cpu, la, h->element_bytes, ACCESS_WRITE) :
-				       mem_read_bytes(cpu, la, buffer + i * h->element_bytes, h->element_bytes, ACCESS_READ))
+		if (h->writes_memory
+			    ? mem_probe(cpu, la, h->element_bytes, ACCESS_WRITE)
+			    : mem_read_bytes(cpu, la, buffer + i * h->element_bytes, h->element_bytes, ACCESS_READ))
 			return STEP_FAULT;
 	}
 	if ((step = execute(cpu, insn, h, buffer)) != STEP_NEXT || !h->writes_memory)
 		return step;
 	for (unsigned i = 0; i < h->elements; i++)
-		if ((elements >> i & 1) && (element_linear(cpu, insn, h, i, access, &la) ||
-					    mem_write_bytes(cpu, la, buffer + i * h->element_bytes, h->element_bytes, ACCESS_WRITE)))
+		if ((elements >> i & 1) &&
+		    (element_linear(cpu, insn, h, i, access, &la) ||
+		     mem_write_bytes(cpu, la, buffer + i * h->element_bytes, h->element_bytes, ACCESS_WRITE)))
 			return STEP_FAULT; /* cannot be: probed above */
 	return STEP_NEXT;
 }
@@ -237,14 +243,15 @@ static COLD enum step run_slow(struct cpu *cpu, const struct insn *insn, struct 
 			return STEP_FAULT;
 		}
 		store_le(buffer, 8, value);
-	} else if (h->writes_memory ? mem_probe(cpu, la, h->memory_bytes, ACCESS_WRITE) :
-				      mem_read_bytes(cpu, la, buffer, h->memory_bytes, ACCESS_READ)) {
+	} else if (h->writes_memory ? mem_probe(cpu, la, h->memory_bytes, ACCESS_WRITE)
+				    : mem_read_bytes(cpu, la, buffer, h->memory_bytes, ACCESS_READ)) {
 		return STEP_FAULT;
 	}
 	if ((step = execute(cpu, insn, h, buffer)) != STEP_NEXT || !h->writes_memory)
 		return step;
-	if (h->memory_bytes <= 8 ? mem_write_slow(cpu, la, h->memory_bytes, load_le(buffer, h->memory_bytes), ACCESS_WRITE) :
-				   mem_write_bytes(cpu, la, buffer, h->memory_bytes, ACCESS_WRITE))
+	if (h->memory_bytes <= 8
+		    ? mem_write_slow(cpu, la, h->memory_bytes, load_le(buffer, h->memory_bytes), ACCESS_WRITE)
+		    : mem_write_bytes(cpu, la, buffer, h->memory_bytes, ACCESS_WRITE))
 		return STEP_FAULT;
 	return STEP_NEXT;
 }
@@ -259,13 +266,15 @@ static enum step run_memory(struct cpu *cpu, const struct insn *insn, struct hos
 		uint64_t elements = touched(cpu, insn, h);
 		uint64_t all = h->elements >= 64 ? ~UINT64_C(0) : BIT(h->elements) - 1;
 
-		if (h->aligned && elements && !is_aligned(cpu->seg[insn->seg].base + operand_offset(cpu, insn), h->memory_bytes))
+		if (h->aligned && elements &&
+		    !is_aligned(cpu->seg[insn->seg].base + operand_offset(cpu, insn), h->memory_bytes))
 			return raise_gp0(cpu);
 		if (elements != all) {
 			/* A direct hit cannot fault whatever the mask says; everything else goes by elements. */
 			if (insn->ea == EA_CHECKED || operand_linear(cpu, insn, h->memory_bytes, access, &la))
 				return run_elements(cpu, insn, h, elements);
-			host = h->writes_memory ? tlb_write(cpu, la, h->memory_bytes) : tlb_read(cpu, la, h->memory_bytes);
+			host = h->writes_memory ? tlb_write(cpu, la, h->memory_bytes)
+						: tlb_read(cpu, la, h->memory_bytes);
 			return host ? execute(cpu, insn, h, host) : run_elements(cpu, insn, h, elements);
 		}
 	}
@@ -303,7 +312,8 @@ static inline bool is_enabled(const struct cpu *cpu, enum host_gate gate)
 	       !(~cpu->fpu.xcr0 & (gate == GATE_AVX ? XCR0_AVX : XCR0_AVX512));
 }
 
-static inline enum step run_usual(struct cpu *cpu, const struct insn *insn, enum host_gate gate, enum access_kind memory, bool floating)
+static inline enum step run_usual(struct cpu *cpu, const struct insn *insn, enum host_gate gate,
+				  enum access_kind memory, bool floating)
 {
 	const struct host_form *h = insn->form->host;
 	thunk_fn *thunk = h->by_imm ? h->by_imm[(uint8_t)insn->imm] : h->thunk;
@@ -332,12 +342,14 @@ static inline enum step run_usual(struct cpu *cpu, const struct insn *insn, enum
 	return STEP_NEXT;
 }
 
-#define USUAL(gate, memory, floating)                                                                                  \
-	static enum step run_##gate##_##memory##_##floating(struct cpu *cpu, const struct insn *insn)                  \
-	{                                                                                                              \
-		return run_usual(cpu, insn, gate, memory, floating);                                                   \
+#define USUAL(gate, memory, floating)                                                                 \
+	static enum step run_##gate##_##memory##_##floating(struct cpu *cpu, const struct insn *insn) \
+	{                                                                                             \
+		return run_usual(cpu, insn, gate, memory, floating);                                  \
 	}
-#define ALL_USUAL(X, gate) X(gate, NO_MEMORY, 0) X(gate, NO_MEMORY, 1) X(gate, LOADS, 0) X(gate, LOADS, 1) X(gate, STORES, 0) X(gate, STORES, 1)
+#define ALL_USUAL(X, gate)    \
+	X(gate, NO_MEMORY, 0) \
+	X(gate, NO_MEMORY, 1) X(gate, LOADS, 0) X(gate, LOADS, 1) X(gate, STORES, 0) X(gate, STORES, 1)
 ALL_USUAL(USUAL, GATE_SSE)
 ALL_USUAL(USUAL, GATE_AVX)
 ALL_USUAL(USUAL, GATE_AVX512)
@@ -345,12 +357,12 @@ ALL_USUAL(USUAL, GATE_AVX512)
 exec_fn *host_run_for(const struct host_form *h)
 {
 #define ROW(gate, memory, floating) [gate][memory][floating] = run_##gate##_##memory##_##floating,
-	static exec_fn *const usual[GATE_X87 + 1][STORES + 1][2] = {
-		ALL_USUAL(ROW, GATE_SSE) ALL_USUAL(ROW, GATE_AVX) ALL_USUAL(ROW, GATE_AVX512)
-	};
+	static exec_fn *const usual[GATE_X87 + 1][STORES + 1][2] = {ALL_USUAL(ROW, GATE_SSE) ALL_USUAL(ROW, GATE_AVX)
+									    ALL_USUAL(ROW, GATE_AVX512)};
 	enum access_kind memory = !h->memory ? NO_MEMORY : h->writes_memory ? STORES : LOADS;
 
-	if (h->mmx_state || h->fourth || h->vmaskmov || h->suppress || (memory == STORES && h->mask_bits && h->gate == GATE_AVX512))
+	if (h->mmx_state || h->fourth || h->vmaskmov || h->suppress ||
+	    (memory == STORES && h->mask_bits && h->gate == GATE_AVX512))
 		return run_any;
 	return usual[h->gate][memory][h->floating] ? usual[h->gate][memory][h->floating] : run_any;
 }

@@ -1,4 +1,5 @@
-/* What decides whether SIMD and x87 instructions run, and the exceptions they raise. Results are compared with the host by tests/engines. */
+/* What decides whether SIMD and x87 instructions run, and the exceptions they raise. Results are compared with the host
+ * by tests/engines. */
 #include "exec/fixture.h"
 #include "exec/host_code.h"
 #include "exec/host.h"
@@ -46,9 +47,10 @@ static int outcome(struct fixture *f, const uint8_t *code, uint64_t cr0, uint64_
 
 static void gates(void **state)
 {
-	static const uint8_t sse[8] = {0x66, 0x0f, 0xfe, 0xc1}, move[8] = {0x0f, 0x28, 0xc1}, mmx[8] = {0x0f, 0xfe, 0xc1},
-			     x87[8] = {0xd9, 0xe8}, wait[8] = {0x9b}, avx[8] = {0xc5, 0xf1, 0xfe, 0xc2},
-			     evex[8] = {0x62, 0xf1, 0x75, 0x48, 0xfe, 0xc2}, kmov[8] = {0xc5, 0xf8, 0x90, 0xc1}, zero[8] = {0xc5, 0xf8, 0x77};
+	static const uint8_t sse[8] = {0x66, 0x0f, 0xfe, 0xc1}, move[8] = {0x0f, 0x28, 0xc1},
+			     mmx[8] = {0x0f, 0xfe, 0xc1}, x87[8] = {0xd9, 0xe8}, wait[8] = {0x9b},
+			     avx[8] = {0xc5, 0xf1, 0xfe, 0xc2}, evex[8] = {0x62, 0xf1, 0x75, 0x48, 0xfe, 0xc2},
+			     kmov[8] = {0xc5, 0xf8, 0x90, 0xc1}, zero[8] = {0xc5, 0xf8, 0x77};
 	struct fixture *f = *state;
 
 	ready(f);
@@ -166,7 +168,7 @@ static void x87_exceptions(void **state)
 	struct fpu *fpu = &f->cpu->fpu;
 
 	ready(f);
-	x87_set(fpu, X87_FCW, 0x37f & ~4); /* divide-by-zero unmasked */
+	x87_set(fpu, X87_FCW, 0x37f & ~4);			   /* divide-by-zero unmasked */
 	RUN_AT(f, 0xd9, 0xe8, 0xd9, 0xee, 0xde, 0xf9, 0xd9, 0xe8); /* FLD1; FLDZ; FDIVP; FLD1 */
 	for (unsigned i = 0; i < 3; i++)
 		assert_int_equal(fixture_step(f), STEP_NEXT);
@@ -223,7 +225,8 @@ static void environment_formats(void **state)
 	f->model.features[FEATURE_FDP_EXCPTN_ONLY / 64] &= ~BIT(FEATURE_FDP_EXCPTN_ONLY % 64);
 	x87_init(fpu);
 	cpu->r[RSI] = 0x50000;
-	RUN_AT(f, 0xd9, 0x06, 0xd9, 0x76, 0x40, 0x66, 0xd9, 0xb6, 0x80, 0, 0, 0); /* FLD [ESI]; FNSTENV [ESI+40h]; the 16-bit one */
+	RUN_AT(f, 0xd9, 0x06, 0xd9, 0x76, 0x40, 0x66, 0xd9, 0xb6, 0x80, 0, 0,
+	       0); /* FLD [ESI]; FNSTENV [ESI+40h]; the 16-bit one */
 	poke(f, 0x50000, 4, 0x3f800000);
 	for (unsigned i = 0; i < 3; i++)
 		assert_int_equal(fixture_step(f), STEP_NEXT);
@@ -303,8 +306,8 @@ int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, fixture_create, stop)
 	const struct CMUnitTest tests[] = {
-		TEST(gates),	       TEST(simd_exceptions),	  TEST(alignment),	   TEST(page_faults),
-		TEST(x87_exceptions), TEST(mmx_state), TEST(environment_formats), TEST(fault_suppression),
+		TEST(gates),	      TEST(simd_exceptions), TEST(alignment),		TEST(page_faults),
+		TEST(x87_exceptions), TEST(mmx_state),	     TEST(environment_formats), TEST(fault_suppression),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,9 +1,11 @@
 /*
- * x87: arithmetic on the host's FPU, control instructions in C. SDM vol. 1, "Programming with the x87 FPU"; vol. 2, "x87 FPU" instructions.
+ * x87: arithmetic on the host's FPU, control instructions in C. SDM vol. 1, "Programming with the x87 FPU"; vol. 2,
+ * "x87 FPU" instructions.
  *
- * The guest's environment is loaded, one instruction runs, and the environment is saved, so that host code never meets the guest's stack, masks or
- * pending exceptions. FIP, FDP and FOP are kept here: the host would report its own addresses. #MF comes before the next waiting instruction. With
- * CR0.NE = 0 the machine is told (CPU_FERR, for IRQ 13) and the instruction runs as with IGNNE# asserted: freezing is not modelled.
+ * The guest's environment is loaded, one instruction runs, and the environment is saved, so that host code never meets
+ * the guest's stack, masks or pending exceptions. FIP, FDP and FOP are kept here: the host would report its own
+ * addresses. #MF comes before the next waiting instruction. With CR0.NE = 0 the machine is told (CPU_FERR, for IRQ 13)
+ * and the instruction runs as with IGNNE# asserted: freezing is not modelled.
  */
 #include "cpu/flags.h"
 #include "exec/host_private.h"
@@ -45,7 +47,8 @@ static void set_pointers(struct cpu *cpu, const struct insn *insn, uint64_t fdp)
 	if (cpu_64bit(cpu))
 		store_le(fpu->x87 + X87_FIP, 8, cpu->insn_rip);
 	else
-		store_le(fpu->x87 + X87_FIP, 8, (uint32_t)cpu->insn_rip | (selectors ? (uint64_t)cpu->seg[CS].selector << 32 : 0));
+		store_le(fpu->x87 + X87_FIP, 8,
+			 (uint32_t)cpu->insn_rip | (selectors ? (uint64_t)cpu->seg[CS].selector << 32 : 0));
 	if (insn->ea == EA_NONE || (model_has(cpu->model, FEATURE_FDP_EXCPTN_ONLY) && !(get(cpu, X87_FSW) & FSW_ES)))
 		return;
 	if (!cpu_64bit(cpu))
@@ -189,7 +192,8 @@ static enum step fwait(struct cpu *cpu, const struct insn *insn)
 }
 
 /*
- * The environment in memory: SDM vol. 1, "Saving the x87 FPU's State with FSTENV/FNSTENV and FSAVE/FNSAVE" and its four figures.
+ * The environment in memory: SDM vol. 1, "Saving the x87 FPU's State with FSTENV/FNSTENV and FSAVE/FNSAVE" and its four
+ * figures.
  */
 static bool is_real_format(const struct cpu *cpu)
 {

@@ -1,5 +1,6 @@
 /*
- * Instructions that call the IDT: INT n, INT3, INTO, INT1, BOUND. SDM vol. 2, "INT n/INTO/INT3/INT1" and "BOUND". UD0 to UD2 are exec_undefined().
+ * Instructions that call the IDT: INT n, INT3, INTO, INT1, BOUND. SDM vol. 2, "INT n/INTO/INT3/INT1" and "BOUND". UD0
+ * to UD2 are exec_undefined().
  */
 #include "exec/entries.h"
 #include "exec/protect.h"
@@ -39,8 +40,8 @@ static enum step exec_bound(struct cpu *cpu, const struct insn *insn)
 
 	if (insn->ea == EA_NONE)
 		return raise_fault(cpu, VECTOR_UD);
-	if (operand_linear(cpu, insn, 2u * insn->size, ACCESS_READ, &la) || mem_read_size(cpu, la, insn->size, &lower) ||
-	    mem_read_size(cpu, la + insn->size, insn->size, &upper))
+	if (operand_linear(cpu, insn, 2u * insn->size, ACCESS_READ, &la) ||
+	    mem_read_size(cpu, la, insn->size, &lower) || mem_read_size(cpu, la + insn->size, insn->size, &upper))
 		return STEP_FAULT;
 	index = sign_extend(cpu->r[insn->reg], bits);
 	if (index < sign_extend(lower, bits) || index > sign_extend(upper, bits))
@@ -49,10 +50,6 @@ static enum step exec_bound(struct cpu *cpu, const struct insn *insn)
 }
 
 const struct exec_entry exec_interrupt_entries[] = {
-	ENTRY(INT, exec_int),
-	ENTRY(INT3, exec_int3),
-	ENTRY(INTO, exec_into),
-	ENTRY(INT1, exec_int1),
-	ENTRY(BOUND, exec_bound),
-	{0},
+	ENTRY(INT, exec_int),	ENTRY(INT3, exec_int3),	  ENTRY(INTO, exec_into),
+	ENTRY(INT1, exec_int1), ENTRY(BOUND, exec_bound), {0},
 };

@@ -1,7 +1,9 @@
 /*
- * IRET in every form: real mode, V86 with and without VME, to the same and to an outer ring, to V86, to another task, long mode.
+ * IRET in every form: real mode, V86 with and without VME, to the same and to an outer ring, to V86, to another task,
+ * long mode.
  *
- * SDM vol. 2, "IRET/IRETD/IRETQ". NMIs are unblocked even when the instruction faults: SDM vol. 3, "Handling Multiple NMIs".
+ * SDM vol. 2, "IRET/IRETD/IRETQ". NMIs are unblocked even when the instruction faults: SDM vol. 3, "Handling Multiple
+ * NMIs".
  */
 #include "exec/entries.h"
 #include "exec/protect.h"

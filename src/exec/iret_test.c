@@ -129,7 +129,8 @@ static void iret_same_ring(void **state)
 	assert_int_equal(cpu->rip, 0x15000);
 	assert_int_equal(cpu->r[RSP], STACK3_TOP + 12);
 	/* CPL 3, IOPL 0: no IF, IOPL, VM, VIF, VIP. */
-	assert_int_equal(cpu_rflags(cpu), (RFLAGS_ARITH | RFLAGS_TF | RFLAGS_DF | RFLAGS_RF | RFLAGS_AC | RFLAGS_ID) | 2);
+	assert_int_equal(cpu_rflags(cpu),
+			 (RFLAGS_ARITH | RFLAGS_TF | RFLAGS_DF | RFLAGS_RF | RFLAGS_AC | RFLAGS_ID) | 2);
 	assert_false(cpu->nmi_blocked);
 	assert_int_equal(cpu->shadow, SHADOW_RF << SHADOW_NEXT);
 	assert_true(cpu->attention & ATTEND_TRAP);

@@ -1,7 +1,8 @@
 /*
  * Operands: registers by number and width, effective addresses, and ModRM operands that are a register or memory.
  *
- * Writing a 32-bit register clears bits 63:32; writing 8 or 16 bits leaves the rest: SDM vol. 1, "General-Purpose Registers in 64-Bit Mode".
+ * Writing a 32-bit register clears bits 63:32; writing 8 or 16 bits leaves the rest: SDM vol. 1, "General-Purpose
+ * Registers in 64-Bit Mode".
  */
 #pragma once
 
@@ -36,11 +37,13 @@ static inline uint64_t operand_offset(const struct cpu *cpu, const struct insn *
 	return insn->addr_size == 8 ? offset : offset & bytes_mask(insn->addr_size);
 }
 
-/* The linear address of the memory operand, for an access of `size` bytes; adds `extra` to the offset (bit strings, second words). */
-MUST_CHECK static inline bool operand_linear_at(struct cpu *cpu, const struct insn *insn, uint64_t extra, unsigned size, unsigned access,
-						la_t *la)
+/* The linear address of the memory operand, for an access of `size` bytes; adds `extra` to the offset (bit strings,
+ * second words). */
+MUST_CHECK static inline bool operand_linear_at(struct cpu *cpu, const struct insn *insn, uint64_t extra, unsigned size,
+						unsigned access, la_t *la)
 {
-	uint64_t offset = cpu->r[insn->base] + (cpu->r[insn->index] << insn->scale) + (uint64_t)(int64_t)insn->disp + extra;
+	uint64_t offset =
+		cpu->r[insn->base] + (cpu->r[insn->index] << insn->scale) + (uint64_t)(int64_t)insn->disp + extra;
 
 	if (likely(insn->ea == EA_PLAIN)) {
 		*la = offset;
@@ -59,7 +62,8 @@ MUST_CHECK static inline bool operand_linear_at(struct cpu *cpu, const struct in
 	return segment_linear(cpu, insn->seg, offset, size, access, la);
 }
 
-MUST_CHECK static inline bool operand_linear(struct cpu *cpu, const struct insn *insn, unsigned size, unsigned access, la_t *la)
+MUST_CHECK static inline bool operand_linear(struct cpu *cpu, const struct insn *insn, unsigned size, unsigned access,
+					     la_t *la)
 {
 	return operand_linear_at(cpu, insn, 0, size, access, la);
 }
@@ -112,7 +116,8 @@ struct operand_rmw {
 	struct mem_rmw mem;
 };
 
-MUST_CHECK static inline bool operand_rmw_begin(struct cpu *cpu, const struct insn *insn, unsigned size, struct operand_rmw *rmw, uint64_t *value)
+MUST_CHECK static inline bool operand_rmw_begin(struct cpu *cpu, const struct insn *insn, unsigned size,
+						struct operand_rmw *rmw, uint64_t *value)
 {
 	la_t la;
 
@@ -120,10 +125,12 @@ MUST_CHECK static inline bool operand_rmw_begin(struct cpu *cpu, const struct in
 		*value = reg_get(cpu, insn->rm, size);
 		return false;
 	}
-	return operand_linear(cpu, insn, size, ACCESS_READ | ACCESS_WRITE, &la) || mem_rmw_begin(cpu, &rmw->mem, la, size, value);
+	return operand_linear(cpu, insn, size, ACCESS_READ | ACCESS_WRITE, &la) ||
+	       mem_rmw_begin(cpu, &rmw->mem, la, size, value);
 }
 
-static inline void operand_rmw_end(struct cpu *cpu, const struct insn *insn, unsigned size, const struct operand_rmw *rmw, uint64_t value)
+static inline void operand_rmw_end(struct cpu *cpu, const struct insn *insn, unsigned size,
+				   const struct operand_rmw *rmw, uint64_t value)
 {
 	if (insn->ea == EA_NONE)
 		reg_set(cpu, insn->rm, size, value);
@@ -131,7 +138,8 @@ static inline void operand_rmw_end(struct cpu *cpu, const struct insn *insn, uns
 		mem_rmw_end(cpu, &rmw->mem, value);
 }
 
-/* The stack, with the width of the stack pointer and SS's checks. size 2, 4 or 8. RSP changes only when the access succeeded. */
+/* The stack, with the width of the stack pointer and SS's checks. size 2, 4 or 8. RSP changes only when the access
+ * succeeded. */
 MUST_CHECK bool stack_push(struct cpu *cpu, unsigned size, uint64_t value);
 MUST_CHECK bool stack_pop(struct cpu *cpu, unsigned size, uint64_t *value);
 /* Mask of the stack pointer's bits that count: FFFFH, FFFFFFFFH or all. */

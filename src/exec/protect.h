@@ -1,8 +1,9 @@
 /*
- * What transfers of control between segments, rings and tasks share: descriptors, stacks that are not SS:RSP yet, loads of RFLAGS.
+ * What transfers of control between segments, rings and tasks share: descriptors, stacks that are not SS:RSP yet, loads
+ * of RFLAGS.
  *
- * SDM vol. 3, "Protection", "Interrupt and Exception Handling", "Task Management". Functions return STEP_NEXT (0) when all is well, so that callers
- * can write `if ((step = ...)) return step;`.
+ * SDM vol. 3, "Protection", "Interrupt and Exception Handling", "Task Management". Functions return STEP_NEXT (0) when
+ * all is well, so that callers can write `if ((step = ...)) return step;`.
  */
 #pragma once
 
@@ -12,11 +13,21 @@
 
 /* Types of system descriptors: SDM vol. 3, "System Descriptor Types". A set bit 3 means 32 bits, or 64 in long mode. */
 enum system_type {
-	TYPE_TSS16 = 1, TYPE_LDT = 2, TYPE_TSS16_BUSY = 3, TYPE_CALL16 = 4, TYPE_TASK_GATE = 5, TYPE_INTERRUPT16 = 6, TYPE_TRAP16 = 7,
-	TYPE_TSS = 9, TYPE_TSS_BUSY = 11, TYPE_CALL = 12, TYPE_INTERRUPT = 14, TYPE_TRAP = 15,
+	TYPE_TSS16 = 1,
+	TYPE_LDT = 2,
+	TYPE_TSS16_BUSY = 3,
+	TYPE_CALL16 = 4,
+	TYPE_TASK_GATE = 5,
+	TYPE_INTERRUPT16 = 6,
+	TYPE_TRAP16 = 7,
+	TYPE_TSS = 9,
+	TYPE_TSS_BUSY = 11,
+	TYPE_CALL = 12,
+	TYPE_INTERRUPT = 14,
+	TYPE_TRAP = 15,
 };
-#define TYPE_32	  8 /* in any of them */
-#define TSS_BUSY  2
+#define TYPE_32	 8 /* in any of them */
+#define TSS_BUSY 2
 
 static inline uint32_t descriptor_ar(const struct descriptor *d)
 {
@@ -62,8 +73,8 @@ static inline unsigned selector_rpl(uint16_t selector)
 /* segment.c */
 
 /*
- * The descriptor of a selector that must not be null: #vector(0 | ext) when it is, #vector(selector | ext) outside the table, or the memory fault.
- * wide: 16 bytes when it turns out to be a system descriptor of long mode.
+ * The descriptor of a selector that must not be null: #vector(0 | ext) when it is, #vector(selector | ext) outside the
+ * table, or the memory fault. wide: 16 bytes when it turns out to be a system descriptor of long mode.
  */
 enum step descriptor_get(struct cpu *cpu, uint16_t selector, enum vector vector, unsigned ext, struct descriptor *d);
 /* Set the accessed bit of a code or data descriptor in memory (and in *d). */
@@ -78,7 +89,8 @@ bool segment_contains(const struct segment *segment, uint64_t offset, unsigned s
 /* SS as long mode has it after a transfer to an inner ring: null, with the ring in RPL and DPL. */
 struct segment segment_null(unsigned rpl);
 /* All checks for SS at a new privilege level; the fault is `vector` (#TS or #GP) or #SS for not present. */
-enum step segment_check_stack(struct cpu *cpu, uint16_t selector, unsigned rpl, enum vector vector, unsigned ext, struct segment *ss);
+enum step segment_check_stack(struct cpu *cpu, uint16_t selector, unsigned rpl, enum vector vector, unsigned ext,
+			      struct segment *ss);
 /* Returning outwards: null ES, FS, GS and DS that the outer ring may not have. */
 void segments_drop(struct cpu *cpu);
 /* V86: selector, base = selector * 16, limit FFFFH, DPL 3. */
@@ -88,14 +100,15 @@ void segment_set_v86(struct segment *segment, uint16_t selector);
 struct stack {
 	struct segment ss; /* not looked at when wide */
 	uint64_t sp;
-	uint8_t cpl;	   /* whose right the pushes use */
-	bool wide;	   /* 64-bit: RSP without a segment */
+	uint8_t cpl; /* whose right the pushes use */
+	bool wide;   /* 64-bit: RSP without a segment */
 };
 struct stack stack_current(const struct cpu *cpu);
 /* #SS(error) when `count` items of `size` bytes do not fit. */
 enum step stack_room(struct cpu *cpu, const struct stack *stack, unsigned size, unsigned count, uint32_t error);
 /* Push value[0] first. stack->sp moves when all were written; a fault leaves everything as it was. */
-enum step stack_push_frame(struct cpu *cpu, struct stack *stack, unsigned size, const uint64_t *value, unsigned count, uint32_t error);
+enum step stack_push_frame(struct cpu *cpu, struct stack *stack, unsigned size, const uint64_t *value, unsigned count,
+			   uint32_t error);
 /* Read `count` items above the current top of stack, `skip` bytes from it, without popping. #SS(0). */
 enum step stack_peek(struct cpu *cpu, unsigned skip, unsigned size, uint64_t *value, unsigned count);
 /* The stack for ring `cpl` from the TSS: selector (legacy modes; SS left to check) and pointer. #TS. */
@@ -104,9 +117,9 @@ enum step stack_from_tss(struct cpu *cpu, unsigned cpl, unsigned ext, uint16_t *
 enum step stack_from_tss64(struct cpu *cpu, unsigned cpl, unsigned ist, unsigned ext, uint64_t *sp);
 
 /* Every flag that exists; other bits of RFLAGS are fixed. */
-#define RFLAGS_DEFINED                                                                                                 \
-	(RFLAGS_ARITH | RFLAGS_TF | RFLAGS_IF | RFLAGS_DF | RFLAGS_IOPL | RFLAGS_NT | RFLAGS_RF | RFLAGS_VM | RFLAGS_AC | RFLAGS_VIF |         \
-	 RFLAGS_VIP | RFLAGS_ID)
+#define RFLAGS_DEFINED                                                                                        \
+	(RFLAGS_ARITH | RFLAGS_TF | RFLAGS_IF | RFLAGS_DF | RFLAGS_IOPL | RFLAGS_NT | RFLAGS_RF | RFLAGS_VM | \
+	 RFLAGS_AC | RFLAGS_VIF | RFLAGS_VIP | RFLAGS_ID)
 
 /* flags_insn.c: what POPF and IRET of this size may change at CPL and IOPL, outside V86. */
 uint64_t rflags_loadable(const struct cpu *cpu, unsigned size);
@@ -130,4 +143,3 @@ enum step code_check_return(struct cpu *cpu, uint16_t selector, struct descripto
 /* RET and IRET to an outer ring (or of 64-bit mode): all checks of the popped SS, null where that is allowed. */
 enum step stack_check_return(struct cpu *cpu, uint16_t selector, unsigned cs_rpl, bool to_64bit, struct segment *ss);
 uint32_t descriptor_limit(const struct descriptor *d);
-

@@ -1,11 +1,14 @@
 /*
- * How instructions are counted, and what an engine and the machine agree on. One instruction is one nanosecond of virtual time.
+ * How instructions are counted, and what an engine and the machine agree on. One instruction is one nanosecond of
+ * virtual time.
  *
- * The machine gives a vCPU a turn: cpu->budget = cpu->turn = n instructions. The engine subtracts a block's count when it enters the block, and never
- * enters one that exceeds the budget: it then runs just the first `budget` instructions of it. So a turn ends at an exact instruction, whatever
- * the engine and its blocks, and a deadline falls on the same instruction in every run.
+ * The machine gives a vCPU a turn: cpu->budget = cpu->turn = n instructions. The engine subtracts a block's count when
+ * it enters the block, and never enters one that exceeds the budget: it then runs just the first `budget` instructions
+ * of it. So a turn ends at an exact instruction, whatever the engine and its blocks, and a deadline falls on the same
+ * instruction in every run.
  *
- * After each instruction that went through a helper or a slow memory path, the engine tests cpu->attention and leaves the block when it is set.
+ * After each instruction that went through a helper or a slow memory path, the engine tests cpu->attention and leaves
+ * the block when it is set.
  */
 #pragma once
 
@@ -33,14 +36,15 @@ static inline void run_idle(struct cpu *cpu, unsigned ticks)
 }
 
 /*
- * Between instructions: act on cpu->attention. Delivers what is pending and allowed, in the order of SDM vol. 3, "Priority Among Concurrent
- * Events": RESET/INIT/SMI, traps, NMI, interrupts; handles the one-instruction shadows. Clears the bits it dealt with. After it the engine looks
- * up mode and bank again.
+ * Between instructions: act on cpu->attention. Delivers what is pending and allowed, in the order of SDM vol. 3,
+ * "Priority Among Concurrent Events": RESET/INIT/SMI, traps, NMI, interrupts; handles the one-instruction shadows.
+ * Clears the bits it dealt with. After it the engine looks up mode and bank again.
  *
- * Call it at an instruction boundary when attention is set and the turn is not over, once per boundary: it counts on an instruction being executed
- * after it. When ATTEND_PINS, ATTEND_TRAP or ATTEND_SHADOW is still (or again) set afterwards, run exactly one instruction, then call it again: TF,
- * code breakpoints and blocking by STI and MOV SS work that way. cpu->block stays that instruction's block until then (NULL if it is gone).
- * A vCPU that is not active is called too when a pin is asserted; it may become active.
+ * Call it at an instruction boundary when attention is set and the turn is not over, once per boundary: it counts on an
+ * instruction being executed after it. When ATTEND_PINS, ATTEND_TRAP or ATTEND_SHADOW is still (or again) set
+ * afterwards, run exactly one instruction, then call it again: TF, code breakpoints and blocking by STI and MOV SS work
+ * that way. cpu->block stays that instruction's block until then (NULL if it is gone). A vCPU that is not active is
+ * called too when a pin is asserted; it may become active.
  */
 void exec_attend(struct cpu *cpu);
 

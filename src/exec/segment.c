@@ -1,7 +1,9 @@
 /*
- * Segment registers and descriptor tables: address checks, loads, LAR LSL VERR VERW ARPL, LGDT LIDT LLDT LTR and what stores them.
+ * Segment registers and descriptor tables: address checks, loads, LAR LSL VERR VERW ARPL, LGDT LIDT LLDT LTR and what
+ * stores them.
  *
- * SDM vol. 3, "Protected-Mode Memory Management" and "Protection"; vol. 2 for each instruction. Far branches are in far.c.
+ * SDM vol. 3, "Protected-Mode Memory Management" and "Protection"; vol. 2 for each instruction. Far branches are in
+ * far.c.
  */
 #include "exec/entries.h"
 #include "exec/protect.h"
@@ -24,11 +26,13 @@ bool segment_contains(const struct segment *segment, uint64_t offset, unsigned s
 
 	if ((segment->ar & (AR_CODE | AR_DOWN)) == AR_DOWN && (segment->ar & AR_S))
 		return offset > segment->limit && last <= (segment->ar & AR_DB ? UINT32_MAX : UINT16_MAX);
-	/* A 4-GiB segment wraps: "the behavior is implementation-specific"; so it agrees with flat code, which checks nothing. */
+	/* A 4-GiB segment wraps: "the behavior is implementation-specific"; so it agrees with flat code, which checks
+	 * nothing. */
 	return last <= segment->limit || segment->limit == UINT32_MAX;
 }
 
-bool segment_linear(struct cpu *cpu, enum segment_number number, uint64_t offset, unsigned size, unsigned access, la_t *la)
+bool segment_linear(struct cpu *cpu, enum segment_number number, uint64_t offset, unsigned size, unsigned access,
+		    la_t *la)
 {
 	const struct segment *segment = &cpu->seg[number];
 	bool allowed;
@@ -41,7 +45,8 @@ bool segment_linear(struct cpu *cpu, enum segment_number number, uint64_t offset
 		allowed = !(segment->ar & AR_UNUSABLE) && segment_contains(segment, offset, size);
 		if (cpu_protected(cpu) && !cpu_v86(cpu)) {
 			if (segment->ar & AR_CODE)
-				allowed = allowed && !(access & ACCESS_WRITE) && (segment->ar & AR_WRITABLE || access == ACCESS_EXEC);
+				allowed = allowed && !(access & ACCESS_WRITE) &&
+					  (segment->ar & AR_WRITABLE || access == ACCESS_EXEC);
 			else if (access & ACCESS_WRITE)
 				allowed = allowed && segment->ar & AR_WRITABLE;
 		}
@@ -164,7 +169,8 @@ void segment_load_real(struct cpu *cpu, enum segment_number number, uint16_t sel
 	segment->ar = (segment->ar & ~AR_UNUSABLE) | AR_P | AR_S;
 }
 
-enum step segment_check_stack(struct cpu *cpu, uint16_t selector, unsigned rpl, enum vector vector, unsigned ext, struct segment *ss)
+enum step segment_check_stack(struct cpu *cpu, uint16_t selector, unsigned rpl, enum vector vector, unsigned ext,
+			      struct segment *ss)
 {
 	uint32_t error = (selector & 0xfffc) | ext, ar;
 	struct descriptor d;
@@ -243,7 +249,8 @@ enum step segment_load(struct cpu *cpu, enum segment_number number, uint16_t sel
 	return cpu->mode != mode ? STEP_LEAVE : STEP_NEXT;
 }
 
-/* MOV SS and POP SS: SDM vol. 3, "Masking Exceptions and Interrupts When Switching Stacks". Of two in a row only the first has the effect. */
+/* MOV SS and POP SS: SDM vol. 3, "Masking Exceptions and Interrupts When Switching Stacks". Of two in a row only the
+ * first has the effect. */
 static enum step after_load(struct cpu *cpu, enum segment_number number, enum step step)
 {
 	if (number != SS || step == STEP_FAULT || (cpu->shadow & SHADOW_MOV_SS))
@@ -262,8 +269,9 @@ static enum step mov_segment(struct cpu *cpu, const struct insn *insn)
 	if (number >= SEG_COUNT)
 		return raise_fault(cpu, VECTOR_UD);
 	if (insn->opcode == 0x8c)
-		return operand_write(cpu, insn, insn->ea == EA_NONE ? insn->size : 2, cpu->seg[number].selector) ? STEP_FAULT :
-														   STEP_NEXT;
+		return operand_write(cpu, insn, insn->ea == EA_NONE ? insn->size : 2, cpu->seg[number].selector)
+			       ? STEP_FAULT
+			       : STEP_NEXT;
 	if (number == CS)
 		return raise_fault(cpu, VECTOR_UD);
 	if (operand_read(cpu, insn, 2, &selector))
@@ -346,8 +354,8 @@ static enum step load_far_pointer(struct cpu *cpu, const struct insn *insn)
 	case ZYDIS_MNEMONIC_LGS: number = GS; break;
 	default: number = SS; break;
 	}
-	if (operand_linear(cpu, insn, insn->size + 2u, ACCESS_READ, &la) || mem_read_size(cpu, la, insn->size, &offset) ||
-	    mem_read16(cpu, la + insn->size, &selector))
+	if (operand_linear(cpu, insn, insn->size + 2u, ACCESS_READ, &la) ||
+	    mem_read_size(cpu, la, insn->size, &offset) || mem_read16(cpu, la + insn->size, &selector))
 		return STEP_FAULT;
 	step = segment_load(cpu, number, selector);
 	if (step != STEP_FAULT)
@@ -388,8 +396,8 @@ static enum step ask(struct cpu *cpu, const struct insn *insn, struct descriptor
 
 static enum step exec_lar(struct cpu *cpu, const struct insn *insn)
 {
-	unsigned legacy = BIT(TYPE_TSS16) | BIT(TYPE_LDT) | BIT(TYPE_TSS16_BUSY) | BIT(TYPE_CALL16) | BIT(TYPE_TASK_GATE) |
-			  BIT(TYPE_TSS) | BIT(TYPE_TSS_BUSY) | BIT(TYPE_CALL);
+	unsigned legacy = BIT(TYPE_TSS16) | BIT(TYPE_LDT) | BIT(TYPE_TSS16_BUSY) | BIT(TYPE_CALL16) |
+			  BIT(TYPE_TASK_GATE) | BIT(TYPE_TSS) | BIT(TYPE_TSS_BUSY) | BIT(TYPE_CALL);
 	unsigned in_long_mode = BIT(TYPE_LDT) | BIT(TYPE_TSS) | BIT(TYPE_TSS_BUSY) | BIT(TYPE_CALL);
 	struct descriptor d;
 	bool found;
@@ -435,7 +443,8 @@ static enum step exec_verr(struct cpu *cpu, const struct insn *insn)
 
 	if (step)
 		return step;
-	exec_set_zf(cpu, found && (descriptor_ar(&d) & AR_S) && (descriptor_ar(&d) & (AR_CODE | AR_WRITABLE)) != AR_CODE);
+	exec_set_zf(cpu,
+		    found && (descriptor_ar(&d) & AR_S) && (descriptor_ar(&d) & (AR_CODE | AR_WRITABLE)) != AR_CODE);
 	return STEP_NEXT;
 }
 
@@ -575,7 +584,8 @@ static enum step load_table(struct cpu *cpu, const struct insn *insn)
 
 	if (cpu->cpl > 0)
 		return raise_gp0(cpu);
-	if (operand_linear(cpu, insn, wide ? 10 : 6, ACCESS_READ, &la) || mem_read_bytes(cpu, la, bytes, wide ? 10 : 6, ACCESS_READ))
+	if (operand_linear(cpu, insn, wide ? 10 : 6, ACCESS_READ, &la) ||
+	    mem_read_bytes(cpu, la, bytes, wide ? 10 : 6, ACCESS_READ))
 		return STEP_FAULT;
 	base = load_le(bytes + 2, wide ? 8 : 4);
 	if (wide && !cpu_canonical(cpu, base))
@@ -599,7 +609,8 @@ static enum step store_table(struct cpu *cpu, const struct insn *insn)
 		return raise_gp0(cpu);
 	store_le(bytes, 2, table->limit);
 	store_le(bytes + 2, 8, table->base);
-	if (operand_linear(cpu, insn, wide ? 10 : 6, ACCESS_WRITE, &la) || mem_write_bytes(cpu, la, bytes, wide ? 10 : 6, ACCESS_WRITE))
+	if (operand_linear(cpu, insn, wide ? 10 : 6, ACCESS_WRITE, &la) ||
+	    mem_write_bytes(cpu, la, bytes, wide ? 10 : 6, ACCESS_WRITE))
 		return STEP_FAULT;
 	return STEP_NEXT;
 }

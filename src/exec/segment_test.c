@@ -56,8 +56,8 @@ static void load_edges(void **state)
 	assert_int_equal(f->cpu->seg[DS].limit, 0xabcdefff);
 	put_descriptor(f, FREE_SEL, 0, 0, AR_DATA0 & ~AR_P);
 	expect_load_fault(f, FREE_SEL, VECTOR_NP);
-	expect_load_fault(f, 0x80, VECTOR_GP); /* beyond the limit of 7FH */
-	expect_load_fault(f, 0x0c, VECTOR_GP); /* no LDT */
+	expect_load_fault(f, 0x80, VECTOR_GP);		/* beyond the limit of 7FH */
+	expect_load_fault(f, 0x0c, VECTOR_GP);		/* no LDT */
 	assert_int_not_equal(mov_ds(f, 3), STEP_FAULT); /* null */
 	assert_true(f->cpu->seg[DS].ar & AR_UNUSABLE);
 	RUN_AT(f, 0x0f, 0x01, 0x10); /* LGDT [EAX] through the null DS */
@@ -325,7 +325,7 @@ static void far_pointer_loads(void **state)
 	assert_int_not_equal(fixture_step(f), STEP_FAULT);
 	assert_int_equal(cpu->r[RBX], 0x89abcdef);
 	assert_int_equal(cpu->shadow, 0); /* only MOV and POP block */
-	RUN_AT(f, 0xc4, 0x18); /* LES */
+	RUN_AT(f, 0xc4, 0x18);		  /* LES */
 	assert_int_not_equal(fixture_step(f), STEP_FAULT);
 	assert_int_equal(cpu->seg[ES].selector, DATA0);
 }

@@ -1,5 +1,6 @@
 /*
- * Stacks: the current one, and those that transfers prepare before they commit. PUSH POP PUSHA POPA PUSHF POPF ENTER LEAVE.
+ * Stacks: the current one, and those that transfers prepare before they commit. PUSH POP PUSHA POPA PUSHF POPF ENTER
+ * LEAVE.
  *
  * SDM vol. 1, "Procedure Calls, Interrupts, and Exceptions"; vol. 2 for each instruction. PUSH and POP of segments are
  * segment.c's.
@@ -113,8 +114,10 @@ enum step stack_room(struct cpu *cpu, const struct stack *stack, unsigned size, 
 
 #define FRAME_BYTES 320 /* a call gate's 31 parameters and 4 registers, 8 bytes each at most */
 
-/* All in one piece, unless that faults or the stack pointer wraps inside: then only after each piece was proved writable. */
-static bool write_frame(struct cpu *cpu, const struct stack *stack, unsigned size, const uint64_t *value, unsigned count)
+/* All in one piece, unless that faults or the stack pointer wraps inside: then only after each piece was proved
+ * writable. */
+static bool write_frame(struct cpu *cpu, const struct stack *stack, unsigned size, const uint64_t *value,
+			unsigned count)
 {
 	bool checked = cpu->cpl == 3 && (cpu->cr0 & CR0_AM) && (cpu->rflags & RFLAGS_AC);
 	uint8_t bytes[FRAME_BYTES];
@@ -144,15 +147,16 @@ static bool write_frame(struct cpu *cpu, const struct stack *stack, unsigned siz
 			sp = (sp - size) & sp_mask(stack);
 			if (!place(cpu, stack, sp, size, &la))
 				return true;
-			if (pass == 0 ? mem_probe(cpu, la, size, ACCESS_WRITE | ACCESS_STACK) :
-					mem_write_bytes(cpu, la, &value[i], size, ACCESS_WRITE | ACCESS_STACK))
+			if (pass == 0 ? mem_probe(cpu, la, size, ACCESS_WRITE | ACCESS_STACK)
+				      : mem_write_bytes(cpu, la, &value[i], size, ACCESS_WRITE | ACCESS_STACK))
 				return true;
 		}
 	}
 	return false;
 }
 
-enum step stack_push_frame(struct cpu *cpu, struct stack *stack, unsigned size, const uint64_t *value, unsigned count, uint32_t error)
+enum step stack_push_frame(struct cpu *cpu, struct stack *stack, unsigned size, const uint64_t *value, unsigned count,
+			   uint32_t error)
 {
 	uint8_t cpl = cpu->cpl;
 	enum step step = stack_room(cpu, stack, size, count, error);
@@ -186,7 +190,8 @@ enum step stack_from_tss(struct cpu *cpu, unsigned cpl, unsigned ext, uint16_t *
 
 	if (offset + size + 1 > tr->limit)
 		return raise_error(cpu, VECTOR_TS, (tr->selector & 0xfffc) | ext);
-	if (wide ? mem_sys_read32(cpu, (uint32_t)(tr->base + offset), &esp) : mem_sys_read16(cpu, (uint32_t)(tr->base + offset), &sp16))
+	if (wide ? mem_sys_read32(cpu, (uint32_t)(tr->base + offset), &esp)
+		 : mem_sys_read16(cpu, (uint32_t)(tr->base + offset), &sp16))
 		return STEP_FAULT;
 	*sp = wide ? esp : sp16;
 	return mem_sys_read16(cpu, (uint32_t)(tr->base + offset + size), ss) ? STEP_FAULT : STEP_NEXT;
@@ -302,9 +307,11 @@ static enum step exec_enter(struct cpu *cpu, const struct insn *insn)
 		frame[count++] = frame_pointer;
 	if ((step = stack_push_frame(cpu, &stack, size, frame, count, 0)))
 		return step;
-	/* The new frame's last byte is touched, as the manual asks, so that a guard page is noticed before anything changed. */
+	/* The new frame's last byte is touched, as the manual asks, so that a guard page is noticed before anything
+	 * changed. */
 	stack.sp -= insn->imm & 0xffff;
-	if (segment_linear(cpu, SS, stack.sp & mask, size, ACCESS_WRITE, &la) || mem_probe(cpu, la, size, ACCESS_WRITE | ACCESS_STACK))
+	if (segment_linear(cpu, SS, stack.sp & mask, size, ACCESS_WRITE, &la) ||
+	    mem_probe(cpu, la, size, ACCESS_WRITE | ACCESS_STACK))
 		return STEP_FAULT;
 	reg_set(cpu, RBP, size == 2 ? 2 : mask == UINT16_MAX ? 2 : size, frame_pointer);
 	stack_set(cpu, stack.sp);
@@ -316,7 +323,8 @@ static enum step exec_leave(struct cpu *cpu, const struct insn *insn)
 	uint64_t mask = stack_mask(cpu), value;
 	la_t la;
 
-	if (segment_linear(cpu, SS, cpu->r[RBP] & mask, insn->size, ACCESS_READ, &la) || mem_read_size(cpu, la, insn->size, &value))
+	if (segment_linear(cpu, SS, cpu->r[RBP] & mask, insn->size, ACCESS_READ, &la) ||
+	    mem_read_size(cpu, la, insn->size, &value))
 		return STEP_FAULT;
 	stack_set(cpu, cpu->r[RBP] + insn->size);
 	reg_set(cpu, RBP, insn->size, value);
@@ -324,19 +332,9 @@ static enum step exec_leave(struct cpu *cpu, const struct insn *insn)
 }
 
 const struct exec_entry exec_stack_entries[] = {
-	ENTRY(PUSH, exec_push),
-	ENTRY(POP, exec_pop),
-	ENTRY(PUSHA, exec_pusha),
-	ENTRY(PUSHAD, exec_pusha),
-	ENTRY(POPA, exec_popa),
-	ENTRY(POPAD, exec_popa),
-	ENTRY(PUSHF, exec_pushf),
-	ENTRY(PUSHFD, exec_pushf),
-	ENTRY(PUSHFQ, exec_pushf),
-	ENTRY(POPF, exec_popf),
-	ENTRY(POPFD, exec_popf),
-	ENTRY(POPFQ, exec_popf),
-	ENTRY(ENTER, exec_enter),
-	ENTRY(LEAVE, exec_leave),
-	{0},
+	ENTRY(PUSH, exec_push),	   ENTRY(POP, exec_pop),      ENTRY(PUSHA, exec_pusha),
+	ENTRY(PUSHAD, exec_pusha), ENTRY(POPA, exec_popa),    ENTRY(POPAD, exec_popa),
+	ENTRY(PUSHF, exec_pushf),  ENTRY(PUSHFD, exec_pushf), ENTRY(PUSHFQ, exec_pushf),
+	ENTRY(POPF, exec_popf),	   ENTRY(POPFD, exec_popf),   ENTRY(POPFQ, exec_popf),
+	ENTRY(ENTER, exec_enter),  ENTRY(LEAVE, exec_leave),  {0},
 };

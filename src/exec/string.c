@@ -332,7 +332,8 @@ static inline enum step repeated(struct cpu *cpu, const struct insn *insn, enum 
 		}
 		count -= done;
 		reg_set(cpu, RCX, insn->addr_size, count);
-		/* By place in the count and not by piece: how many go at once depends on what the TLB holds, and time must not. */
+		/* By place in the count and not by piece: how many go at once depends on what the TLB holds, and time
+		 * must not. */
 		run_idle(cpu, (unsigned)(ticks_of(count + done) - ticks_of(count)));
 		if (compares && cc_condition(&cpu->cc, CONDITION_Z) == !!(insn->prefixes & PREFIX_REPNE))
 			break;

@@ -1,23 +1,40 @@
 /*
- * Task switches: SDM vol. 3, "Task Management", above all "Task Switching" and its table of checks. The callers have checked the TSS descriptor.
+ * Task switches: SDM vol. 3, "Task Management", above all "Task Switching" and its table of checks. The callers have
+ * checked the TSS descriptor.
  *
- * All accesses that may fault before the switch is committed are made or proved first; from then on registers are the new task's, and a fault is
- * delivered there. Long mode has no task switches.
+ * All accesses that may fault before the switch is committed are made or proved first; from then on registers are the
+ * new task's, and a fault is delivered there. Long mode has no task switches.
  */
 #include "exec/protect.h"
 
-/* Where a TSS of 32 and one of 16 bits keep things. SDM vol. 3, "Task-State Segment (TSS)" and "16-Bit Task-State Segment (TSS)". */
+/* Where a TSS of 32 and one of 16 bits keep things. SDM vol. 3, "Task-State Segment (TSS)" and "16-Bit Task-State
+ * Segment (TSS)". */
 struct layout {
-	unsigned word;		   /* size of registers in it */
+	unsigned word; /* size of registers in it */
 	unsigned min_limit;
-	unsigned cr3;		   /* 0: none */
-	unsigned ip, flags, gpr;   /* EAX ECX EDX EBX ESP EBP ESI EDI follow each other */
-	unsigned segments, count;  /* ES CS SS DS (FS GS), `word` apart */
-	unsigned ldt, trap;	   /* trap 0: none */
+	unsigned cr3;		  /* 0: none */
+	unsigned ip, flags, gpr;  /* EAX ECX EDX EBX ESP EBP ESI EDI follow each other */
+	unsigned segments, count; /* ES CS SS DS (FS GS), `word` apart */
+	unsigned ldt, trap;	  /* trap 0: none */
 };
 static const struct layout layouts[2] = {
-	{.word = 2, .min_limit = 0x2b, .ip = 0x0e, .flags = 0x10, .gpr = 0x12, .segments = 0x22, .count = 4, .ldt = 0x2a},
-	{.word = 4, .min_limit = 0x67, .cr3 = 0x1c, .ip = 0x20, .flags = 0x24, .gpr = 0x28, .segments = 0x48, .count = 6, .ldt = 0x60,
+	{.word = 2,
+	 .min_limit = 0x2b,
+	 .ip = 0x0e,
+	 .flags = 0x10,
+	 .gpr = 0x12,
+	 .segments = 0x22,
+	 .count = 4,
+	 .ldt = 0x2a},
+	{.word = 4,
+	 .min_limit = 0x67,
+	 .cr3 = 0x1c,
+	 .ip = 0x20,
+	 .flags = 0x24,
+	 .gpr = 0x28,
+	 .segments = 0x48,
+	 .count = 6,
+	 .ldt = 0x60,
 	 .trap = 0x64},
 };
 
@@ -126,7 +143,8 @@ static enum step load_data(struct cpu *cpu, enum segment_number number, uint16_t
 	return STEP_NEXT;
 }
 
-/* In the new task: qualify what its TSS names. Selectors are in the segment registers, which are unusable until their turn. */
+/* In the new task: qualify what its TSS names. Selectors are in the segment registers, which are unusable until their
+ * turn. */
 static enum step load_segments(struct cpu *cpu, uint16_t ldt, unsigned ext)
 {
 	static const enum segment_number data[] = {ES, DS, FS, GS};

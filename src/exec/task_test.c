@@ -120,18 +120,18 @@ static void refused_in_the_new_task(void **state)
 		uint16_t selector;
 		uint8_t vector;
 	} row[] = {
-		{0x60, DATA0, VECTOR_TS},	   /* LDT: not one */
-		{0x60, 0x0c, VECTOR_TS},	   /* LDT: not in the GDT */
-		{0x4c, 0, VECTOR_TS},		   /* CS null */
-		{0x4c, DATA0, VECTOR_TS},	   /* CS: data */
-		{0x4c, CODE0 | 3, VECTOR_TS},	   /* CS: RPL is not DPL */
-		{0x4c, FREE_SEL, VECTOR_NP},	   /* CS: not present */
-		{0x50, 0, VECTOR_TS},		   /* SS null */
-		{0x50, DATA3, VECTOR_TS},	   /* SS: not of this ring */
-		{0x50, FREE_SEL + 8, VECTOR_SS},   /* SS: not present */
-		{0x54, 0x80, VECTOR_TS},	   /* DS: outside */
-		{0x54, TSS_SEL, VECTOR_TS},	   /* DS: system */
-		{0x58, FREE_SEL + 8, VECTOR_NP},   /* FS: not present */
+		{0x60, DATA0, VECTOR_TS},	 /* LDT: not one */
+		{0x60, 0x0c, VECTOR_TS},	 /* LDT: not in the GDT */
+		{0x4c, 0, VECTOR_TS},		 /* CS null */
+		{0x4c, DATA0, VECTOR_TS},	 /* CS: data */
+		{0x4c, CODE0 | 3, VECTOR_TS},	 /* CS: RPL is not DPL */
+		{0x4c, FREE_SEL, VECTOR_NP},	 /* CS: not present */
+		{0x50, 0, VECTOR_TS},		 /* SS null */
+		{0x50, DATA3, VECTOR_TS},	 /* SS: not of this ring */
+		{0x50, FREE_SEL + 8, VECTOR_SS}, /* SS: not present */
+		{0x54, 0x80, VECTOR_TS},	 /* DS: outside */
+		{0x54, TSS_SEL, VECTOR_TS},	 /* DS: system */
+		{0x58, FREE_SEL + 8, VECTOR_NP}, /* FS: not present */
 	};
 
 	for (unsigned i = 0; i < ARRAY_SIZE(row); i++) {

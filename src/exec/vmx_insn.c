@@ -1,8 +1,9 @@
 /*
- * VMX instructions: VMXON VMXOFF VMPTRLD VMPTRST VMCLEAR VMREAD VMWRITE VMLAUNCH VMRESUME VMCALL INVEPT INVVPID. SDM vol. 3, "VMX Instruction Reference".
+ * VMX instructions: VMXON VMXOFF VMPTRLD VMPTRST VMCLEAR VMREAD VMWRITE VMLAUNCH VMRESUME VMCALL INVEPT INVVPID. SDM
+ * vol. 3, "VMX Instruction Reference".
  *
- * Here are operands, modes, privilege and the order of checks; what pointers and VMCSs are is vmx/'s. A model without VMX has none of them.
- * Not modelled: the dual-monitor treatment, so VMCALL in VMX root operation fails, and SMX.
+ * Here are operands, modes, privilege and the order of checks; what pointers and VMCSs are is vmx/'s. A model without
+ * VMX has none of them. Not modelled: the dual-monitor treatment, so VMCALL in VMX root operation fails, and SMX.
  */
 #include "cpu/msr.h"
 #include "exec/entries.h"
@@ -43,7 +44,8 @@ static uint64_t displacement(const struct cpu *cpu, const struct insn *insn)
 	return cpu_64bit(cpu) ? value : value & BITS(31, 0);
 }
 
-/* SDM vol. 3, "Information for VM Exits Due to Instruction Execution": the formats of this file's instructions have the same layout, reg2 in some. */
+/* SDM vol. 3, "Information for VM Exits Due to Instruction Execution": the formats of this file's instructions have the
+ * same layout, reg2 in some. */
 static uint32_t instruction_info(const struct insn *insn, bool has_reg2)
 {
 	uint32_t info = has_reg2 ? (uint32_t)insn->reg << 28 : 0;
@@ -56,7 +58,8 @@ static uint32_t instruction_info(const struct insn *insn, bool has_reg2)
 	return info;
 }
 
-static enum step exit_instruction(struct cpu *cpu, const struct insn *insn, uint32_t reason, uint64_t qualification, uint32_t info)
+static enum step exit_instruction(struct cpu *cpu, const struct insn *insn, uint32_t reason, uint64_t qualification,
+				  uint32_t info)
 {
 	cpu->vmx->exit = (struct vmx_exit_record){
 		.reason = reason,
@@ -69,15 +72,17 @@ static enum step exit_instruction(struct cpu *cpu, const struct insn *insn, uint
 }
 
 /*
- * What all but VMXON and VMCALL check first. STEP_NEXT: in VMX root operation with CPL 0, so go on. A memory operand's displacement is the exit
- * qualification.
+ * What all but VMXON and VMCALL check first. STEP_NEXT: in VMX root operation with CPL 0, so go on. A memory operand's
+ * displacement is the exit qualification.
  */
 static enum step begin(struct cpu *cpu, const struct insn *insn, uint32_t reason, bool has_reg2)
 {
 	if (!in_vmx(cpu) || !mode_ok(cpu))
 		return raise_fault(cpu, VECTOR_UD);
 	if (in_nonroot(cpu))
-		return exit_instruction(cpu, insn, reason, displacement(cpu, insn), insn->form->has_modrm && insn->form->operands ? instruction_info(insn, has_reg2) : 0);
+		return exit_instruction(cpu, insn, reason, displacement(cpu, insn),
+					insn->form->has_modrm && insn->form->operands ? instruction_info(insn, has_reg2)
+										      : 0);
 	return cpu->cpl ? raise_gp0(cpu) : STEP_NEXT;
 }
 
@@ -104,16 +109,17 @@ static enum step exec_vmxon(struct cpu *cpu, const struct insn *insn)
 	if (!vmx || !(cpu->cr4 & CR4_VMXE) || !mode_ok(cpu))
 		return raise_fault(cpu, VECTOR_UD);
 	if (in_nonroot(cpu))
-		return exit_instruction(cpu, insn, VMX_EXIT_VMXON, displacement(cpu, insn), instruction_info(insn, false));
+		return exit_instruction(cpu, insn, VMX_EXIT_VMXON, displacement(cpu, insn),
+					instruction_info(insn, false));
 	if (cpu->cpl)
 		return raise_gp0(cpu);
 	if (vmx->on) {
 		vmx_fail(cpu, VMX_ERROR_VMXON_IN_ROOT);
 		return STEP_NEXT;
 	}
-	if (cpu->a20m || (~cpu->cr0 & vmx->caps->cr0_fixed0) || (cpu->cr0 & ~vmx->caps->cr0_fixed1) || (~cpu->cr4 & vmx->caps->cr4_fixed0) ||
-	    (cpu->cr4 & ~vmx->caps->cr4_fixed1) || !(cpu->feature_control & FEATURE_CONTROL_LOCK) ||
-	    !(cpu->feature_control & FEATURE_CONTROL_OUTSIDE_SMX))
+	if (cpu->a20m || (~cpu->cr0 & vmx->caps->cr0_fixed0) || (cpu->cr0 & ~vmx->caps->cr0_fixed1) ||
+	    (~cpu->cr4 & vmx->caps->cr4_fixed0) || (cpu->cr4 & ~vmx->caps->cr4_fixed1) ||
+	    !(cpu->feature_control & FEATURE_CONTROL_LOCK) || !(cpu->feature_control & FEATURE_CONTROL_OUTSIDE_SMX))
 		return raise_gp0(cpu);
 	if (read_pointer(cpu, insn, &pointer))
 		return STEP_FAULT;
@@ -176,8 +182,8 @@ static enum step exec_vmclear(struct cpu *cpu, const struct insn *insn)
 }
 
 /*
- * VMREAD and VMWRITE: the checks before the operands. STEP_NEXT: *encoding names a field of the current VMCS, or, in non-root operation, of the one at
- * the link pointer. *none: there is no such VMCS.
+ * VMREAD and VMWRITE: the checks before the operands. STEP_NEXT: *encoding names a field of the current VMCS, or, in
+ * non-root operation, of the one at the link pointer. *none: there is no such VMCS.
  */
 static enum step begin_field(struct cpu *cpu, const struct insn *insn, bool write, uint64_t *encoding, bool *none)
 {
@@ -187,7 +193,8 @@ static enum step begin_field(struct cpu *cpu, const struct insn *insn, bool writ
 		return raise_fault(cpu, VECTOR_UD);
 	*encoding = reg_get(cpu, insn->reg, cpu_64bit(cpu) ? 8 : 4);
 	if (in_nonroot(cpu) && vmx_intercepts_field(cpu, *encoding, write))
-		return exit_instruction(cpu, insn, write ? VMX_EXIT_VMWRITE : VMX_EXIT_VMREAD, displacement(cpu, insn), instruction_info(insn, true));
+		return exit_instruction(cpu, insn, write ? VMX_EXIT_VMWRITE : VMX_EXIT_VMREAD, displacement(cpu, insn),
+					instruction_info(insn, true));
 	if (cpu->cpl)
 		return raise_gp0(cpu);
 	*none = (in_nonroot(cpu) ? vmcs_get(&vmx->vmcs, VMCS_LINK_POINTER) : vmx->current) == ~UINT64_C(0);
@@ -311,8 +318,9 @@ static enum step exec_vmcall(struct cpu *cpu, const struct insn *insn)
 /* Does VM entry take this EPT pointer? Its rules read nothing else of a VMCS. */
 static bool eptp_ok(const struct vmx_capability *caps, uint64_t eptp)
 {
-	static const enum vmx_check rules[] = {VMX_CHECK_CTL_EPTP_MEMTYPE, VMX_CHECK_CTL_EPTP_WALK,	VMX_CHECK_CTL_EPTP_AD,
-					       VMX_CHECK_CTL_EPTP_SSS,	   VMX_CHECK_CTL_EPTP_RESERVED, VMX_CHECK_CTL_EPTP_WIDTH};
+	static const enum vmx_check rules[] = {VMX_CHECK_CTL_EPTP_MEMTYPE,  VMX_CHECK_CTL_EPTP_WALK,
+					       VMX_CHECK_CTL_EPTP_AD,	    VMX_CHECK_CTL_EPTP_SSS,
+					       VMX_CHECK_CTL_EPTP_RESERVED, VMX_CHECK_CTL_EPTP_WIDTH};
 	struct vmx_check_result result = {0};
 	struct vmcs v = {0};
 
@@ -383,11 +391,13 @@ static enum step exec_invvpid(struct cpu *cpu, const struct insn *insn)
 		return raise_fault(cpu, VECTOR_UD);
 	if ((step = begin(cpu, insn, VMX_EXIT_INVVPID, true)))
 		return step;
-	if (type > INVVPID_RETAIN_GLOBALS || !(vmx->caps->offers[VMX_EPT_VPID_CAP] & EPT_VPID_CAP_INVVPID_ADDRESS << type))
+	if (type > INVVPID_RETAIN_GLOBALS ||
+	    !(vmx->caps->offers[VMX_EPT_VPID_CAP] & EPT_VPID_CAP_INVVPID_ADDRESS << type))
 		return bad_operand(cpu);
 	if (read_descriptor(cpu, insn, descriptor))
 		return STEP_FAULT;
-	if (descriptor[0] >> 16 || (type != INVVPID_ALL && !descriptor[0]) || (type == INVVPID_ADDRESS && !cpu_canonical(cpu, descriptor[1])))
+	if (descriptor[0] >> 16 || (type != INVVPID_ALL && !descriptor[0]) ||
+	    (type == INVVPID_ADDRESS && !cpu_canonical(cpu, descriptor[1])))
 		return bad_operand(cpu);
 	switch ((enum invvpid)type) {
 	case INVVPID_ADDRESS: mem_flush_vpid_page(cpu, (uint16_t)descriptor[0], descriptor[1]); break;

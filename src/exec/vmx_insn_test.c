@@ -66,22 +66,22 @@ static void assert_result(struct fixture *f, uint64_t wanted)
 {
 	assert_int_equal(cpu_rflags(f->cpu) & RFLAGS_ARITH, wanted);
 }
-#define SUCCEED	      0
-#define FAIL_INVALID  RFLAGS_CF
-#define FAIL_VALID    RFLAGS_ZF
+#define SUCCEED	     0
+#define FAIL_INVALID RFLAGS_CF
+#define FAIL_VALID   RFLAGS_ZF
 
-#define RUN(f, result, ...)                                      \
-	do {                                                     \
-		RUN_AT(f, __VA_ARGS__);                          \
+#define RUN(f, result, ...)                                        \
+	do {                                                       \
+		RUN_AT(f, __VA_ARGS__);                            \
 		assert_int_not_equal(fixture_step(f), STEP_FAULT); \
-		assert_result(f, result);                        \
+		assert_result(f, result);                          \
 	} while (0)
 
 /* With a pointer operand. */
-#define POINT(f, pointer, result, ...)               \
-	do {                                         \
-		poke(f, POINTER_AT, 8, pointer);     \
-		RUN(f, result, __VA_ARGS__);         \
+#define POINT(f, pointer, result, ...)           \
+	do {                                     \
+		poke(f, POINTER_AT, 8, pointer); \
+		RUN(f, result, __VA_ARGS__);     \
 	} while (0)
 
 static void put(struct fixture *f, enum vmcs_field field, uint64_t value)
@@ -97,9 +97,9 @@ static uint64_t get(struct fixture *f, enum vmcs_field field)
 	RUN(f, SUCCEED, VMREAD);
 	return f->cpu->r[RBX];
 }
-#define PUT(name, value) put(f, VMCS_##name, value)
+#define PUT(name, value)	  put(f, VMCS_##name, value)
 #define assert_field(name, value) assert_int_equal(get(f, VMCS_##name), value)
-#define assert_error(number) assert_field(VM_INSTRUCTION_ERROR, number)
+#define assert_error(number)	  assert_field(VM_INSTRUCTION_ERROR, number)
 
 static void start(struct fixture *f)
 {
@@ -113,10 +113,11 @@ static void fill(struct fixture *f)
 {
 	PUT(VM_PINBASED_CTLS, vmx_allowed0(&caps, VMX_PINBASED_CTLS));
 	PUT(VM_PROCBASED_CTLS, vmx_allowed0(&caps, VMX_PROCBASED_CTLS));
-	PUT(VM_EXIT_CTLS, vmx_allowed0(&caps, VMX_EXIT_CTLS) | EXIT_CTLS_HOST_ADDRESS_SPACE_SIZE | EXIT_CTLS_SAVE_PAT | EXIT_CTLS_LOAD_PAT |
-				  EXIT_CTLS_SAVE_EFER | EXIT_CTLS_LOAD_EFER | EXIT_CTLS_SAVE_DEBUG_CONTROLS);
-	PUT(VM_ENTRY_CTLS, vmx_allowed0(&caps, VMX_ENTRY_CTLS) | ENTRY_CTLS_IA32E_MODE_GUEST | ENTRY_CTLS_LOAD_PAT | ENTRY_CTLS_LOAD_EFER |
-				   ENTRY_CTLS_LOAD_DEBUG_CONTROLS);
+	PUT(VM_EXIT_CTLS, vmx_allowed0(&caps, VMX_EXIT_CTLS) | EXIT_CTLS_HOST_ADDRESS_SPACE_SIZE | EXIT_CTLS_SAVE_PAT |
+				  EXIT_CTLS_LOAD_PAT | EXIT_CTLS_SAVE_EFER | EXIT_CTLS_LOAD_EFER |
+				  EXIT_CTLS_SAVE_DEBUG_CONTROLS);
+	PUT(VM_ENTRY_CTLS, vmx_allowed0(&caps, VMX_ENTRY_CTLS) | ENTRY_CTLS_IA32E_MODE_GUEST | ENTRY_CTLS_LOAD_PAT |
+				   ENTRY_CTLS_LOAD_EFER | ENTRY_CTLS_LOAD_DEBUG_CONTROLS);
 	PUT(VMCS_LINK_POINTER, ~UINT64_C(0));
 	PUT(HOST_CR0, CR0_PE | CR0_ET | CR0_NE | CR0_WP | CR0_PG);
 	PUT(HOST_CR3, PAGES_AT);
@@ -176,10 +177,10 @@ static void fill(struct fixture *f)
 }
 
 /* The entry instruction only: what is pending at the guest's first boundary is not taken. */
-#define ENTER(f, ...)                                              \
-	do {                                                       \
-		RUN_AT(f, __VA_ARGS__);                            \
-		assert_int_equal(fixture_step(f), STEP_LEAVE);     \
+#define ENTER(f, ...)                                          \
+	do {                                                   \
+		RUN_AT(f, __VA_ARGS__);                        \
+		assert_int_equal(fixture_step(f), STEP_LEAVE); \
 	} while (0)
 
 static void test_pointers(void **state)
@@ -505,7 +506,8 @@ static void test_injection(void **state)
 	poke(f, IDT_AT + 16 * 13 + 8, 8, 0);
 	put_gate(f, IDT_AT + 16 * 3, CODE0, GUEST_AT + 0x60, TYPE_INTERRUPT, 0, 0);
 	poke(f, IDT_AT + 16 * 3 + 8, 8, 0);
-	PUT(VM_ENTRY_INTERRUPTION_INFO, INTERRUPTION_VALID | INTERRUPTION_ERROR_CODE | INTERRUPTION_HARDWARE_EXCEPTION << 8 | VECTOR_GP);
+	PUT(VM_ENTRY_INTERRUPTION_INFO,
+	    INTERRUPTION_VALID | INTERRUPTION_ERROR_CODE | INTERRUPTION_HARDWARE_EXCEPTION << 8 | VECTOR_GP);
 	PUT(VM_ENTRY_ERROR_CODE, 0x1234);
 	ENTER(f, VMLAUNCH);
 	assert_int_equal(f->cpu->rip, GUEST_AT + 0x40);
@@ -515,7 +517,8 @@ static void test_injection(void **state)
 
 	CODE_BYTES(f, GUEST_AT + 0x40, VMCALL);
 	fixture_run(f);
-	assert_field(VM_ENTRY_INTERRUPTION_INFO, INTERRUPTION_ERROR_CODE | INTERRUPTION_HARDWARE_EXCEPTION << 8 | VECTOR_GP);
+	assert_field(VM_ENTRY_INTERRUPTION_INFO,
+		     INTERRUPTION_ERROR_CODE | INTERRUPTION_HARDWARE_EXCEPTION << 8 | VECTOR_GP);
 	PUT(GUEST_RSP, STACK3_TOP);
 	PUT(GUEST_RIP, GUEST_AT);
 	PUT(VM_ENTRY_INTERRUPTION_INFO, INTERRUPTION_VALID | INTERRUPTION_SOFTWARE_EXCEPTION << 8 | VECTOR_BP);
@@ -641,7 +644,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(test_pointers),   TEST(test_fields),   TEST(test_operation),  TEST(test_invalidate),
 		TEST(test_round_trip), TEST(test_failures), TEST(test_exit_lists), TEST(test_injection),
-		TEST(test_shadow),     TEST(test_state),   TEST(test_ept),
+		TEST(test_shadow),     TEST(test_state),    TEST(test_ept),
 	};
 
 	return cmocka_run_group_tests_name("exec/vmx_insn", tests, NULL, NULL);

@@ -1,9 +1,10 @@
 /*
  * Saving and loading the extended state: FXSAVE, FXRSTOR, the XSAVE family, XCR0, PKRU, MXCSR.
  *
- * SDM vol. 1, "Managing State Using the XSAVE Feature Set"; vol. 2, "FXSAVE", "XSAVE" to "XSETBV". Components: x87, SSE, AVX, opmask, ZMM_Hi256,
- * Hi16_ZMM, PKRU. Of the optimisations the init one is done, as the manual defines it; the modified one is not: everything counts as modified,
- * which the manual allows. No supervisor component exists, so IA32_XSS is 0.
+ * SDM vol. 1, "Managing State Using the XSAVE Feature Set"; vol. 2, "FXSAVE", "XSAVE" to "XSETBV". Components: x87,
+ * SSE, AVX, opmask, ZMM_Hi256, Hi16_ZMM, PKRU. Of the optimisations the init one is done, as the manual defines it; the
+ * modified one is not: everything counts as modified, which the manual allows. No supervisor component exists, so
+ * IA32_XSS is 0.
  */
 #include "exec/entries.h"
 #include "exec/host_private.h"
@@ -41,7 +42,8 @@ static enum step write_area(struct cpu *cpu, la_t la, const struct area *area)
 		if (mem_probe(cpu, la + area->piece[i].at, area->piece[i].size, ACCESS_WRITE))
 			return STEP_FAULT;
 	for (unsigned i = 0; i < area->pieces; i++)
-		if (mem_write_bytes(cpu, la + area->piece[i].at, area->bytes + area->piece[i].at, area->piece[i].size, ACCESS_WRITE))
+		if (mem_write_bytes(cpu, la + area->piece[i].at, area->bytes + area->piece[i].at, area->piece[i].size,
+				    ACCESS_WRITE))
 			return STEP_FAULT;
 	return STEP_NEXT;
 }
@@ -222,7 +224,8 @@ static uint64_t in_use(const struct cpu *cpu)
 	return bits;
 }
 
-/* Where a component lies: in the compacted format behind one another as XCOMP_BV lists them; no component asks for 64-byte alignment. */
+/* Where a component lies: in the compacted format behind one another as XCOMP_BV lists them; no component asks for
+ * 64-byte alignment. */
 static unsigned component_at(enum component component, bool compacted, uint64_t xcomp_bv)
 {
 	unsigned at = EXTENDED;
@@ -335,10 +338,12 @@ static bool header_valid(const struct cpu *cpu, const uint8_t *area, bool only_c
 	uint64_t xstate_bv = load_le(area + HEADER, 8), xcomp_bv = load_le(area + HEADER + 8, 8);
 
 	if (!(xcomp_bv & COMPACTED))
-		return !only_compacted && xcomp_bv == 0 && load_le(area + HEADER + 16, 8) == 0 && !(xstate_bv & ~cpu->fpu.xcr0);
+		return !only_compacted && xcomp_bv == 0 && load_le(area + HEADER + 16, 8) == 0 &&
+		       !(xstate_bv & ~cpu->fpu.xcr0);
 	if (!model_has(cpu->model, FEATURE_XSAVEC))
 		return false;
-	return !(xcomp_bv & ~COMPACTED & ~cpu->fpu.xcr0) && !(xstate_bv & ~xcomp_bv) && all_zero(area + HEADER + 16, 48);
+	return !(xcomp_bv & ~COMPACTED & ~cpu->fpu.xcr0) && !(xstate_bv & ~xcomp_bv) &&
+	       all_zero(area + HEADER + 16, 48);
 }
 
 static enum step load_area(struct cpu *cpu, const struct insn *insn, bool only_compacted)
@@ -352,7 +357,8 @@ static enum step load_area(struct cpu *cpu, const struct insn *insn, bool only_c
 
 	host_mxcsr_sync(cpu);
 	mxcsr = cpu->fpu.mxcsr;
-	if (begin(cpu, insn, EXTENDED, ACCESS_READ, &la) != STEP_NEXT || mem_read_bytes(cpu, la, area, EXTENDED, ACCESS_READ))
+	if (begin(cpu, insn, EXTENDED, ACCESS_READ, &la) != STEP_NEXT ||
+	    mem_read_bytes(cpu, la, area, EXTENDED, ACCESS_READ))
 		return STEP_FAULT;
 	if (!header_valid(cpu, area, only_compacted))
 		return raise_gp0(cpu);
@@ -430,7 +436,8 @@ static enum step fxrstor(struct cpu *cpu, const struct insn *insn)
 	uint32_t mxcsr;
 	la_t la;
 
-	if (fx_begin(cpu, insn, ACCESS_READ, &la) != STEP_NEXT || mem_read_bytes(cpu, la, area, LEGACY_SIZE, ACCESS_READ))
+	if (fx_begin(cpu, insn, ACCESS_READ, &la) != STEP_NEXT ||
+	    mem_read_bytes(cpu, la, area, LEGACY_SIZE, ACCESS_READ))
 		return STEP_FAULT;
 	mxcsr = (uint32_t)load_le(area + AT_MXCSR, 4);
 	if (mxcsr & ~(uint32_t)MXCSR_VALID)
@@ -484,7 +491,8 @@ static enum step xgetbv(struct cpu *cpu, const struct insn *insn)
 	return STEP_NEXT;
 }
 
-/* SDM vol. 1, "Enabling the XSAVE Feature Set and XSAVE-Enabled Features": x87 always, AVX needs SSE, the three of AVX-512 go together on AVX. */
+/* SDM vol. 1, "Enabling the XSAVE Feature Set and XSAVE-Enabled Features": x87 always, AVX needs SSE, the three of
+ * AVX-512 go together on AVX. */
 static bool xcr0_valid(const struct cpu *cpu, uint64_t value)
 {
 	const uint64_t avx512 = BIT(OPMASK) | BIT(ZMM_HI256) | BIT(HI16_ZMM);
@@ -554,5 +562,5 @@ const struct exec_entry exec_xsave_entries[] = {
 	ENTRY(XSETBV, xsetbv),
 	ENTRY(RDPKRU, rdpkru),
 	ENTRY(WRPKRU, wrpkru),
-	{ 0 },
+	{0},
 };

@@ -1,4 +1,5 @@
-/* FXSAVE and the XSAVE family: layouts, headers, initial configuration, #GP rules. SDM vol. 1, "Managing State Using the XSAVE Feature Set". */
+/* FXSAVE and the XSAVE family: layouts, headers, initial configuration, #GP rules. SDM vol. 1, "Managing State Using
+ * the XSAVE Feature Set". */
 #include "exec/fixture.h"
 
 #define AREA	  0x50000
@@ -20,18 +21,18 @@ static void ready(struct fixture *f)
 	memset(f->ram + AREA, 0xcc, 4096);
 }
 
-#define STEP(f, ...)                                                                                                   \
-	do {                                                                                                           \
-		RUN_AT(f, __VA_ARGS__);                                                                                \
-		assert_int_equal(fixture_step(f), STEP_NEXT);                                                          \
+#define STEP(f, ...)                                          \
+	do {                                                  \
+		RUN_AT(f, __VA_ARGS__);                       \
+		assert_int_equal(fixture_step(f), STEP_NEXT); \
 	} while (0)
-#define XSAVE(f)   STEP(f, 0x48, 0x0f, 0xae, 0x26)
-#define XSAVEC(f)  STEP(f, 0x48, 0x0f, 0xc7, 0x26)
-#define XRSTOR(f)  STEP(f, 0x48, 0x0f, 0xae, 0x2e)
-#define XRSTOR_GP(f)                                                                                                   \
-	do {                                                                                                           \
-		RUN_AT(f, 0x48, 0x0f, 0xae, 0x2e);                                                                     \
-		assert_fault(f, VECTOR_GP, 0);                                                                         \
+#define XSAVE(f)  STEP(f, 0x48, 0x0f, 0xae, 0x26)
+#define XSAVEC(f) STEP(f, 0x48, 0x0f, 0xc7, 0x26)
+#define XRSTOR(f) STEP(f, 0x48, 0x0f, 0xae, 0x2e)
+#define XRSTOR_GP(f)                               \
+	do {                                       \
+		RUN_AT(f, 0x48, 0x0f, 0xae, 0x2e); \
+		assert_fault(f, VECTOR_GP, 0);     \
 	} while (0)
 
 static void fxsave_layout(void **state)
@@ -177,7 +178,8 @@ static void xcr0_rules(void **state)
 	assert_int_equal(xsetbv(f, 7), -1);
 	assert_int_equal(xsetbv(f, 0xe7), -1);
 	for (unsigned value = 0; value < 256; value++) {
-		bool good = (value & 1) && !(value & 0x18) && (!(value & 4) || (value & 2)) && (!(value & 0xe0) || (value & 0xe4) == 0xe4);
+		bool good = (value & 1) && !(value & 0x18) && (!(value & 4) || (value & 2)) &&
+			    (!(value & 0xe0) || (value & 0xe4) == 0xe4);
 
 		assert_int_equal(xsetbv(f, value), good ? -1 : VECTOR_GP);
 	}
@@ -192,7 +194,7 @@ static void xcr0_rules(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		FIXTURE_TEST(fxsave_layout), FIXTURE_TEST(standard_format), FIXTURE_TEST(header_rules),
+		FIXTURE_TEST(fxsave_layout),	FIXTURE_TEST(standard_format), FIXTURE_TEST(header_rules),
 		FIXTURE_TEST(compacted_format), FIXTURE_TEST(xcr0_rules),
 	};
 

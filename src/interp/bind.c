@@ -47,7 +47,8 @@ HANDLER(fall_to_second_page)
 	return op_jump(cpu, insn, rip);
 }
 
-/* Before it: is the second part of the instruction still where it was decoded from? imm: its offset. If not, look everything up again. */
+/* Before it: is the second part of the instruction still where it was decoded from? imm: its offset. If not, look
+ * everything up again. */
 HANDLER(second_page_guard)
 {
 	la_t la = cpu->r[R_BLOCK] + insn->imm;
@@ -99,7 +100,8 @@ void interp_unfuse(struct insn *insn)
 {
 	uint16_t operation = insn->form ? insn->form->operation : 0;
 
-	if ((operation == ZYDIS_MNEMONIC_CMP || operation == ZYDIS_MNEMONIC_TEST) && insn->fn != op_exec && insn->fn != not_offered)
+	if ((operation == ZYDIS_MNEMONIC_CMP || operation == ZYDIS_MNEMONIC_TEST) && insn->fn != op_exec &&
+	    insn->fn != not_offered)
 		insn->fn = alu_handler(insn);
 }
 
@@ -111,7 +113,8 @@ void interp_terminate(struct block *block)
 
 	if (!block->count)
 		return;
-	*end = (struct insn){.off = (uint16_t)(last->off + last->len), .index_in_block = (uint8_t)block->count, .size = 8};
+	*end = (struct insn){
+		.off = (uint16_t)(last->off + last->len), .index_in_block = (uint8_t)block->count, .size = 8};
 	end->fn = fall_out;
 	if (!block->apart && (block->mode & MODE_FLAT)) {
 		end->fn = fall_through;

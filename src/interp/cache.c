@@ -1,8 +1,9 @@
 /*
  * Building, finding and dropping blocks.
  *
- * A block is known by the host address of its bytes and the mode, so mappings may change without touching it. What it depends on are the bytes: RAM
- * pages with blocks are flagged, mem/ reports writes to them, and blocks whose bytes are hit die at once. Their memory stays until the arena is emptied.
+ * A block is known by the host address of its bytes and the mode, so mappings may change without touching it. What it
+ * depends on are the bytes: RAM pages with blocks are flagged, mem/ reports writes to them, and blocks whose bytes are
+ * hit die at once. Their memory stays until the arena is emptied.
  */
 #include "interp/cache.h"
 #include "base/error.h"
@@ -20,7 +21,8 @@ static size_t block_size(unsigned insns)
 void cache_create(struct interp *interp)
 {
 	interp->arena_size = ARENA_SIZE;
-	interp->arena = mmap(NULL, ARENA_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	interp->arena =
+		mmap(NULL, ARENA_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (interp->arena == MAP_FAILED)
 		abort();
 	interp->hash = xcalloc(HASH_SIZE, sizeof(struct block *));
@@ -140,7 +142,8 @@ void cache_written(void *ctx, struct cpu *writer, const uint8_t *host, size_t si
 	struct interp *interp = ctx;
 	uint64_t page = page_of(interp, host), granules = 0;
 
-	if (writer && writer->block && writer->block->host && overlap(host, size, writer->block->host, writer->block->bytes))
+	if (writer && writer->block && writer->block->host &&
+	    overlap(host, size, writer->block->host, writer->block->bytes))
 		cpu_attend(writer, ATTEND_CODE);
 	if (!(interp->granules[page] & granule_mask(host, size)))
 		return;
@@ -177,8 +180,10 @@ static void log_block(struct interp *interp, const struct block *block, uint64_t
 	for (unsigned i = 0; i < block->count; i++) {
 		char text[128];
 
-		decode_text(bytes + block->insn[i].off, block->insn[i].len, block->mode, rip + block->insn[i].off, text, sizeof(text));
-		log_line(interp->log, LOG_IN_ASM, "0x%08llx:  %s", (unsigned long long)(rip + block->insn[i].off), text);
+		decode_text(bytes + block->insn[i].off, block->insn[i].len, block->mode, rip + block->insn[i].off, text,
+			    sizeof(text));
+		log_line(interp->log, LOG_IN_ASM, "0x%08llx:  %s", (unsigned long long)(rip + block->insn[i].off),
+			 text);
 	}
 }
 
@@ -195,7 +200,8 @@ static void limit_fault(struct cpu *cpu)
 	cpu->fault = (struct fault){.kind = FAULT_EXCEPTION, .vector = VECTOR_GP, .has_error = true};
 }
 
-/* How often an instruction goes through the TLB, for the hit rate: once for each operand in memory; strings count as one element. */
+/* How often an instruction goes through the TLB, for the hit rate: once for each operand in memory; strings count as
+ * one element. */
 static unsigned accesses_of(const struct insn *insn)
 {
 	unsigned accesses = 0;
@@ -206,7 +212,8 @@ static unsigned accesses_of(const struct insn *insn)
 }
 
 /* Decode into a block at `block` until something ends it. bytes: of the page. Returns what stopped an empty block. */
-static enum decode_result fill(struct interp *interp, struct cpu *cpu, struct block *block, const uint8_t *bytes, size_t left)
+static enum decode_result fill(struct interp *interp, struct cpu *cpu, struct block *block, const uint8_t *bytes,
+			       size_t left)
 {
 	enum decode_result result = DECODE_OK;
 	unsigned offset = 0, count = 0;
@@ -246,11 +253,11 @@ static void block_clear(struct block *block, const uint8_t *host)
 }
 
 /*
- * The bytes of one instruction that one page does not hold whole, or that may not be cached. *host2: where the second page's part is, when both are cacheable.
- * Returns how many bytes there are; 0 for a fault.
+ * The bytes of one instruction that one page does not hold whole, or that may not be cached. *host2: where the second
+ * page's part is, when both are cacheable. Returns how many bytes there are; 0 for a fault.
  */
-static size_t gather(struct interp *interp, struct cpu *cpu, uint64_t rip, const uint8_t *bytes, size_t left, uint8_t copy[32],
-		     const uint8_t **host2)
+static size_t gather(struct interp *interp, struct cpu *cpu, uint64_t rip, const uint8_t *bytes, size_t left,
+		     uint8_t copy[32], const uint8_t **host2)
 {
 	uint64_t limit = limit_left(cpu, rip);
 	size_t have = min_u64(min_u64(left, 15), limit);
@@ -281,7 +288,8 @@ static size_t gather(struct interp *interp, struct cpu *cpu, uint64_t rip, const
 }
 
 /* Decoded each time, from a copy. */
-static struct block *build_apart(struct interp *interp, struct cpu *cpu, uint64_t rip, const uint8_t *bytes, size_t left)
+static struct block *build_apart(struct interp *interp, struct cpu *cpu, uint64_t rip, const uint8_t *bytes,
+				 size_t left)
 {
 	struct block *block = interp->scratch;
 	uint8_t copy[32] = {0};
@@ -319,8 +327,10 @@ static void keep(struct interp *interp, struct block *block, unsigned insns)
 	interp->stats.blocks_decoded++;
 }
 
-/* One instruction over a page boundary, with `left` bytes in the first page. NULL: a fault, or not cacheable (*apart). */
-static struct block *build_straddler(struct interp *interp, struct cpu *cpu, uint64_t rip, const uint8_t *host, size_t left, bool *apart)
+/* One instruction over a page boundary, with `left` bytes in the first page. NULL: a fault, or not cacheable (*apart).
+ */
+static struct block *build_straddler(struct interp *interp, struct cpu *cpu, uint64_t rip, const uint8_t *host,
+				     size_t left, bool *apart)
 {
 	struct block *block = arena_block(interp, host);
 	uint8_t copy[32] = {0};
@@ -349,7 +359,8 @@ static struct block *build(struct interp *interp, struct cpu *cpu, const uint8_t
 	return block;
 }
 
-/* The cached block at these bytes. A straddler counts when its second page is still where it was; *faulted: that page may not be fetched. */
+/* The cached block at these bytes. A straddler counts when its second page is still where it was; *faulted: that page
+ * may not be fetched. */
 static struct block *look_up(struct interp *interp, struct cpu *cpu, uint64_t rip, const uint8_t *host, bool *faulted)
 {
 	struct block *block = *bucket(interp, host, cpu->mode);
@@ -408,7 +419,8 @@ struct block *cache_find(struct interp *interp, struct cpu *cpu, uint64_t rip, b
 		struct tlb_entry *entry = tlb_slot(cpu->bank, la);
 
 		if (entry->exec == (la & PAGE_MASK))
-			cpu->bank->jump[jump_slot(la)] = (struct jump_entry){.la = la, .block = block, .delta = entry->delta};
+			cpu->bank->jump[jump_slot(la)] =
+				(struct jump_entry){.la = la, .block = block, .delta = entry->delta};
 	}
 	return block;
 }

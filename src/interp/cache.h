@@ -1,5 +1,6 @@
 /*
- * The block cache: building blocks, finding them by the bytes they came from, dropping them when those bytes are written.
+ * The block cache: building blocks, finding them by the bytes they came from, dropping them when those bytes are
+ * written.
  */
 #pragma once
 
@@ -11,7 +12,7 @@
 #include "mem/tlb.h"
 
 #define BLOCK_INSNS 64
-#define MAX_VCPUS 64
+#define MAX_VCPUS   64
 
 struct interp {
 	const struct log *log;
@@ -19,16 +20,16 @@ struct interp {
 	struct cpu *cpu[MAX_VCPUS];
 	unsigned cpus;
 	/* cache.c */
-	uint8_t *arena;		    /* blocks, filled from the start and emptied as a whole */
+	uint8_t *arena; /* blocks, filled from the start and emptied as a whole */
 	size_t arena_used, arena_size;
 	struct block **hash;
 	uint8_t *ram;
 	uint64_t ram_pages;
-	uint8_t *code_pages;	    /* flag per RAM page: has blocks. mem/ reads it */
-	struct block **page_blocks; /* blocks per RAM page, by the page they begin in */
-	struct block **page2_blocks;/* and those that end in it */
-	uint64_t *granules;	    /* per RAM page: which 64-byte pieces blocks were built from; never less than that */
-	struct block *scratch;	    /* part of a block, straddlers and code that may not be cached */
+	uint8_t *code_pages;	     /* flag per RAM page: has blocks. mem/ reads it */
+	struct block **page_blocks;  /* blocks per RAM page, by the page they begin in */
+	struct block **page2_blocks; /* and those that end in it */
+	uint64_t *granules;    /* per RAM page: which 64-byte pieces blocks were built from; never less than that */
+	struct block *scratch; /* part of a block, straddlers and code that may not be cached */
 	struct interp_stats stats;
 	/* run.c */
 	la_t breakpoint[32];
@@ -42,8 +43,8 @@ void cache_destroy(struct interp *interp);
 void cache_set_ram(struct interp *interp, uint8_t *ram, uint64_t size);
 
 /*
- * The block that starts at RIP in the vCPU's current mode; built when it is new. NULL: fetching faulted, cpu->fault is set. *cached: false for one in scratch,
- * which the next call overwrites.
+ * The block that starts at RIP in the vCPU's current mode; built when it is new. NULL: fetching faulted, cpu->fault is
+ * set. *cached: false for one in scratch, which the next call overwrites.
  */
 struct block *cache_find(struct interp *interp, struct cpu *cpu, uint64_t rip, bool *cached);
 /* The first `count` instructions of a block, as a block in scratch. */

@@ -1,5 +1,6 @@
 /*
- * Conditions of Jcc, SETcc, CMOVcc, with what compilers make first: a CMP or TEST before them. The rest is cpu/flags.c's. SDM vol. 1, "EFLAGS Condition Codes".
+ * Conditions of Jcc, SETcc, CMOVcc, with what compilers make first: a CMP or TEST before them. The rest is
+ * cpu/flags.c's. SDM vol. 1, "EFLAGS Condition Codes".
  */
 #pragma once
 
@@ -8,17 +9,17 @@
 /* Condition codes without their lowest bit, which negates. */
 enum { COND_O, COND_B, COND_Z, COND_BE, COND_S, COND_P, COND_L, COND_LE };
 
-#define SUB_CONDITION(T, S)                                                                                            \
-	{                                                                                                              \
-		T b = (T)cc->src, a = (T)((T)cc->dst + b);                                                             \
-		switch (n >> 1) {                                                                                      \
-		case COND_B: return a < b;                                                                             \
-		case COND_BE: return a <= b;                                                                           \
-		case COND_L: return (S)a < (S)b;                                                                       \
-		case COND_LE: return (S)a <= (S)b;                                                                     \
-		default: break;                                                                                        \
-		}                                                                                                      \
-		break;                                                                                                 \
+#define SUB_CONDITION(T, S)                                \
+	{                                                  \
+		T b = (T)cc->src, a = (T)((T)cc->dst + b); \
+		switch (n >> 1) {                          \
+		case COND_B: return a < b;                 \
+		case COND_BE: return a <= b;               \
+		case COND_L: return (S)a < (S)b;           \
+		case COND_LE: return (S)a <= (S)b;         \
+		default: break;                            \
+		}                                          \
+		break;                                     \
 	}
 
 static inline bool op_base_condition(const struct lazy_flags *cc, unsigned n)

@@ -1,8 +1,8 @@
 /*
  * Handlers: near branches. SDM vol. 2, "JMP", "Jcc", "CALL", "RET", "LOOP", "JCXZ".
  *
- * The quick ones are for 64-bit mode and flat 32-bit code. Elsewhere the target is checked against the code segment's limit by branch_to(), and nothing is
- * chained.
+ * The quick ones are for 64-bit mode and flat 32-bit code. Elsewhere the target is checked against the code segment's
+ * limit by branch_to(), and nothing is chained.
  */
 #include "interp/branch.h"
 
@@ -25,22 +25,22 @@ HANDLER(jcc)
 }
 
 /* After an instruction of this block that left its result in cc.dst. */
-#define RESULT_JCC(T, S)                                                                                               \
-	HANDLER(jz_##T)                                                                                                \
-	{                                                                                                              \
-		return (T)cpu->cc.dst == 0 ? op_taken(cpu, insn) : op_not_taken(cpu, insn);                            \
-	}                                                                                                              \
-	HANDLER(jnz_##T)                                                                                               \
-	{                                                                                                              \
-		return (T)cpu->cc.dst != 0 ? op_taken(cpu, insn) : op_not_taken(cpu, insn);                            \
-	}                                                                                                              \
-	HANDLER(js_##T)                                                                                                \
-	{                                                                                                              \
-		return (S)cpu->cc.dst < 0 ? op_taken(cpu, insn) : op_not_taken(cpu, insn);                             \
-	}                                                                                                              \
-	HANDLER(jns_##T)                                                                                               \
-	{                                                                                                              \
-		return (S)cpu->cc.dst >= 0 ? op_taken(cpu, insn) : op_not_taken(cpu, insn);                            \
+#define RESULT_JCC(T, S)                                                                    \
+	HANDLER(jz_##T)                                                                     \
+	{                                                                                   \
+		return (T)cpu->cc.dst == 0 ? op_taken(cpu, insn) : op_not_taken(cpu, insn); \
+	}                                                                                   \
+	HANDLER(jnz_##T)                                                                    \
+	{                                                                                   \
+		return (T)cpu->cc.dst != 0 ? op_taken(cpu, insn) : op_not_taken(cpu, insn); \
+	}                                                                                   \
+	HANDLER(js_##T)                                                                     \
+	{                                                                                   \
+		return (S)cpu->cc.dst < 0 ? op_taken(cpu, insn) : op_not_taken(cpu, insn);  \
+	}                                                                                   \
+	HANDLER(jns_##T)                                                                    \
+	{                                                                                   \
+		return (S)cpu->cc.dst >= 0 ? op_taken(cpu, insn) : op_not_taken(cpu, insn); \
 	}
 RESULT_JCC(u8, int8_t)
 RESULT_JCC(u16, int16_t)
@@ -67,18 +67,18 @@ HANDLER(jmp_r)
 }
 
 /* Memory and the stack, the quick way; what misses goes to branch_any() or ret_any(). */
-#define LOAD_OR(T, value, la, otherwise)                                                                               \
-	T value;                                                                                                       \
-	{                                                                                                              \
-		const struct tlb_entry *entry_ = tlb_slot(cpu->bank, la);                                              \
-		if (insn->ea > EA_PLAIN32 || !TLB_HIT(entry_->read, la, sizeof(T)))                                    \
-			return otherwise(cpu, insn);                                                                   \
-		memcpy(&value, HOST(entry_, la), sizeof(T));                                                           \
+#define LOAD_OR(T, value, la, otherwise)                                            \
+	T value;                                                                    \
+	{                                                                           \
+		const struct tlb_entry *entry_ = tlb_slot(cpu->bank, la);           \
+		if (insn->ea > EA_PLAIN32 || !TLB_HIT(entry_->read, la, sizeof(T))) \
+			return otherwise(cpu, insn);                                \
+		memcpy(&value, HOST(entry_, la), sizeof(T));                        \
 	}
 
-#define TARGET_ADDRESS()                                                                                               \
-	la_t la = cpu->r[insn->base] + (cpu->r[insn->index] << insn->scale) + (uint64_t)(int64_t)insn->disp;           \
-	if (insn->ea == EA_PLAIN32)                                                                                    \
+#define TARGET_ADDRESS()                                                                                     \
+	la_t la = cpu->r[insn->base] + (cpu->r[insn->index] << insn->scale) + (uint64_t)(int64_t)insn->disp; \
+	if (insn->ea == EA_PLAIN32)                                                                          \
 	la = insn->addr_size == 2 ? (uint16_t)la : (uint32_t)la
 
 static const struct insn *branch_any(struct cpu *cpu, const struct insn *insn) COLD;
@@ -99,15 +99,15 @@ HANDLER(jmp_m32)
 }
 
 /* Push the return address and set RSP, or let branch_any() do the whole call. T: its size. */
-#define PUSH_RETURN(T)                                                                                                 \
-	{                                                                                                              \
-		la_t la_ = sizeof(T) == 8 ? cpu->r[RSP] - 8 : (uint32_t)(cpu->r[RSP] - 4);                             \
-		const struct tlb_entry *entry_ = tlb_slot(cpu->bank, la_);                                             \
-		T back_ = (T)(cpu->r[R_BLOCK] + insn->off + insn->len);                                                \
-		if (!TLB_HIT(entry_->write, la_, sizeof(T)))                                                           \
-			return branch_any(cpu, insn);                                                                  \
-		memcpy(HOST(entry_, la_), &back_, sizeof(T));                                                          \
-		cpu->r[RSP] = la_;                                                                                     \
+#define PUSH_RETURN(T)                                                                     \
+	{                                                                                  \
+		la_t la_ = sizeof(T) == 8 ? cpu->r[RSP] - 8 : (uint32_t)(cpu->r[RSP] - 4); \
+		const struct tlb_entry *entry_ = tlb_slot(cpu->bank, la_);                 \
+		T back_ = (T)(cpu->r[R_BLOCK] + insn->off + insn->len);                    \
+		if (!TLB_HIT(entry_->write, la_, sizeof(T)))                               \
+			return branch_any(cpu, insn);                                      \
+		memcpy(HOST(entry_, la_), &back_, sizeof(T));                              \
+		cpu->r[RSP] = la_;                                                         \
 	}
 
 HANDLER(call64)
@@ -282,7 +282,8 @@ static bool result_is_known(const struct insn *previous)
 
 static insn_fn *jcc_handler(const struct insn *insn, const struct insn *previous)
 {
-	static insn_fn *const jz[] = BY_SIZE(jz_, ), *const jnz[] = BY_SIZE(jnz_, ), *const js[] = BY_SIZE(js_, ), *const jns[] = BY_SIZE(jns_, );
+	static insn_fn *const jz[] = BY_SIZE(jz_, ), *const jnz[] = BY_SIZE(jnz_, ), *const js[] = BY_SIZE(js_, ),
+			      *const jns[] = BY_SIZE(jns_, );
 	unsigned size = previous ? size_log2(previous->size) : 0;
 
 	if (result_is_known(previous))
@@ -299,7 +300,8 @@ static insn_fn *jcc_handler(const struct insn *insn, const struct insn *previous
 insn_fn *branch_handler(struct block *block, struct insn *insn, const struct insn *previous)
 {
 	const struct form *form = insn->form;
-	bool quick = (block->mode & MODE_FLAT) && (insn->size == 8 || ((block->mode & MODE_CODE) == MODE_CODE32 && insn->size == 4));
+	bool quick = (block->mode & MODE_FLAT) &&
+		     (insn->size == 8 || ((block->mode & MODE_CODE) == MODE_CODE32 && insn->size == 4));
 	bool direct = form->operand[0].kind == OPERAND_REL, memory = insn->ea != EA_NONE;
 	bool stack = block->mode & (MODE_STACK32 | MODE_STACK64), wide;
 
@@ -307,7 +309,8 @@ insn_fn *branch_handler(struct block *block, struct insn *insn, const struct ins
 		uint64_t page = ((uintptr_t)block->host & ~PAGE_MASK);
 
 		insn->imm += insn->off + insn->len;
-		insn->imm2 = (page + insn->imm < PAGE_SIZE ? CHAIN_TAKEN : 0) | (page + insn->off + insn->len < PAGE_SIZE ? CHAIN_NEXT : 0);
+		insn->imm2 = (page + insn->imm < PAGE_SIZE ? CHAIN_TAKEN : 0) |
+			     (page + insn->off + insn->len < PAGE_SIZE ? CHAIN_NEXT : 0);
 		if (block->host2 || block->apart || !quick)
 			insn->imm2 = 0;
 	}
@@ -322,7 +325,10 @@ insn_fn *branch_handler(struct block *block, struct insn *insn, const struct ins
 	if (form->operation == ZYDIS_MNEMONIC_CALL) {
 		if (!stack)
 			return branch_any;
-		return direct ? (wide ? call64 : call32) : !memory ? (wide ? call_r64 : call_r32) : wide ? call_m64 : call_m32;
+		return direct	 ? (wide ? call64 : call32)
+		       : !memory ? (wide ? call_r64 : call_r32)
+		       : wide	 ? call_m64
+				 : call_m32;
 	}
 	if (form->map == 1 || (insn->opcode & 0xf0) == 0x70)
 		return jcc_handler(insn, previous);

@@ -3,54 +3,54 @@
  */
 #include "interp/condition.h"
 
-#define MOVES(T)                                                                                                       \
-	HANDLER(mov_##T##_rr)                                                                                          \
-	{                                                                                                              \
-		SET_##T(insn->rm, GET_##T(insn->reg));                                                                 \
-		NEXT(cpu, insn);                                                                                       \
-	}                                                                                                              \
-	HANDLER(mov_##T##_rr_swapped)                                                                                  \
-	{                                                                                                              \
-		SET_##T(insn->reg, GET_##T(insn->rm));                                                                 \
-		NEXT(cpu, insn);                                                                                       \
-	}                                                                                                              \
-	HANDLER(mov_##T##_ri)                                                                                          \
-	{                                                                                                              \
-		SET_##T(insn->rm, insn->imm);                                                                          \
-		NEXT(cpu, insn);                                                                                       \
-	}                                                                                                              \
-	HANDLER(mov_##T##_rm)                                                                                          \
-	{                                                                                                              \
-		ADDRESS(la)                                                                    \
-		LOAD(T, value, la)                                                                                     \
-		SET_##T(insn->reg, value);                                                                             \
-		NEXT(cpu, insn);                                                                                       \
-	}                                                                                                              \
-	HANDLER(mov_##T##_mr)                                                                                          \
-	{                                                                                                              \
-		ADDRESS(la)                                                                   \
-		STORE(T, la, GET_##T(insn->reg))                                                              \
-		NEXT(cpu, insn);                                                                               \
-	}                                                                                                              \
-	HANDLER(mov_##T##_mi)                                                                                          \
-	{                                                                                                              \
-		ADDRESS(la)                                                                   \
-		STORE(T, la, insn->imm)                                                                       \
-		NEXT(cpu, insn);                                                                               \
-	}                                                                                                              \
-	/* [base + disp] in 64-bit mode, without an index: the shape of most accesses */                               \
-	HANDLER(mov_##T##_rm_plain)                                                                                    \
-	{                                                                                                              \
-		la_t la = cpu->r[insn->base] + (uint64_t)(int64_t)insn->disp;                                          \
-		LOAD(T, value, la)                                                                                     \
-		SET_##T(insn->reg, value);                                                                             \
-		NEXT(cpu, insn);                                                                                       \
-	}                                                                                                              \
-	HANDLER(mov_##T##_mr_plain)                                                                                    \
-	{                                                                                                              \
-		la_t la = cpu->r[insn->base] + (uint64_t)(int64_t)insn->disp;                                          \
-		STORE(T, la, GET_##T(insn->reg))                                                              \
-		NEXT(cpu, insn);                                                                               \
+#define MOVES(T)                                                                         \
+	HANDLER(mov_##T##_rr)                                                            \
+	{                                                                                \
+		SET_##T(insn->rm, GET_##T(insn->reg));                                   \
+		NEXT(cpu, insn);                                                         \
+	}                                                                                \
+	HANDLER(mov_##T##_rr_swapped)                                                    \
+	{                                                                                \
+		SET_##T(insn->reg, GET_##T(insn->rm));                                   \
+		NEXT(cpu, insn);                                                         \
+	}                                                                                \
+	HANDLER(mov_##T##_ri)                                                            \
+	{                                                                                \
+		SET_##T(insn->rm, insn->imm);                                            \
+		NEXT(cpu, insn);                                                         \
+	}                                                                                \
+	HANDLER(mov_##T##_rm)                                                            \
+	{                                                                                \
+		ADDRESS(la)                                                              \
+		LOAD(T, value, la)                                                       \
+		SET_##T(insn->reg, value);                                               \
+		NEXT(cpu, insn);                                                         \
+	}                                                                                \
+	HANDLER(mov_##T##_mr)                                                            \
+	{                                                                                \
+		ADDRESS(la)                                                              \
+		STORE(T, la, GET_##T(insn->reg))                                         \
+		NEXT(cpu, insn);                                                         \
+	}                                                                                \
+	HANDLER(mov_##T##_mi)                                                            \
+	{                                                                                \
+		ADDRESS(la)                                                              \
+		STORE(T, la, insn->imm)                                                  \
+		NEXT(cpu, insn);                                                         \
+	}                                                                                \
+	/* [base + disp] in 64-bit mode, without an index: the shape of most accesses */ \
+	HANDLER(mov_##T##_rm_plain)                                                      \
+	{                                                                                \
+		la_t la = cpu->r[insn->base] + (uint64_t)(int64_t)insn->disp;            \
+		LOAD(T, value, la)                                                       \
+		SET_##T(insn->reg, value);                                               \
+		NEXT(cpu, insn);                                                         \
+	}                                                                                \
+	HANDLER(mov_##T##_mr_plain)                                                      \
+	{                                                                                \
+		la_t la = cpu->r[insn->base] + (uint64_t)(int64_t)insn->disp;            \
+		STORE(T, la, GET_##T(insn->reg))                                         \
+		NEXT(cpu, insn);                                                         \
 	}
 MOVES(u8)
 MOVES(u16)
@@ -58,18 +58,18 @@ MOVES(u32)
 MOVES(u64)
 
 /* to: destination, from: source, S: the source as it is extended. */
-#define EXTEND(name, to, from, S)                                                                                      \
-	HANDLER(name##_##to##_##from##_r)                                                                              \
-	{                                                                                                              \
-		SET_##to(insn->reg, (to)(S)GET_##from(insn->rm));                                                      \
-		NEXT(cpu, insn);                                                                                       \
-	}                                                                                                              \
-	HANDLER(name##_##to##_##from##_m)                                                                              \
-	{                                                                                                              \
-		ADDRESS(la)                                                                 \
-		LOAD(from, value, la)                                                                                  \
-		SET_##to(insn->reg, (to)(S)value);                                                                     \
-		NEXT(cpu, insn);                                                                                       \
+#define EXTEND(name, to, from, S)                                 \
+	HANDLER(name##_##to##_##from##_r)                         \
+	{                                                         \
+		SET_##to(insn->reg, (to)(S)GET_##from(insn->rm)); \
+		NEXT(cpu, insn);                                  \
+	}                                                         \
+	HANDLER(name##_##to##_##from##_m)                         \
+	{                                                         \
+		ADDRESS(la)                                       \
+		LOAD(from, value, la)                             \
+		SET_##to(insn->reg, (to)(S)value);                \
+		NEXT(cpu, insn);                                  \
 	}
 EXTEND(movzx, u16, u8, u8)
 EXTEND(movzx, u32, u8, u8)
@@ -186,14 +186,17 @@ static bool is_gpr(const struct form_operand *operand)
 
 static insn_fn *mov_handler(const struct insn *insn)
 {
-	static insn_fn *const rr[] = BY_SIZE(mov_, _rr), *const rr_swapped[] = BY_SIZE(mov_, _rr_swapped), *const ri[] = BY_SIZE(mov_, _ri),
-			      *const rm[] = BY_SIZE(mov_, _rm), *const mr[] = BY_SIZE(mov_, _mr), *const mi[] = BY_SIZE(mov_, _mi),
-			      *const rm_plain[] = BY_SIZE(mov_, _rm_plain), *const mr_plain[] = BY_SIZE(mov_, _mr_plain);
+	static insn_fn *const rr[] = BY_SIZE(mov_, _rr), *const rr_swapped[] = BY_SIZE(mov_, _rr_swapped),
+			      *const ri[] = BY_SIZE(mov_, _ri), *const rm[] = BY_SIZE(mov_, _rm),
+			      *const mr[] = BY_SIZE(mov_, _mr), *const mi[] = BY_SIZE(mov_, _mi),
+			      *const rm_plain[] = BY_SIZE(mov_, _rm_plain),
+			      *const mr_plain[] = BY_SIZE(mov_, _mr_plain);
 	const struct form_operand *to = &insn->form->operand[0], *from = &insn->form->operand[1];
 	unsigned size = size_log2(insn->size);
 	bool plain = insn->ea == EA_PLAIN && insn->index == R_ZERO;
 
-	if (!is_gpr(to) || !is_gpr(from) || to->where == FIELD_FIXED || from->where == FIELD_FIXED) /* segments, CRs, DRs, moffs */
+	if (!is_gpr(to) || !is_gpr(from) || to->where == FIELD_FIXED ||
+	    from->where == FIELD_FIXED) /* segments, CRs, DRs, moffs */
 		return NULL;
 	if (to->kind == OPERAND_MEM)
 		return from->kind == OPERAND_IMM ? mi[size] : plain ? mr_plain[size] : mr[size];
@@ -208,9 +211,15 @@ static insn_fn *extend_handler(const struct insn *insn, bool sign)
 {
 	static insn_fn *const table[2][2][4][2] = {
 		/* [sign][from byte, word][to][memory] */
-		{{{NULL}, {movzx_u16_u8_r, movzx_u16_u8_m}, {movzx_u32_u8_r, movzx_u32_u8_m}, {movzx_u64_u8_r, movzx_u64_u8_m}},
+		{{{NULL},
+		  {movzx_u16_u8_r, movzx_u16_u8_m},
+		  {movzx_u32_u8_r, movzx_u32_u8_m},
+		  {movzx_u64_u8_r, movzx_u64_u8_m}},
 		 {{NULL}, {NULL}, {movzx_u32_u16_r, movzx_u32_u16_m}, {movzx_u64_u16_r, movzx_u64_u16_m}}},
-		{{{NULL}, {movsx_u16_u8_r, movsx_u16_u8_m}, {movsx_u32_u8_r, movsx_u32_u8_m}, {movsx_u64_u8_r, movsx_u64_u8_m}},
+		{{{NULL},
+		  {movsx_u16_u8_r, movsx_u16_u8_m},
+		  {movsx_u32_u8_r, movsx_u32_u8_m},
+		  {movsx_u64_u8_r, movsx_u64_u8_m}},
 		 {{NULL}, {NULL}, {movsx_u32_u16_r, movsx_u32_u16_m}, {movsx_u64_u16_r, movsx_u64_u16_m}}},
 	};
 	unsigned from = insn->form->operand[1].bytes;
@@ -230,7 +239,8 @@ insn_fn *move_handler(const struct insn *insn)
 	case ZYDIS_MNEMONIC_MOVZX: return extend_handler(insn, false);
 	case ZYDIS_MNEMONIC_MOVSX: return extend_handler(insn, true);
 	case ZYDIS_MNEMONIC_MOVSXD:
-		return insn->size == 8 && form->operand[1].bytes == 4 ? (memory ? movsx_u64_u32_m : movsx_u64_u32_r) : NULL;
+		return insn->size == 8 && form->operand[1].bytes == 4 ? (memory ? movsx_u64_u32_m : movsx_u64_u32_r)
+								      : NULL;
 	case ZYDIS_MNEMONIC_LEA:
 		return insn->size == 8 && insn->addr_size == 8 ? lea_u64 : insn->size == 4 ? lea_u32 : lea_any;
 	case ZYDIS_MNEMONIC_CDQE: return cdqe;
@@ -246,6 +256,7 @@ insn_fn *move_handler(const struct insn *insn)
 	if (form->category == ZYDIS_CATEGORY_SETCC)
 		return memory ? NULL : setcc_r;
 	if (form->category == ZYDIS_CATEGORY_CMOV && insn->size >= 4)
-		return memory ? (insn->size == 8 ? cmovcc_u64_m : cmovcc_u32_m) : (insn->size == 8 ? cmovcc_u64_r : cmovcc_u32_r);
+		return memory ? (insn->size == 8 ? cmovcc_u64_m : cmovcc_u32_m)
+			      : (insn->size == 8 ? cmovcc_u64_r : cmovcc_u32_r);
 	return NULL;
 }

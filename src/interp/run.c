@@ -34,7 +34,8 @@ void interp_add_cpu(struct interp *interp, struct cpu *cpu)
 	if (!interp->cpus)
 		cache_set_ram(interp, bus_ram(cpu->bus), bus_ram_size(cpu->bus));
 	interp->cpu[interp->cpus++] = cpu;
-	mem_connect_code(cpu, &(struct code_ops){.written = cache_written, .ctx = interp, .code_pages = interp->code_pages});
+	mem_connect_code(cpu,
+			 &(struct code_ops){.written = cache_written, .ctx = interp, .code_pages = interp->code_pages});
 }
 
 void interp_ram_written(struct interp *interp, const uint8_t *host, size_t size)
@@ -133,8 +134,8 @@ static bool stepping(const struct interp *interp, const struct cpu *cpu)
 
 static void log_run(const struct interp *interp, const struct cpu *cpu, const struct block *block)
 {
-	log_line(interp->log, LOG_EXEC, "cpu %u: rip %#llx mode %x insns %u budget %lld", cpu->number, (unsigned long long)cpu->rip, cpu->mode,
-		 block->count, (long long)cpu->budget);
+	log_line(interp->log, LOG_EXEC, "cpu %u: rip %#llx mode %x insns %u budget %lld", cpu->number,
+		 (unsigned long long)cpu->rip, cpu->mode, block->count, (long long)cpu->budget);
 }
 
 /* One block, or as much of it as the turn allows, and what is chained to it. */
@@ -153,8 +154,8 @@ static void run_block(struct interp *interp, struct cpu *cpu)
 		exec_fault(cpu);
 		return;
 	}
-	if (link && cached && interp->stats.cache_emptied == emptied && previous->mode == cpu->mode && !previous->apart &&
-	    ((uintptr_t)previous->host ^ (uintptr_t)block->host) < PAGE_SIZE)
+	if (link && cached && interp->stats.cache_emptied == emptied && previous->mode == cpu->mode &&
+	    !previous->apart && ((uintptr_t)previous->host ^ (uintptr_t)block->host) < PAGE_SIZE)
 		previous->next[link - 1] = block;
 	count = single ? 1 : block->count;
 	if (count > cpu->budget)
@@ -181,7 +182,8 @@ void interp_run(struct interp *interp, struct cpu *cpu)
 			unsigned leave = ATTEND_STOP | ATTEND_DEADLINE | ATTEND_YIELD;
 
 			cpu->attention &= ~ATTEND_CODE;
-			if (cpu->attention & leave) /* first: exec_attend() counts on an instruction being run after it */
+			if (cpu->attention &
+			    leave) /* first: exec_attend() counts on an instruction being run after it */
 				break;
 			if (cpu->attention & (ATTEND_PINS | ATTEND_TRAP | ATTEND_SHADOW)) {
 				cpu->link = 0;
@@ -190,7 +192,8 @@ void interp_run(struct interp *interp, struct cpu *cpu)
 			if (cpu->attention & leave)
 				break;
 		}
-		if (unlikely(cpu->activity != ACTIVITY_ACTIVE || cpu->budget <= 0)) /* delivering a fault takes a tick */
+		if (unlikely(cpu->activity != ACTIVITY_ACTIVE ||
+			     cpu->budget <= 0)) /* delivering a fault takes a tick */
 			break;
 		if (unlikely(interp->breakpoints) && !interp->resumed && at_breakpoint(interp, cpu)) {
 			cpu_attend(cpu, ATTEND_STOP);

@@ -20,8 +20,8 @@ struct drive {
 	char *file, *id, *serial; /* owned */
 	struct block *block;	  /* NULL: an empty CD drive */
 	bool cdrom;
-	char *where;		  /* owned; for the monitor; NULL until a controller takes it */
-	char *path;		  /* owned; for firmware's boot order */
+	char *where; /* owned; for the monitor; NULL until a controller takes it */
+	char *path;  /* owned; for firmware's boot order */
 };
 
 struct board {

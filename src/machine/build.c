@@ -1,5 +1,6 @@
 /*
- * The schematic: which parts there are, and how they are wired. Read from top to bottom, it follows the board from the CPUs to the slots.
+ * The schematic: which parts there are, and how they are wired. Read from top to bottom, it follows the board from the
+ * CPUs to the slots.
  */
 #include "machine/board.h"
 
@@ -58,23 +59,26 @@ static void ahci_part_stats(void *part, FILE *to)
 {
 	const struct ahci_counters *c = ahci_counters(part);
 
-	fprintf(to, "AHCI: %llu commands, %llu bytes read, %llu written, %llu errors\n", (unsigned long long)c->commands,
-		(unsigned long long)c->bytes_read, (unsigned long long)c->bytes_written, (unsigned long long)c->errors);
+	fprintf(to, "AHCI: %llu commands, %llu bytes read, %llu written, %llu errors\n",
+		(unsigned long long)c->commands, (unsigned long long)c->bytes_read,
+		(unsigned long long)c->bytes_written, (unsigned long long)c->errors);
 }
 
 static void virtio_blk_part_stats(void *part, FILE *to)
 {
 	const struct virtio_blk_counters *c = virtio_blk_counters(part);
 
-	fprintf(to, "virtio-blk: %llu requests, %llu bytes read, %llu written, %llu errors\n", (unsigned long long)c->requests,
-		(unsigned long long)c->bytes_read, (unsigned long long)c->bytes_written, (unsigned long long)c->errors);
+	fprintf(to, "virtio-blk: %llu requests, %llu bytes read, %llu written, %llu errors\n",
+		(unsigned long long)c->requests, (unsigned long long)c->bytes_read,
+		(unsigned long long)c->bytes_written, (unsigned long long)c->errors);
 }
 
 static void uart_part_stats(void *part, FILE *to)
 {
 	const struct uart_counters *c = uart_counters(part);
 
-	fprintf(to, "UART: %llu characters sent, %llu received\n", (unsigned long long)c->sent, (unsigned long long)c->received);
+	fprintf(to, "UART: %llu characters sent, %llu received\n", (unsigned long long)c->sent,
+		(unsigned long long)c->received);
 }
 
 /* The bridges are PCI functions: reset and saved with their bus. */
@@ -86,12 +90,14 @@ static const struct part_ops ioapic_ops = {"I/O APIC", ioapic_part_destroy, ioap
 static const struct part_ops pit_ops = {"8254", pit_part_destroy, pit_part_reset, pit_part_state, NULL};
 static const struct part_ops rtc_ops = {"RTC", rtc_part_destroy, rtc_part_reset, rtc_part_state, NULL};
 static const struct part_ops hpet_ops = {"HPET", hpet_part_destroy, hpet_part_reset, hpet_part_state, NULL};
-static const struct part_ops uart_ops = {"16550 UART", uart_part_destroy, uart_part_reset, uart_part_state, uart_part_stats};
+static const struct part_ops uart_ops = {"16550 UART", uart_part_destroy, uart_part_reset, uart_part_state,
+					 uart_part_stats};
 static const struct part_ops i8042_ops = {"i8042", i8042_part_destroy, i8042_part_reset, i8042_part_state, NULL};
 static const struct part_ops fw_cfg_ops = {"fw_cfg", fw_cfg_part_destroy, fw_cfg_part_reset, fw_cfg_part_state, NULL};
 static const struct part_ops debugcon_ops = {"debug console", .destroy = debugcon_part_destroy};
 static const struct part_ops vga_ops = {"VGA", .destroy = vga_part_destroy};
-static const struct part_ops virtio_blk_ops = {"virtio-blk", .destroy = virtio_blk_part_destroy, .stats = virtio_blk_part_stats};
+static const struct part_ops virtio_blk_ops = {"virtio-blk", .destroy = virtio_blk_part_destroy,
+					       .stats = virtio_blk_part_stats};
 static const struct part_ops ahci_ops = {"AHCI", .destroy = ahci_part_destroy, .stats = ahci_part_stats};
 static const struct part_ops pci_ops = {"PCI", .reset = pci_part_reset, .state = pci_part_state};
 
@@ -222,8 +228,8 @@ static void fill_cmos(struct rtc *rtc, const struct memory_layout *layout, unsig
 	const struct {
 		uint8_t index, bytes;
 		uint64_t value;
-	} words[] = {{0x15, 2, 640}, {0x17, 2, above_1m}, {0x30, 2, above_1m}, {0x34, 2, above_16m}, {0x5b, 3, above_4g},
-		     {0x5f, 1, cpus - 1}};
+	} words[] = {{0x15, 2, 640},	   {0x17, 2, above_1m}, {0x30, 2, above_1m},
+		     {0x34, 2, above_16m}, {0x5b, 3, above_4g}, {0x5f, 1, cpus - 1}};
 
 	for (unsigned i = 0; i < ARRAY_SIZE(words); i++) {
 		for (unsigned byte = 0; byte < words[i].bytes; byte++)
@@ -232,8 +238,8 @@ static void fill_cmos(struct rtc *rtc, const struct memory_layout *layout, unsig
 }
 
 /*
- * Everything that interrupts meets in the LPC bridge, which knows how lines go on to the 8259s and to the I/O APIC; their messages, like those of PCI
- * functions, go to the local APICs.
+ * Everything that interrupts meets in the LPC bridge, which knows how lines go on to the 8259s and to the I/O APIC;
+ * their messages, like those of PCI functions, go to the local APICs.
  */
 static void build_chipset(struct machine *m, const struct machine_config *config)
 {
@@ -276,7 +282,9 @@ static void build_chipset(struct machine *m, const struct machine_config *config
 	}
 	lpc_connect(board->lpc, &behind);
 	if (config->hpet) {
-		const struct hpet_wires wires = {.pin = lpc_set_hpet_pin, .legacy = lpc_set_hpet_legacy, .route = lpc_route_hpet,
+		const struct hpet_wires wires = {.pin = lpc_set_hpet_pin,
+						 .legacy = lpc_set_hpet_legacy,
+						 .route = lpc_route_hpet,
 						 .ctx = board->lpc};
 
 		part_add(m, &hpet_ops, hpet_create(m->bus, m->clock, &wires, &m->log));
@@ -309,7 +317,8 @@ static void build_serial(struct machine *m, const struct machine_config *config)
 /* Firmware images by name: as given, then in the directories of -L, then where Debian's packages put them. */
 static char *find_firmware(const struct machine_config *config, const char *name)
 {
-	static const char *const usual[] = {"/usr/share/seabios", "/usr/share/qemu", "/usr/share/ovmf", "/usr/share/OVMF"};
+	static const char *const usual[] = {"/usr/share/seabios", "/usr/share/qemu", "/usr/share/ovmf",
+					    "/usr/share/OVMF"};
 	unsigned mine = ARRAY_SIZE(config->firmware_path);
 
 	if (access(name, F_OK) == 0)
@@ -356,7 +365,9 @@ static bool open_drives(struct machine *m, const struct machine_config *config, 
 	for (unsigned i = 0; i < config->drives; i++) {
 		const struct drive_config *from = &config->drive[i];
 		struct drive *drive = &board->drive[i];
-		enum block_format format = !from->format ? BLOCK_PROBE : strcmp(from->format, "raw") ? BLOCK_QCOW2 : BLOCK_RAW;
+		enum block_format format = !from->format		 ? BLOCK_PROBE
+					   : strcmp(from->format, "raw") ? BLOCK_QCOW2
+									 : BLOCK_RAW;
 
 		drive->file = from->file ? xstrdup(from->file) : NULL;
 		drive->id = from->id ? xstrdup(from->id) : NULL;
@@ -473,7 +484,8 @@ static bool attach_drives(struct machine *m, const struct machine_config *config
 
 /* ---- What firmware asks for ---- */
 
-/* fw_cfg's "bootorder": Open Firmware paths as SeaBIOS matches them, disks before CDs unless the order says otherwise. */
+/* fw_cfg's "bootorder": Open Firmware paths as SeaBIOS matches them, disks before CDs unless the order says otherwise.
+ */
 static bool offer_boot_order(struct machine *m, const char *order)
 {
 	char *list = xstrdup("");
@@ -507,7 +519,8 @@ static bool offer_user_files(struct machine *m, const struct machine_config *con
 
 		if (entry->file && !file_read(&file, "fw_cfg", entry->file, error))
 			return false;
-		good = fw_cfg_add_file(m->board->fw_cfg, entry->name, entry->file ? (void *)file.bytes : (void *)entry->string,
+		good = fw_cfg_add_file(m->board->fw_cfg, entry->name,
+				       entry->file ? (void *)file.bytes : (void *)entry->string,
 				       entry->file ? file.size : strlen(entry->string));
 		file_free(&file);
 		if (!good)
@@ -555,14 +568,18 @@ static bool build_boot(struct machine *m, const struct machine_config *config, s
 	}
 	file = find_firmware(config, name);
 	if (!file)
-		return error_set(error, "could not find firmware '%s'%s", name,
-				 config->bios ? "" : " (SeaBIOS, of Debian's package seabios), which starts a machine without -kernel");
+		return error_set(
+			error, "could not find firmware '%s'%s", name,
+			config->bios
+				? ""
+				: " (SeaBIOS, of Debian's package seabios), which starts a machine without -kernel");
 	m->board->rom = load_rom(m->bus, file, error);
 	free(file);
 	return m->board->rom;
 }
 
-/* SDM vol. 3, "Virtual Wire Mode": as firmware leaves the bootstrap processor's APIC, for systems that use the 8259s. */
+/* SDM vol. 3, "Virtual Wire Mode": as firmware leaves the bootstrap processor's APIC, for systems that use the 8259s.
+ */
 static void set_virtual_wire(struct apic *apic)
 {
 	apic_write(apic, 0xf0, 0x10f);	/* SVR: enabled, spurious vector 0FH */
@@ -657,7 +674,8 @@ struct machine *machine_create(const struct machine_config *config, struct error
 	m->cpu_begin = time_of(CLOCK_PROCESS_CPUTIME_ID);
 	take_config(m, config);
 	m->clock = clock_create();
-	clock_connect(m->clock, &(struct clock_ops){.elapsed = run_clock_elapsed, .sooner = run_clock_sooner, .ctx = m});
+	clock_connect(m->clock,
+		      &(struct clock_ops){.elapsed = run_clock_elapsed, .sooner = run_clock_sooner, .ctx = m});
 	m->bus = bus_create(&m->log);
 	if (!build(m, config, error) || !power_on(m, error)) {
 		machine_destroy(m);

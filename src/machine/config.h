@@ -1,6 +1,7 @@
 /*
- * What a machine is to be made of: the answer of the options, the input of machine_create(). Strings are borrowed and must live until
- * machine_create() returned; back ends (chardevs, the log file) belong to the caller and must outlive the machine.
+ * What a machine is to be made of: the answer of the options, the input of machine_create(). Strings are borrowed and
+ * must live until machine_create() returned; back ends (chardevs, the log file) belong to the caller and must outlive
+ * the machine.
  */
 #pragma once
 
@@ -10,13 +11,13 @@
 
 #define SOFTVT_VERSION "0.1.0"
 
-#define MACHINE_MAX_CPUS  64
-#define MACHINE_SERIALS	  4
-#define MACHINE_DRIVES	  16
-#define MACHINE_DEVICES	  32
-#define MACHINE_GLOBALS	  32
-#define MACHINE_FW_CFG	  32
-#define MACHINE_CHARDEVS  24
+#define MACHINE_MAX_CPUS 64
+#define MACHINE_SERIALS	 4
+#define MACHINE_DRIVES	 16
+#define MACHINE_DEVICES	 32
+#define MACHINE_GLOBALS	 32
+#define MACHINE_FW_CFG	 32
+#define MACHINE_CHARDEVS 24
 
 enum drive_interface { DRIVE_SATA, DRIVE_VIRTIO, DRIVE_NONE /* a -device names it by its id */ };
 
@@ -25,7 +26,7 @@ struct drive_config {
 	const char *format; /* "raw", "qcow2", or NULL to look */
 	const char *id;	    /* or NULL */
 	enum drive_interface interface;
-	int index;	    /* port on the controller, -1: the next free one */
+	int index; /* port on the controller, -1: the next free one */
 	bool cdrom, read_only, snapshot;
 };
 
@@ -41,10 +42,10 @@ struct fw_cfg_config {
 };
 
 struct machine_config {
-	const char *name;     /* for messages, or NULL */
-	uint8_t uuid[16];     /* as SMBIOS and fw_cfg key 2 give it */
-	uint64_t ram_size;    /* bytes, a multiple of 1 MiB */
-	unsigned cpus;	      /* 1 to MACHINE_MAX_CPUS */
+	const char *name;  /* for messages, or NULL */
+	uint8_t uuid[16];  /* as SMBIOS and fw_cfg key 2 give it */
+	uint64_t ram_size; /* bytes, a multiple of 1 MiB */
+	unsigned cpus;	   /* 1 to MACHINE_MAX_CPUS */
 	struct cpu_model model;
 
 	/* The board: what may be left out. */
@@ -59,9 +60,9 @@ struct machine_config {
 	bool boot_menu;
 
 	/* Time. */
-	int64_t rtc_base;     /* seconds since 1970 that the RTC shows at power-on */
-	bool follow_host;     /* -rtc clock=host: idle time passes as the host's does */
-	bool never_wait;      /* -icount sleep=off: idle time is skipped even when input could come */
+	int64_t rtc_base; /* seconds since 1970 that the RTC shows at power-on */
+	bool follow_host; /* -rtc clock=host: idle time passes as the host's does */
+	bool never_wait;  /* -icount sleep=off: idle time is skipped even when input could come */
 
 	/* What ends the machine. */
 	bool no_reboot, no_shutdown;

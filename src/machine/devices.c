@@ -26,7 +26,8 @@ PART_DESTROY(edu)
 
 static const struct part_ops debug_exit_ops = {"isa-debug-exit", .destroy = debug_exit_part_destroy};
 static const struct part_ops debugcon_ops = {"isa-debugcon", .destroy = debugcon_part_destroy};
-static const struct part_ops pc_testdev_ops = {"pc-testdev", .destroy = pc_testdev_part_destroy, .state = pc_testdev_part_state};
+static const struct part_ops pc_testdev_ops = {"pc-testdev", .destroy = pc_testdev_part_destroy,
+					       .state = pc_testdev_part_state};
 static const struct part_ops pci_testdev_ops = {"pci-testdev", .destroy = pci_testdev_part_destroy};
 static const struct part_ops edu_ops = {"edu", .destroy = edu_part_destroy};
 
@@ -74,7 +75,8 @@ static bool add_debugcon(struct machine *m, struct keyvals *kv, struct error *er
 			nearest_offer(&nearest, config->chardev_id[i]);
 	}
 	if (!chardev)
-		return error_set(error, "there is no -chardev with id=%s%s", id, nearest_text(&nearest, "", text, sizeof(text)));
+		return error_set(error, "there is no -chardev with id=%s%s", id,
+				 nearest_text(&nearest, "", text, sizeof(text)));
 	part_add(m, &debugcon_ops, debugcon_create(m->bus, (uint16_t)port, (uint8_t)readback, chardev));
 	return true;
 }
@@ -166,13 +168,15 @@ static bool add_vga(struct machine *m, struct keyvals *kv, struct error *error)
 
 static const struct device_row table[] = {
 	{"VGA", "graphics card with the Bochs display interface", ADDR, add_vga},
-	{"edu", "PCI device for learners: factorial, interrupts, DMA", ADDR "dma_mask  address bits that its DMA can use\n", add_edu},
+	{"edu", "PCI device for learners: factorial, interrupts, DMA",
+	 ADDR "dma_mask  address bits that its DMA can use\n", add_edu},
 	{"ide-cd", "CD drive on the AHCI controller", "drive  id of a -drive if=none\nbus  ide.PORT\n", add_ide_cd},
 	{"ide-hd", "disk on the AHCI controller", "drive  id of a -drive if=none\nbus  ide.PORT\n", add_ide_disk},
-	{"isa-debug-exit", "a port that ends the machine with status (value << 1) | 1", "iobase  port, by default 0x501\niosize  1, 2 or 4\n",
-	 add_debug_exit},
+	{"isa-debug-exit", "a port that ends the machine with status (value << 1) | 1",
+	 "iobase  port, by default 0x501\niosize  1, 2 or 4\n", add_debug_exit},
 	{"isa-debugcon", "a port whose bytes go to a -chardev",
-	 "chardev  id of a -chardev\niobase  port, by default 0xe9\nreadback  what reading gives, by default 0xe9\n", add_debugcon},
+	 "chardev  id of a -chardev\niobase  port, by default 0xe9\nreadback  what reading gives, by default 0xe9\n",
+	 add_debugcon},
 	{"pc-testdev", "ports and memory for kvm-unit-tests", "", add_pc_testdev},
 	{"pci-testdev", "PCI device for kvm-unit-tests", ADDR, add_pci_testdev},
 	{"virtio-blk-pci", "virtio disk", "drive  id of a -drive if=none\n" ADDR, add_virtio_blk},

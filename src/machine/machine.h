@@ -1,9 +1,9 @@
 /*
  * The whole PC: made from a configuration, run, stopped, saved, compared.
  *
- * One thread owns a machine. Everything that happens in it happens inside machine_run(): the vCPUs' turns, deadlines, and between turns the
- * outside world (back ends, watches), whose callbacks may call any function here except machine_run() and machine_destroy(). A process may hold any
- * number of machines.
+ * One thread owns a machine. Everything that happens in it happens inside machine_run(): the vCPUs' turns, deadlines,
+ * and between turns the outside world (back ends, watches), whose callbacks may call any function here except
+ * machine_run() and machine_destroy(). A process may hold any number of machines.
  */
 #pragma once
 
@@ -14,13 +14,14 @@
 
 struct machine;
 
-/* NULL: *error says what is wrong. The machine is then at its first instruction, and running unless paused by machine_pause(). */
+/* NULL: *error says what is wrong. The machine is then at its first instruction, and running unless paused by
+ * machine_pause(). */
 struct machine *machine_create(const struct machine_config *config, struct error *error);
 void machine_destroy(struct machine *machine);
 
 /*
- * Run until the machine ends, or for `time` nanoseconds of virtual time (VTIME_NEVER: no limit). While paused it waits for the outside
- * world to resume or end it. True: it has ended, see machine_status().
+ * Run until the machine ends, or for `time` nanoseconds of virtual time (VTIME_NEVER: no limit). While paused it waits
+ * for the outside world to resume or end it. True: it has ended, see machine_status().
  */
 bool machine_run(struct machine *machine, vtime_t time);
 /* The exit status that the end asks for: 0, or (value << 1) | 1 after isa-debug-exit. */
@@ -60,7 +61,8 @@ void machine_cpu_changed(struct machine *machine, unsigned number);
 void machine_watch(struct machine *machine, int fd, void (*ready)(void *ctx), void *ctx);
 
 /* Told before a vCPU is reset and when one shuts down (triple fault), for dumps under -d cpu_reset. */
-void machine_on_cpu_reset(struct machine *machine, void (*reset)(void *ctx, struct cpu *cpu, const char *why), void *ctx);
+void machine_on_cpu_reset(struct machine *machine, void (*reset)(void *ctx, struct cpu *cpu, const char *why),
+			  void *ctx);
 
 /* The whole state: to a file, from a file, as 32 hexadecimal digits. A file of another configuration is refused. */
 MUST_CHECK bool machine_save(struct machine *machine, const char *file, struct error *error);

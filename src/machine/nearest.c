@@ -1,5 +1,6 @@
 /*
- * Edit distance of short words (Damerau-Levenshtein, neighbours only). Words longer than WORD_MAX count by their beginnings.
+ * Edit distance of short words (Damerau-Levenshtein, neighbours only). Words longer than WORD_MAX count by their
+ * beginnings.
  */
 #include "machine/nearest.h"
 
@@ -30,7 +31,8 @@ unsigned word_distance(const char *a, const char *b)
 			bool same = a[i - 1] == b[j - 1];
 
 			now[j] = min3(last[j] + 1, now[j - 1] + 1, last[j - 1] + !same);
-			if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] && before[j - 2] + 1 < now[j])
+			if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] &&
+			    before[j - 2] + 1 < now[j])
 				now[j] = before[j - 2] + 1;
 		}
 	}

@@ -9,7 +9,8 @@
 unsigned word_distance(const char *a, const char *b);
 
 /*
- * Collects candidates: begin with {.word = WORD}, offer each known word, then ask nearest_text(). The pointers must live that long.
+ * Collects candidates: begin with {.word = WORD}, offer each known word, then ask nearest_text(). The pointers must
+ * live that long.
  */
 struct nearest {
 	const char *word;

@@ -17,26 +17,26 @@
 struct part_ops {
 	const char *name;
 	void (*destroy)(void *part);
-	void (*reset)(void *part);			     /* NULL: nothing to do */
-	void (*state)(void *part, struct state *state);	     /* NULL: no state of its own */
-	void (*stats)(void *part, FILE *to);		     /* NULL: counts nothing */
+	void (*reset)(void *part);			/* NULL: nothing to do */
+	void (*state)(void *part, struct state *state); /* NULL: no state of its own */
+	void (*stats)(void *part, FILE *to);		/* NULL: counts nothing */
 };
 
 /* The functions of a part called TYPE, as part_ops wants them. */
-#define PART_DESTROY(type)                                                                                             \
-	static void type##_part_destroy(void *part)                                                                    \
-	{                                                                                                              \
-		type##_destroy(part);                                                                                  \
+#define PART_DESTROY(type)                          \
+	static void type##_part_destroy(void *part) \
+	{                                           \
+		type##_destroy(part);               \
 	}
-#define PART_RESET(type)                                                                                               \
-	static void type##_part_reset(void *part)                                                                      \
-	{                                                                                                              \
-		type##_reset(part);                                                                                    \
+#define PART_RESET(type)                          \
+	static void type##_part_reset(void *part) \
+	{                                         \
+		type##_reset(part);               \
 	}
-#define PART_STATE(type)                                                                                               \
-	static void type##_part_state(void *part, struct state *state)                                                 \
-	{                                                                                                              \
-		type##_state(part, state);                                                                             \
+#define PART_STATE(type)                                               \
+	static void type##_part_state(void *part, struct state *state) \
+	{                                                              \
+		type##_state(part, state);                             \
 	}
 
 struct part {
@@ -68,10 +68,10 @@ struct machine {
 	struct board *board; /* build.c's: what the machine is made of, and what it boots */
 
 	/* Run. */
-	struct cpu *running;	   /* inside its engine, or NULL */
-	struct cpu *stepping;	   /* runs one instruction, then the machine stops */
-	unsigned turn_cpu;	   /* whose turn it is */
-	vtime_t turn_end;	   /* 0: it has not begun */
+	struct cpu *running;  /* inside its engine, or NULL */
+	struct cpu *stepping; /* runs one instruction, then the machine stops */
+	unsigned turn_cpu;    /* whose turn it is */
+	vtime_t turn_end;     /* 0: it has not begun */
 	int turns_to_service;
 	vtime_t pace_host, pace_virtual;
 	bool follow_host, never_wait, no_reboot, no_shutdown;

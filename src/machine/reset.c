@@ -1,8 +1,8 @@
 /*
  * Power-on, reset, and what a vCPU's shutdown does.
  *
- * All resets (port CF9H, port 92H, the i8042's, a triple fault) put every part into the state after power-on and boot again; RAM keeps its
- * contents, as DRAM does, except where booting puts things.
+ * All resets (port CF9H, port 92H, the i8042's, a triple fault) put every part into the state after power-on and boot
+ * again; RAM keeps its contents, as DRAM does, except where booting puts things.
  */
 #include "machine/parts.h"
 

@@ -1,9 +1,11 @@
 /*
- * The turn loop: vCPUs in turns of a fixed number of instructions, deadlines at exact instructions, and the outside world between turns.
+ * The turn loop: vCPUs in turns of a fixed number of instructions, deadlines at exact instructions, and the outside
+ * world between turns.
  *
- * Virtual time is the sum of what all vCPUs retire, so a run depends on nothing but the machine and its input. A vCPU's turn is cut where the next
- * deadline falls. When all vCPUs wait, time jumps to the next deadline; if somebody could type meanwhile, the host sleeps for as long first, so
- * that a guest's second is not over in a millisecond. The outside world is polled after a fixed number of turns, never by host time.
+ * Virtual time is the sum of what all vCPUs retire, so a run depends on nothing but the machine and its input. A vCPU's
+ * turn is cut where the next deadline falls. When all vCPUs wait, time jumps to the next deadline; if somebody could
+ * type meanwhile, the host sleeps for as long first, so that a guest's second is not over in a millisecond. The outside
+ * world is polled after a fixed number of turns, never by host time.
  */
 #include "machine/parts.h"
 
@@ -16,7 +18,7 @@
 #include "machine/machine.h"
 
 enum {
-	TURN = 20000,	  /* instructions; short enough that a vCPU that waits for another one does not wait long */
+	TURN = 20000,	    /* instructions; short enough that a vCPU that waits for another one does not wait long */
 	SERVICE_TURNS = 50, /* turns between looks at the outside world */
 };
 
@@ -217,8 +219,8 @@ static bool is_interrupted(const struct machine *m)
 }
 
 /*
- * The rest of one vCPU's turn, which ends at m->turn_end. False: interrupted, the turn goes on later; so a pause changes nothing in the order in
- * which vCPUs run.
+ * The rest of one vCPU's turn, which ends at m->turn_end. False: interrupted, the turn goes on later; so a pause
+ * changes nothing in the order in which vCPUs run.
  */
 static bool run_turn(struct machine *m, struct cpu *cpu)
 {
@@ -267,7 +269,8 @@ static bool is_dead(const struct machine *m)
 	return true;
 }
 
-/* All vCPUs wait: sleep if the host's time is to pass, then go to the next deadline, or to when the sleep was cut short. */
+/* All vCPUs wait: sleep if the host's time is to pass, then go to the next deadline, or to when the sleep was cut
+ * short. */
 static void run_idle_time(struct machine *m)
 {
 	struct pollfd fds[MACHINE_WATCHES + 2 * MACHINE_CHARDEVS];

@@ -1,8 +1,8 @@
 /*
  * The machine's whole state: one walk over all parts that saves, restores or digests.
  *
- * A snapshot file is a gzip stream of one line that names the format and the walk's bytes. It fits the same configuration only: the same
- * options, the same disks. What the disks hold is not in it.
+ * A snapshot file is a gzip stream of one line that names the format and the walk's bytes. It fits the same
+ * configuration only: the same options, the same disks. What the disks hold is not in it.
  */
 #include "machine/parts.h"
 

@@ -15,7 +15,8 @@ static double seconds(clockid_t clock, vtime_t begin)
 
 void machine_print_stats(struct machine *m, FILE *to)
 {
-	double host = seconds(CLOCK_MONOTONIC, m->host_begin), processor = seconds(CLOCK_PROCESS_CPUTIME_ID, m->cpu_begin);
+	double host = seconds(CLOCK_MONOTONIC, m->host_begin),
+	       processor = seconds(CLOCK_PROCESS_CPUTIME_ID, m->cpu_begin);
 	struct interp_stats engine = interp_stats(m->interp);
 	uint64_t retired = 0, misses = 0, accesses = 0, blocks = 0;
 	char digest[33];
@@ -35,10 +36,12 @@ void machine_print_stats(struct machine *m, FILE *to)
 		(double)clock_now(m->clock) / 1e9, host, processor);
 	fprintf(to, "speed: %.1f million instructions per second of processor time\n",
 		processor > 0 ? (double)retired / processor / 1e6 : 0);
-	/* A string instruction counts as one access, so the rate may be below 0 for a guest that does nothing else: say 0 then. */
-	fprintf(to, "TLB: %.4f %% of %llu accesses hit\n", misses < accesses ? 100 - 100 * (double)misses / (double)accesses : 0,
-		(unsigned long long)accesses);
-	fprintf(to, "blocks: %llu entered, %llu decoded with %llu instructions, %llu dropped, cache emptied %llu times\n",
+	/* A string instruction counts as one access, so the rate may be below 0 for a guest that does nothing else: say
+	 * 0 then. */
+	fprintf(to, "TLB: %.4f %% of %llu accesses hit\n",
+		misses < accesses ? 100 - 100 * (double)misses / (double)accesses : 0, (unsigned long long)accesses);
+	fprintf(to,
+		"blocks: %llu entered, %llu decoded with %llu instructions, %llu dropped, cache emptied %llu times\n",
 		(unsigned long long)blocks, (unsigned long long)engine.blocks_decoded,
 		(unsigned long long)engine.insns_decoded, (unsigned long long)engine.blocks_dropped,
 		(unsigned long long)engine.cache_emptied);

@@ -1,8 +1,9 @@
 /*
- * What happens when an access misses the TLB: canonical check, walk, page splits, alignment check, breakpoints, devices, code pages.
+ * What happens when an access misses the TLB: canonical check, walk, page splits, alignment check, breakpoints,
+ * devices, code pages.
  *
- * SDM vol. 3, "Paging", "Alignment Checking", "Debug Exceptions"; vol. 1, "Canonical Addressing". The order of faults is that of "Priority Among
- * Concurrent Events": canonical, page fault, alignment.
+ * SDM vol. 3, "Paging", "Alignment Checking", "Debug Exceptions"; vol. 1, "Canonical Addressing". The order of faults
+ * is that of "Priority Among Concurrent Events": canonical, page fault, alignment.
  */
 #include "mem/private.h"
 
@@ -27,7 +28,8 @@ static bool not_canonical(struct cpu *cpu, unsigned access)
 
 	if (!stack && !(access & ACCESS_SYSTEM) && cpu->insn)
 		stack = cpu->insn->ea != EA_NONE && cpu->insn->seg == SS;
-	cpu->fault = (struct fault){.kind = FAULT_EXCEPTION, .vector = stack ? VECTOR_SS : VECTOR_GP, .has_error = true};
+	cpu->fault =
+		(struct fault){.kind = FAULT_EXCEPTION, .vector = stack ? VECTOR_SS : VECTOR_GP, .has_error = true};
 	return true;
 }
 
@@ -83,15 +85,16 @@ static bool find_parts(struct cpu *cpu, la_t la, unsigned size, unsigned access,
 		return true;
 	if (*parts == 2 && find_part(cpu, next_page(cpu, la), size - first, access, &part[1]))
 		return true;
-	if (unlikely(mem_current_kind(cpu) == BANK_USER_ALIGNED) && !(access & ACCESS_SYSTEM) && (size & (size - 1)) == 0 &&
-	    !is_aligned(la, size)) {
+	if (unlikely(mem_current_kind(cpu) == BANK_USER_ALIGNED) && !(access & ACCESS_SYSTEM) &&
+	    (size & (size - 1)) == 0 && !is_aligned(la, size)) {
 		cpu->fault = (struct fault){.kind = FAULT_EXCEPTION, .vector = VECTOR_AC, .has_error = true};
 		return true;
 	}
 	return false;
 }
 
-/* SDM vol. 3, "Debug Registers": a data breakpoint covers LEN bytes at an address aligned to it; hits are reported as a trap. */
+/* SDM vol. 3, "Debug Registers": a data breakpoint covers LEN bytes at an address aligned to it; hits are reported as a
+ * trap. */
 static void watch(struct cpu *cpu, la_t la, unsigned size, unsigned access)
 {
 	static const uint8_t lengths[4] = {1, 2, 8, 4};

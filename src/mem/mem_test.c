@@ -1,5 +1,6 @@
 /*
- * Paging and the TLB, in every mode: rights, error codes, A and D bits, reserved bits, invalidation, split accesses, code pages, watchpoints.
+ * Paging and the TLB, in every mode: rights, error codes, A and D bits, reserved bits, invalidation, split accesses,
+ * code pages, watchpoints.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -8,14 +9,14 @@
 #include "mem/access.h"
 #include <cmocka.h>
 
-#define P   1u
-#define RW  2u
-#define US  4u
-#define A   0x20u
-#define D   0x40u
-#define PS  0x80u
-#define G   0x100u
-#define XD  BIT(63)
+#define P  1u
+#define RW 2u
+#define US 4u
+#define A  0x20u
+#define D  0x40u
+#define PS 0x80u
+#define G  0x100u
+#define XD BIT(63)
 
 #define RAM  (UINT64_C(16) << 20)
 #define PML4 0x1000
@@ -106,7 +107,8 @@ static void expect_fault(bool faulted, unsigned vector, uint32_t error, uint64_t
 }
 
 /* SDM vol. 3, "Determination of Access Rights", as sentences: may this access go through a page of these rights? */
-static bool sdm_allows(bool user_mode, bool user_page, bool writable, bool xd, unsigned access, bool wp, bool smep, bool smap, bool ac)
+static bool sdm_allows(bool user_mode, bool user_page, bool writable, bool xd, unsigned access, bool wp, bool smep,
+		       bool smap, bool ac)
 {
 	if (user_mode && !user_page)
 		return false;
@@ -125,8 +127,8 @@ static void rights_follow_every_combination(void **state)
 
 	for (unsigned bits = 0; bits < 512; bits++)
 		for (unsigned i = 0; i < 3; i++) {
-			bool us = bits & 1, rw = bits & 2, xd = bits & 4, user = bits & 8, wp = bits & 16, smep = bits & 32, smap = bits & 64,
-			     ac = bits & 128, upper = bits & 256, allowed;
+			bool us = bits & 1, rw = bits & 2, xd = bits & 4, user = bits & 8, wp = bits & 16,
+			     smep = bits & 32, smap = bits & 64, ac = bits & 128, upper = bits & 256, allowed;
 			uint64_t entry = (us ? US : 0) | (rw ? RW : 0) | (xd ? XD : 0);
 
 			/* the rights come from the last entry, or from one above it */
@@ -190,7 +192,8 @@ static void reserved_bits(void **state)
 	static const struct {
 		pa_t entry;
 		uint64_t bits;
-	} cases[] = {{PML4, PS}, {PML4, BIT(40)}, {PDPT, BIT(51)}, {PD, BIT(45)}, {PT, BIT(41)}, {PD, PS | BIT(13)}, {PDPT, PS | BIT(29)}};
+	} cases[] = {{PML4, PS},    {PML4, BIT(40)},	{PDPT, BIT(51)},     {PD, BIT(45)},
+		     {PT, BIT(41)}, {PD, PS | BIT(13)}, {PDPT, PS | BIT(29)}};
 
 	for (unsigned i = 0; i < ARRAY_SIZE(cases); i++) {
 		uint64_t kept = *at(cases[i].entry);
@@ -323,7 +326,9 @@ static void non_canonical_is_gp_or_ss(void **state)
 	uint8_t value;
 
 	expect_fault(mem_read8(&f->cpu, UINT64_C(0x800000000000), &value), VECTOR_GP, 0, 0);
-	expect_fault(mem_read_slow(&f->cpu, UINT64_C(0x7fffffffffff) + 5, 8, (uint64_t[1]){0}, ACCESS_READ | ACCESS_STACK), VECTOR_SS, 0, 0);
+	expect_fault(
+		mem_read_slow(&f->cpu, UINT64_C(0x7fffffffffff) + 5, 8, (uint64_t[1]){0}, ACCESS_READ | ACCESS_STACK),
+		VECTOR_SS, 0, 0);
 }
 
 static void alignment_checks(void **state)
@@ -404,10 +409,21 @@ int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 	const struct CMUnitTest tests[] = {
-		T(rights_follow_every_combination), T(a_and_d_bits), T(protection_keys), T(reserved_bits), T(large_pages_and_invlpg),
-		T(global_pages_survive_mov_cr3), T(pcids_keep_their_translations), T(pse36_and_32bit_paging), T(pdptes_are_registers),
-		T(split_accesses_are_whole), T(non_canonical_is_gp_or_ss), T(alignment_checks), T(writes_to_code_pages_are_told),
-		T(data_breakpoints_hit_by_overlap), T(a20m_clears_bit_20),
+		T(rights_follow_every_combination),
+		T(a_and_d_bits),
+		T(protection_keys),
+		T(reserved_bits),
+		T(large_pages_and_invlpg),
+		T(global_pages_survive_mov_cr3),
+		T(pcids_keep_their_translations),
+		T(pse36_and_32bit_paging),
+		T(pdptes_are_registers),
+		T(split_accesses_are_whole),
+		T(non_canonical_is_gp_or_ss),
+		T(alignment_checks),
+		T(writes_to_code_pages_are_told),
+		T(data_breakpoints_hit_by_overlap),
+		T(a20m_clears_bit_20),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

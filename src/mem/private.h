@@ -16,23 +16,24 @@ enum bank_kind {
 	BANK_KINDS
 };
 
-/* All of the CPU's state that translations depend on besides the tags of their space. When it changes, nothing cached holds. */
+/* All of the CPU's state that translations depend on besides the tags of their space. When it changes, nothing cached
+ * holds. */
 struct config {
 	uint64_t cr0, cr4, efer, pkru, apic_base, dr7, ept;
 	uint64_t dr[4];
 };
 
 /*
- * One address space: a PCID, or all there is without PCIDs, of a VPID under an EPT pointer (0: linear mappings; else combined mappings); SMM sees
- * other memory.
+ * One address space: a PCID, or all there is without PCIDs, of a VPID under an EPT pointer (0: linear mappings; else
+ * combined mappings); SMM sees other memory.
  */
 struct space {
 	bool smm;
 	uint16_t pcid, vpid;
 	uint64_t eptp;
-	uint64_t stamp; /* when last current: the oldest is reused */
+	uint64_t stamp;		       /* when last current: the oldest is reused */
 	struct bank *bank[BANK_KINDS]; /* made when first needed */
-	struct config config; /* that what is cached was made under */
+	struct config config;	       /* that what is cached was made under */
 };
 
 struct mem_cpu {
@@ -63,12 +64,13 @@ struct translation {
 
 /* Who asks. */
 struct requester {
-	bool user;   /* user-mode access */
+	bool user;     /* user-mode access */
 	bool smap_off; /* supervisor access with RFLAGS.AC: user pages are allowed */
 };
 
 /* walk.c: true is a fault in cpu->fault. update: set A and D bits, and fail with faults; otherwise look only. */
-MUST_CHECK bool mem_walk(struct cpu *cpu, la_t la, unsigned access, struct requester who, bool update, struct translation *t);
+MUST_CHECK bool mem_walk(struct cpu *cpu, la_t la, unsigned access, struct requester who, bool update,
+			 struct translation *t);
 
 /* Physical memory as page walks reach it, 4 or 8 bytes. */
 uint64_t mem_read_entry(struct cpu *cpu, pa_t pa, unsigned size);
@@ -76,10 +78,10 @@ void mem_write_entry(struct cpu *cpu, pa_t pa, unsigned size, uint64_t value);
 
 /* A guest-physical access, as EPT judges it. */
 struct ept_access {
-	unsigned access;   /* ACCESS_READ, ACCESS_WRITE, ACCESS_EXEC */
-	bool linear;	   /* it serves the translation of la, or the access there */
-	bool final;	   /* the access itself, not one to guest paging structures; with linear */
-	bool update;	   /* as of mem_walk() */
+	unsigned access;		 /* ACCESS_READ, ACCESS_WRITE, ACCESS_EXEC */
+	bool linear;			 /* it serves the translation of la, or the access there */
+	bool final;			 /* the access itself, not one to guest paging structures; with linear */
+	bool update;			 /* as of mem_walk() */
 	bool user, writable, no_execute; /* with final: what the guest's paging structures say of la */
 	la_t la;
 };

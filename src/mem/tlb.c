@@ -1,11 +1,12 @@
 /*
  * Banks of the software TLB: which one counts, filling a slot, invalidation.
  *
- * SDM vol. 3, "Caching Translation Information" and "Invalidation of TLBs and Paging-Structure Caches". Paging-structure caches are not modelled:
- * a walk always reads memory.
+ * SDM vol. 3, "Caching Translation Information" and "Invalidation of TLBs and Paging-Structure Caches".
+ * Paging-structure caches are not modelled: a walk always reads memory.
  *
- * Under VMX a space also has the tags of vol. 3, "Caching Translation Information" (the chapter on VMX support for address translation): VPID and
- * EPT pointer. Each space remembers the control registers it was filled under, so that VM entries and exits need no flush for changing them.
+ * Under VMX a space also has the tags of vol. 3, "Caching Translation Information" (the chapter on VMX support for
+ * address translation): VPID and EPT pointer. Each space remembers the control registers it was filled under, so that
+ * VM entries and exits need no flush for changing them.
  */
 #include "cpu/msr.h"
 #include "mem/private.h"
@@ -65,7 +66,8 @@ struct bank *mem_bank(struct cpu *cpu, struct space *space, enum bank_kind kind)
 
 static bool is_space(const struct space *space, const struct space *key)
 {
-	return space->pcid == key->pcid && space->smm == key->smm && space->vpid == key->vpid && space->eptp == key->eptp;
+	return space->pcid == key->pcid && space->smm == key->smm && space->vpid == key->vpid &&
+	       space->eptp == key->eptp;
 }
 
 static struct space *find_space(struct mem_cpu *mem, const struct space *key)

@@ -1,12 +1,14 @@
 /*
  * The page walk: linear to physical address in every paging mode, with the page-fault error code and the A and D bits.
  *
- * SDM vol. 3, "Paging": 32-bit, PAE, 4-level and 5-level paging, "Access Rights", "Page-Fault Exceptions", "Accessed and Dirty Flags", "Protection
- * Keys". One loop serves all modes: they differ in the number of levels, the entry size and the reserved bits. A bits are set when the
- * translation succeeds, for all entries at once, and the D bit with them.
+ * SDM vol. 3, "Paging": 32-bit, PAE, 4-level and 5-level paging, "Access Rights", "Page-Fault Exceptions", "Accessed
+ * and Dirty Flags", "Protection Keys". One loop serves all modes: they differ in the number of levels, the entry size
+ * and the reserved bits. A bits are set when the translation succeeds, for all entries at once, and the D bit with
+ * them.
  *
- * With EPT the addresses in CR3 and in entries are guest-physical, and so is the walk's result: each goes through mem_ept_walk(). SDM vol. 3,
- * "EPT Translation Mechanism", "Prioritization of EPT Misconfigurations and EPT Violations".
+ * With EPT the addresses in CR3 and in entries are guest-physical, and so is the walk's result: each goes through
+ * mem_ept_walk(). SDM vol. 3, "EPT Translation Mechanism", "Prioritization of EPT Misconfigurations and EPT
+ * Violations".
  */
 #include "mem/private.h"
 
@@ -32,7 +34,8 @@ struct path {
 	uint64_t entry[MAX_LEVELS];
 };
 
-/* SDM vol. 3, "Address Wraparound" and A20M#: with the pin asserted, bit 20 of every physical address the CPU makes is 0. */
+/* SDM vol. 3, "Address Wraparound" and A20M#: with the pin asserted, bit 20 of every physical address the CPU makes is
+ * 0. */
 static pa_t a20(const struct cpu *cpu, pa_t pa)
 {
 	return unlikely(cpu->a20m) ? pa & ~BIT(20) : pa;
@@ -80,11 +83,18 @@ static COLD bool entry_at(struct cpu *cpu, la_t la, unsigned access, bool update
 }
 
 /* Take the guest's translation of la, complete in *t, through EPT. True: a VM exit. */
-static COLD bool final_address(struct cpu *cpu, la_t la, unsigned access, bool update, const struct path *path, struct translation *t)
+static COLD bool final_address(struct cpu *cpu, la_t la, unsigned access, bool update, const struct path *path,
+			       struct translation *t)
 {
 	struct ept_access how = {
-		.access = access, .linear = true, .final = true, .update = update, .la = la,
-		.user = path->user, .writable = path->writable, .no_execute = path->no_execute,
+		.access = access,
+		.linear = true,
+		.final = true,
+		.update = update,
+		.la = la,
+		.user = path->user,
+		.writable = path->writable,
+		.no_execute = path->no_execute,
 	};
 	struct translation ept;
 
@@ -103,10 +113,11 @@ static bool page_fault(struct cpu *cpu, la_t la, unsigned access, struct request
 	error |= (access & ACCESS_WRITE ? PF_W : 0) | (who.user ? PF_U : 0);
 	if ((access & ACCESS_EXEC) && shows_fetch)
 		error |= PF_I;
-	cpu->fault = (struct fault){.kind = FAULT_EXCEPTION, .vector = VECTOR_PF, .has_error = true, .error = error, .address = la};
+	cpu->fault = (struct fault){
+		.kind = FAULT_EXCEPTION, .vector = VECTOR_PF, .has_error = true, .error = error, .address = la};
 	if (log_on(cpu->log, LOG_MMU))
-		log_line(cpu->log, LOG_MMU, "cpu %u: page fault at %#llx, error %#x, rip %#llx", cpu->number, (unsigned long long)la, error,
-			 (unsigned long long)cpu->rip);
+		log_line(cpu->log, LOG_MMU, "cpu %u: page fault at %#llx, error %#x, rip %#llx", cpu->number,
+			 (unsigned long long)la, error, (unsigned long long)cpu->rip);
 	return true;
 }
 
@@ -122,7 +133,8 @@ static unsigned rights(const struct cpu *cpu, const struct path *path, struct re
 			return 0;
 		allowed = ACCESS_READ | (path->writable ? ACCESS_WRITE : 0) | (path->no_execute ? 0 : ACCESS_EXEC);
 	} else {
-		allowed = ACCESS_READ | (path->writable || !wp ? ACCESS_WRITE : 0) | (path->no_execute ? 0 : ACCESS_EXEC);
+		allowed =
+			ACCESS_READ | (path->writable || !wp ? ACCESS_WRITE : 0) | (path->no_execute ? 0 : ACCESS_EXEC);
 		if (path->user && (cpu->cr4 & CR4_SMEP))
 			allowed &= ~ACCESS_EXEC;
 		if (path->user && (cpu->cr4 & CR4_SMAP) && !who.smap_off)
@@ -173,7 +185,8 @@ static void mark(struct cpu *cpu, struct path *path, unsigned entry_size, bool w
 		uint64_t want = wanted_bits(path, i, write);
 
 		if ((path->entry[i] & want) != want) {
-			mem_write_entry(cpu, path->at[i], entry_size, mem_read_entry(cpu, path->at[i], entry_size) | want);
+			mem_write_entry(cpu, path->at[i], entry_size,
+					mem_read_entry(cpu, path->at[i], entry_size) | want);
 			path->entry[i] |= want;
 		}
 	}
@@ -193,8 +206,8 @@ static COLD bool probe_mark(struct cpu *cpu, la_t la, const struct path *path, b
 	return false;
 }
 
-static bool finish(struct cpu *cpu, la_t la, unsigned access, struct requester who, bool update, struct path *path, unsigned entry_size,
-		   struct translation *t)
+static bool finish(struct cpu *cpu, la_t la, unsigned access, struct requester who, bool update, struct path *path,
+		   unsigned entry_size, struct translation *t)
 {
 	unsigned wanted = access & (ACCESS_READ | ACCESS_WRITE | ACCESS_EXEC);
 	bool write = access & ACCESS_WRITE;
@@ -215,7 +228,8 @@ static bool finish(struct cpu *cpu, la_t la, unsigned access, struct requester w
 }
 
 /* SDM vol. 3, "32-Bit Paging", with PSE-36. */
-static bool walk_32bit(struct cpu *cpu, la_t la, unsigned access, struct requester who, bool update, struct translation *t)
+static bool walk_32bit(struct cpu *cpu, la_t la, unsigned access, struct requester who, bool update,
+		       struct translation *t)
 {
 	struct path path = {.user = true, .writable = true, .used = 0};
 	bool nested = cpu->eptp;
@@ -254,7 +268,8 @@ static bool walk_32bit(struct cpu *cpu, la_t la, unsigned access, struct request
 }
 
 /* PAE, 4-level and 5-level paging: 8-byte entries, 9 bits of the address a level. */
-static bool walk_64bit(struct cpu *cpu, la_t la, unsigned access, struct requester who, bool update, struct translation *t)
+static bool walk_64bit(struct cpu *cpu, la_t la, unsigned access, struct requester who, bool update,
+		       struct translation *t)
 {
 	struct path path = {.user = true, .writable = true, .used = 0};
 	bool nested = cpu->eptp;
@@ -309,7 +324,8 @@ bool mem_walk(struct cpu *cpu, la_t la, unsigned access, struct requester who, b
 		       final_address(cpu, la, access & (ACCESS_READ | ACCESS_WRITE | ACCESS_EXEC), update,
 				     &(struct path){.user = true, .writable = true}, t);
 	}
-	if (cpu->cr4 & CR4_PAE ? walk_64bit(cpu, la, access, who, update, t) : walk_32bit(cpu, la, access, who, update, t))
+	if (cpu->cr4 & CR4_PAE ? walk_64bit(cpu, la, access, who, update, t)
+			       : walk_32bit(cpu, la, access, who, update, t))
 		return true;
 	t->pa = a20(cpu, t->pa);
 	return false;
@@ -322,7 +338,8 @@ bool mem_read_pdptes(struct cpu *cpu, uint64_t cr3, uint64_t pdpte[4])
 	uint64_t entries[4];
 
 	/* data reads even when EPT has accessed and dirty flags, and for no linear address */
-	if (cpu->eptp && mem_ept_walk(cpu, table.pa, &(struct ept_access){.access = ACCESS_READ, .update = true}, &table))
+	if (cpu->eptp &&
+	    mem_ept_walk(cpu, table.pa, &(struct ept_access){.access = ACCESS_READ, .update = true}, &table))
 		return true;
 	for (unsigned i = 0; i < 4; i++) {
 		entries[i] = mem_read_entry(cpu, table.pa + 8 * i, 8);

@@ -1,9 +1,10 @@
 /*
  * System-management mode: what an SMI saves and sets, and what RSM restores.
  *
- * SDM vol. 3, "System Management Mode": "SMM Revision Identifier", "Auto HALT Restart", "SMBASE Relocation", "I/O Instruction Restart", "Returning from SMM". The
- * save map is the one with revision 20064H (AMD64 Architecture Programmer's Manual vol. 2, "SMRAM State-Save Area"), which the firmware of this board
- * knows; see docs/decisions/. Not modelled: the dual-monitor treatment; an SMI raised by INS or OUTS is told of as asynchronous and cannot be
+ * SDM vol. 3, "System Management Mode": "SMM Revision Identifier", "Auto HALT Restart", "SMBASE Relocation", "I/O
+ * Instruction Restart", "Returning from SMM". The save map is the one with revision 20064H (AMD64 Architecture
+ * Programmer's Manual vol. 2, "SMRAM State-Save Area"), which the firmware of this board knows; see docs/decisions/.
+ * Not modelled: the dual-monitor treatment; an SMI raised by INS or OUTS is told of as asynchronous and cannot be
  * restarted.
  */
 #include "smm/smm.h"
@@ -17,12 +18,25 @@ enum {
 	MAP_BEGIN = 0x7e00, /* the map is 7E00H to 7FFFH */
 	MAP_SIZE = 0x200,
 	SEGMENTS = 0x7e00, /* 16 bytes each: selector, attributes, limit, base. GDTR and IDTR have limit and base */
-	GDTR = 0x7e60, IDTR = 0x7e80,
-	IO_RIP = 0x7ea0, IO_DWORD = 0x7ec0, IO_RESTART = 0x7ec8, HALT_RESTART = 0x7ec9, NMI_MASK = 0x7eca, CPL = 0x7ecb,
+	GDTR = 0x7e60,
+	IDTR = 0x7e80,
+	IO_RIP = 0x7ea0,
+	IO_DWORD = 0x7ec0,
+	IO_RESTART = 0x7ec8,
+	HALT_RESTART = 0x7ec9,
+	NMI_MASK = 0x7eca,
+	CPL = 0x7ecb,
 	EFER = 0x7ed0,
 	PENDING_DEBUG = 0x7ef0, /* ours, in reserved bytes */
-	REVISION = 0x7efc, SMBASE = 0x7f00,
-	CR4 = 0x7f48, CR3 = 0x7f50, CR0 = 0x7f58, DR7 = 0x7f60, DR6 = 0x7f68, RFLAGS = 0x7f70, RIP = 0x7f78,
+	REVISION = 0x7efc,
+	SMBASE = 0x7f00,
+	CR4 = 0x7f48,
+	CR3 = 0x7f50,
+	CR0 = 0x7f58,
+	DR7 = 0x7f60,
+	DR6 = 0x7f68,
+	RFLAGS = 0x7f70,
+	RIP = 0x7f78,
 	R15_SLOT = 0x7f80, /* R15 down to R8, RDI RSI RBP RSP RBX RDX RCX RAX: 8 bytes each */
 };
 
@@ -125,7 +139,8 @@ bool smm_enter(struct cpu *cpu)
 	cpu_mode_changed(cpu);
 	mem_context_changed(cpu);
 	/* As the CPU in SMM writes, without paging: so cached code in SMRAM is dropped, and nothing can fault. */
-	return !mem_write_bytes(cpu, (uint32_t)(cpu->smbase + 0x8000 + MAP_BEGIN), image, MAP_SIZE, ACCESS_WRITE | ACCESS_SYSTEM);
+	return !mem_write_bytes(cpu, (uint32_t)(cpu->smbase + 0x8000 + MAP_BEGIN), image, MAP_SIZE,
+				ACCESS_WRITE | ACCESS_SYSTEM);
 }
 
 void smm_io_raised(struct cpu *cpu, bool in, uint16_t port, unsigned size)
@@ -146,7 +161,8 @@ static bool is_valid(const struct cpu *cpu, const uint8_t *map)
 
 	if (!cpu_cr0_valid(cr0) || (cr4 & ~cpu_cr4_allowed(cpu->model)) || (efer & ~cpu_efer_allowed(cpu->model)))
 		return false;
-	if (long_mode != (paging && (efer & EFER_LME)) || (long_mode && !(cr4 & CR4_PAE)) || (!long_mode && (cr4 & CR4_PCIDE)))
+	if (long_mode != (paging && (efer & EFER_LME)) || (long_mode && !(cr4 & CR4_PAE)) ||
+	    (!long_mode && (cr4 & CR4_PCIDE)))
 		return false;
 	if (!cpu_cr3_valid(cpu->model, cr3, long_mode) || get(map, CPL, 1) > 3)
 		return false;
@@ -188,7 +204,8 @@ bool smm_leave(struct cpu *cpu)
 	cpu->efer = get(map, EFER, 8);
 	rflags = get(map, RFLAGS, 8) & BITS(21, 0) & ~(BIT(3) | BIT(5) | BIT(15));
 	cpu_set_rflags(cpu, rflags);
-	cpu->rip = (get(map, IO_DWORD, 4) & IO_VALID) && get(map, IO_RESTART, 1) == 0xff ? get(map, IO_RIP, 8) : get(map, RIP, 8);
+	cpu->rip = (get(map, IO_DWORD, 4) & IO_VALID) && get(map, IO_RESTART, 1) == 0xff ? get(map, IO_RIP, 8)
+											 : get(map, RIP, 8);
 	cpu->dr6 = (get(map, DR6, 8) & (BITS(3, 0) | DR6_BD | DR6_BS | DR6_BT)) | DR6_FIXED;
 	cpu->dr7 = (get(map, DR7, 8) & (BITS(31, 16) | DR7_GD | BITS(9, 0))) | DR7_1;
 	restore_segments(cpu, map);
@@ -202,7 +219,8 @@ bool smm_leave(struct cpu *cpu)
 	cpu->activity = get(map, HALT_RESTART, 1) & 1 ? ACTIVITY_HLT : ACTIVITY_ACTIVE;
 	cpu_mode_changed(cpu);
 	mem_context_changed(cpu);
-	if ((cpu->cr0 & CR0_PG) && (cpu->cr4 & CR4_PAE) && !(cpu->efer & EFER_LMA) && mem_read_pdptes(cpu, cpu->cr3, cpu->pdpte))
+	if ((cpu->cr0 & CR0_PG) && (cpu->cr4 & CR4_PAE) && !(cpu->efer & EFER_LMA) &&
+	    mem_read_pdptes(cpu, cpu->cr3, cpu->pdpte))
 		return false;
 	if (cpu->pending_debug || cpu->dr7 & 0xff)
 		cpu_attend(cpu, ATTEND_TRAP);

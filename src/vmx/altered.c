@@ -1,6 +1,6 @@
 /*
- * What instructions do in VMX non-root operation when they do not exit. SDM vol. 3, "Changes to Instruction Behavior in VMX Non-Root Operation"; "Virtualizing
- * CR8-Based TPR Accesses".
+ * What instructions do in VMX non-root operation when they do not exit. SDM vol. 3, "Changes to Instruction Behavior in
+ * VMX Non-Root Operation"; "Virtualizing CR8-Based TPR Accesses".
  */
 #include "vmx/intercept.h"
 #include "bus/bus.h"
@@ -56,7 +56,8 @@ uint64_t vmx_delay(const struct cpu *cpu, uint64_t ticks)
 	uint64_t multiplier = vmcs_get(&cpu->vmx->vmcs, TSC_MULTIPLIER);
 	unsigned __int128 delay;
 
-	if (!primary(cpu, PROCBASED_CTLS_USE_TSC_OFFSETTING) || !vmx_secondary(cpu, PROCBASED_CTLS2_USE_TSC_SCALING) || !multiplier)
+	if (!primary(cpu, PROCBASED_CTLS_USE_TSC_OFFSETTING) || !vmx_secondary(cpu, PROCBASED_CTLS2_USE_TSC_SCALING) ||
+	    !multiplier)
 		return ticks;
 	delay = ((unsigned __int128)ticks << 48) / multiplier;
 	return delay > UINT64_MAX ? UINT64_MAX : (uint64_t)delay;
@@ -64,7 +65,8 @@ uint64_t vmx_delay(const struct cpu *cpu, uint64_t ticks)
 
 bool vmx_mwait_falls_through(const struct cpu *cpu, bool virtual_interrupt)
 {
-	return (cpu->r[RCX] & 1) && !(cpu->rflags & RFLAGS_IF) && (virtual_interrupt || primary(cpu, PROCBASED_CTLS_INTERRUPT_WINDOW_EXITING));
+	return (cpu->r[RCX] & 1) && !(cpu->rflags & RFLAGS_IF) &&
+	       (virtual_interrupt || primary(cpu, PROCBASED_CTLS_INTERRUPT_WINDOW_EXITING));
 }
 
 bool vmx_cr8_is_virtual(const struct cpu *cpu)

@@ -1,11 +1,12 @@
 /*
  * VMX capabilities of a CPU model. SDM vol. 3, appendix "VMX Capability Reporting Facility".
  *
- * A bit is offered when the model's generation or the user brings it, the CPUID feature that it is about is there, and the bits that it needs are
- * offered. The generations are those of the server models, which have APIC virtualization, VMCS shadowing and PAUSE-loop exiting first.
+ * A bit is offered when the model's generation or the user brings it, the CPUID feature that it is about is there, and
+ * the bits that it needs are offered. The generations are those of the server models, which have APIC virtualization,
+ * VMCS shadowing and PAUSE-loop exiting first.
  *
- * Not modelled, so never offered: SGX, Intel PT, MPX, PCONFIG, PASID translation, bus-lock detection, instruction timeout, FRED, user interrupts,
- * key locker, RDMSRLIST. IA32_VMX_BASIC[48] is 0, as on all processors with Intel 64.
+ * Not modelled, so never offered: SGX, Intel PT, MPX, PCONFIG, PASID translation, bus-lock detection, instruction
+ * timeout, FRED, user interrupts, key locker, RDMSRLIST. IA32_VMX_BASIC[48] is 0, as on all processors with Intel 64.
  */
 #include "vmx/capability.h"
 
@@ -27,7 +28,8 @@ enum generation {
 #define PLAIN	       1
 
 const struct vmx_word_info vmx_word_info[VMX_WORD_COUNT] = {
-#define WORD(word, msr, true_msr, default1) {#word, msr, (true_msr) == PLAIN ? 0 : (true_msr), default1, (true_msr) == PLAIN},
+#define WORD(word, msr, true_msr, default1) \
+	{#word, msr, (true_msr) == PLAIN ? 0 : (true_msr), default1, (true_msr) == PLAIN},
 #include "vmx_controls.def"
 };
 
@@ -284,7 +286,8 @@ static void withdraw_dependent(struct build *b)
 			if (!(b->caps->offers[needs[i].word] & needs[i].bit) ||
 			    (b->caps->offers[needs[i].needs_word] & needs[i].needs))
 				continue;
-			withdraw(b, needs[i].word, needs[i].bit, "needs ", option_of(needs[i].needs_word, needs[i].needs));
+			withdraw(b, needs[i].word, needs[i].bit, "needs ",
+				 option_of(needs[i].needs_word, needs[i].needs));
 			again = true;
 		}
 	}
@@ -305,7 +308,8 @@ static bool field_exists(const struct vmx_capability *caps, enum vmcs_field fiel
 	switch ((enum condition)condition[field]) {
 	case IF_ALWAYS: return true;
 #define NEED(condition, word_a, bit_a, word_b, bit_b) \
-	case IF_##condition: return vmx_may(caps, word_a, bit_a) || vmx_may(caps, word_b, bit_b);
+	case IF_##condition:                          \
+		return vmx_may(caps, word_a, bit_a) || vmx_may(caps, word_b, bit_b);
 #include "vmcs_fields.def"
 	}
 	return false;
@@ -319,7 +323,8 @@ void vmx_find_fields(struct vmx_capability *caps)
 			caps->fields[i / 64] |= BIT(i % 64);
 }
 
-void vmx_capability_init(struct vmx_capability *caps, const struct cpu_model *model, const struct vmx_options *options, struct error *warning)
+void vmx_capability_init(struct vmx_capability *caps, const struct cpu_model *model, const struct vmx_options *options,
+			 struct error *warning)
 {
 	static const struct vmx_options none;
 	struct build build = {.caps = caps, .options = options ? options : &none, .warning = warning};
@@ -358,13 +363,15 @@ static bool msr_exists(const struct vmx_capability *caps, enum vmx_word word)
 	case VMX_PROCBASED_CTLS2: return vmx_may(caps, PROCBASED_CTLS, ACTIVATE_SECONDARY_CONTROLS);
 	case VMX_PROCBASED_CTLS3: return vmx_may(caps, PROCBASED_CTLS, ACTIVATE_TERTIARY_CONTROLS);
 	case VMX_EXIT_CTLS2: return vmx_may(caps, EXIT_CTLS, ACTIVATE_SECONDARY_CONTROLS);
-	case VMX_EPT_VPID_CAP: return vmx_may(caps, PROCBASED_CTLS2, ENABLE_EPT) || vmx_may(caps, PROCBASED_CTLS2, ENABLE_VPID);
+	case VMX_EPT_VPID_CAP:
+		return vmx_may(caps, PROCBASED_CTLS2, ENABLE_EPT) || vmx_may(caps, PROCBASED_CTLS2, ENABLE_VPID);
 	case VMX_FUNCTION_CTLS: return vmx_may(caps, PROCBASED_CTLS2, ENABLE_VM_FUNCTIONS);
 	default: return true;
 	}
 }
 
-/* What no bit of a table says: SDM vol. 3, "Basic VMX Information" and "Miscellaneous Data". The MSEG revision identifier is 0. */
+/* What no bit of a table says: SDM vol. 3, "Basic VMX Information" and "Miscellaneous Data". The MSEG revision
+ * identifier is 0. */
 static uint64_t numbers(enum vmx_word word)
 {
 	const uint64_t write_back = 6;

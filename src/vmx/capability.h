@@ -1,6 +1,7 @@
 /*
- * What a processor offers of VMX: SDM vol. 3, appendix "VMX Capability Reporting Facility". Computed once from the CPU model and the user's wishes;
- * the capability MSRs, the checks of VM entry and the existence of VMCS fields all follow from it.
+ * What a processor offers of VMX: SDM vol. 3, appendix "VMX Capability Reporting Facility". Computed once from the CPU
+ * model and the user's wishes; the capability MSRs, the checks of VM entry and the existence of VMCS fields all follow
+ * from it.
  */
 #pragma once
 
@@ -39,16 +40,16 @@ struct vmx_bit_info {
 extern const struct vmx_bit_info vmx_bit_info[];
 extern const unsigned vmx_bit_count;
 
-#define VMX_REVISION	     0x53565401 /* changes with the layout of a VMCS region */
-#define VMX_REGION_SIZE	     4096
-#define VMX_CR3_TARGETS	     4
-#define VMX_TIMER_RATE	     5 /* the VMX-preemption timer counts down when bit 5 of the TSC changes */
+#define VMX_REVISION	0x53565401 /* changes with the layout of a VMCS region */
+#define VMX_REGION_SIZE 4096
+#define VMX_CR3_TARGETS 4
+#define VMX_TIMER_RATE	5 /* the VMX-preemption timer counts down when bit 5 of the TSC changes */
 
 struct vmx_capability {
 	uint64_t offers[VMX_WORD_COUNT]; /* named bits that may be 1; in the default1 class: that may be 0 */
 	uint64_t fields[(VMCS_FIELD_COUNT + 63) / 64];
 	uint64_t cr0_fixed0, cr0_fixed1, cr4_fixed0, cr4_fixed1;
-	uint64_t efer_allowed; /* bits of IA32_EFER that the model has */
+	uint64_t efer_allowed;		     /* bits of IA32_EFER that the model has */
 	unsigned physical_bits, linear_bits; /* of addresses that VM entry checks */
 };
 
@@ -61,16 +62,17 @@ struct vmx_options {
 };
 
 /*
- * Take the "+vmx-x", "-vmx-x" and "vmx-x=on|off" out of a -cpu argument: the rest, for cpu_model_parse(), goes to rest, which has room for
- * strlen(spec) + 1. False: *error says what is unknown.
+ * Take the "+vmx-x", "-vmx-x" and "vmx-x=on|off" out of a -cpu argument: the rest, for cpu_model_parse(), goes to rest,
+ * which has room for strlen(spec) + 1. False: *error says what is unknown.
  */
 MUST_CHECK bool vmx_options_take(const char *spec, struct vmx_options *options, char *rest, struct error *error);
 
 /*
- * options may be NULL. Bits that cannot be without one that is off go too; *warning (else empty) names those among them that the user asked for.
- * Does not look at the model's CPUID.1:ECX.VMX.
+ * options may be NULL. Bits that cannot be without one that is off go too; *warning (else empty) names those among them
+ * that the user asked for. Does not look at the model's CPUID.1:ECX.VMX.
  */
-void vmx_capability_init(struct vmx_capability *caps, const struct cpu_model *model, const struct vmx_options *options, struct error *warning);
+void vmx_capability_init(struct vmx_capability *caps, const struct cpu_model *model, const struct vmx_options *options,
+			 struct error *warning);
 
 /* Fill caps->fields: the VMCS fields that follow from caps->offers. vmx_capability_init() has done it. */
 void vmx_find_fields(struct vmx_capability *caps);

@@ -1,5 +1,6 @@
 /*
- * VMX capabilities: each model against the manual's rules and against what real processors say, and every bit by its name.
+ * VMX capabilities: each model against the manual's rules and against what real processors say, and every bit by its
+ * name.
  */
 #include "vmx/capability.h"
 
@@ -26,7 +27,8 @@ static struct vmx_capability capabilities(const char *spec)
 	struct cpu_model model;
 	char *rest = xstrdup(spec);
 
-	if (!vmx_options_take(spec, &options, rest, &error) || !cpu_model_parse(rest, has_all, &model, &warning, &error))
+	if (!vmx_options_take(spec, &options, rest, &error) ||
+	    !cpu_model_parse(rest, has_all, &model, &warning, &error))
 		fail_msg("%s: %s", spec, error.text);
 	free(rest);
 	vmx_capability_init(&caps, &model, &options, &warning);
@@ -61,7 +63,8 @@ static const char *const models[] = {
 /* a implies b: without b, no VM entry could use a. */
 #define IMPLIES(a, b) assert_true(!(a) || (b))
 
-static void check_needs(const struct vmx_capability *c, uint64_t basic, uint64_t misc, uint64_t proc, uint64_t proc2, uint64_t ept)
+static void check_needs(const struct vmx_capability *c, uint64_t basic, uint64_t misc, uint64_t proc, uint64_t proc2,
+			uint64_t ept)
 {
 	uint64_t pin = msr(c, 0x481) >> 32, leave = msr(c, 0x483) >> 32, entry = msr(c, 0x484) >> 32;
 	uint64_t proc3 = has_msr(c, 0x492) ? msr(c, 0x492) : 0, function = has_msr(c, 0x491) ? msr(c, 0x491) : 0;
@@ -77,7 +80,8 @@ static void check_needs(const struct vmx_capability *c, uint64_t basic, uint64_t
 	IMPLIES(entry & BITS(11, 10), basic & BIT(49));
 	IMPLIES(misc & (BIT(15) | BIT(28)), basic & BIT(49));
 	IMPLIES(function & BIT(0), (proc2 & BIT(13)) && (proc2 & BIT(1)));
-	IMPLIES(vmx_has_field(c, VMCS_EPTP_LIST), vmx_has_field(c, VMCS_VM_FUNCTION_CTLS) && vmx_has_field(c, VMCS_EPTP));
+	IMPLIES(vmx_has_field(c, VMCS_EPTP_LIST),
+		vmx_has_field(c, VMCS_VM_FUNCTION_CTLS) && vmx_has_field(c, VMCS_EPTP));
 	IMPLIES(proc2 & BIT(1), ept & BIT(14));
 	IMPLIES(ept & BIT(17), ept & BIT(16));
 	IMPLIES(ept & BITS(26, 25), ept & BIT(20));
@@ -91,7 +95,8 @@ static void check_needs(const struct vmx_capability *c, uint64_t basic, uint64_t
 /* What the manual says of any processor, without our tables. */
 static void check_rules(const struct vmx_capability *c)
 {
-	uint64_t basic = msr(c, 0x480), misc = msr(c, 0x485), pair[4][2] = {{0x481, 0x48d}, {0x482, 0x48e}, {0x483, 0x48f}, {0x484, 0x490}};
+	uint64_t basic = msr(c, 0x480), misc = msr(c, 0x485),
+		 pair[4][2] = {{0x481, 0x48d}, {0x482, 0x48e}, {0x483, 0x48f}, {0x484, 0x490}};
 	static const uint32_t default1[] = {0x16, 0x0401e172, 0x36dff, 0x11ff};
 	uint64_t proc = msr(c, 0x482) >> 32, proc2 = 0, ept = 0;
 
@@ -124,7 +129,8 @@ static void check_rules(const struct vmx_capability *c)
 	assert_int_equal(has_msr(c, 0x491), proc2 >> 13 & 1);
 	if (has_msr(c, 0x48c))
 		ept = msr(c, 0x48c);
-	assert_int_equal(ept & (BITS(5, 1) | BITS(13, 9) | BIT(15) | BITS(19, 18) | BIT(24) | BITS(31, 27) | BITS(39, 33) | BITS(47, 44) | BITS(63, 54)),
+	assert_int_equal(ept & (BITS(5, 1) | BITS(13, 9) | BIT(15) | BITS(19, 18) | BIT(24) | BITS(31, 27) |
+				BITS(39, 33) | BITS(47, 44) | BITS(63, 54)),
 			 0);
 	if (proc2 & BIT(1)) {
 		assert_true(ept & BIT(6));
@@ -234,7 +240,8 @@ static void options_are_taken_out(void **state)
 	struct vmx_options options;
 	char rest[100];
 
-	assert_true(vmx_options_take("Haswell,+avx2,+vmx-ept,vmx_vpid=off,-vmx_pml,phys-bits=40,vmx-mtf", &options, rest, &error));
+	assert_true(vmx_options_take("Haswell,+avx2,+vmx-ept,vmx_vpid=off,-vmx_pml,phys-bits=40,vmx-mtf", &options,
+				     rest, &error));
 	assert_string_equal(rest, "Haswell,+avx2,phys-bits=40");
 	assert_int_equal(options.on[VMX_PROCBASED_CTLS2], PROCBASED_CTLS2_ENABLE_EPT);
 	assert_int_equal(options.off[VMX_PROCBASED_CTLS2], PROCBASED_CTLS2_ENABLE_VPID | PROCBASED_CTLS2_ENABLE_PML);
@@ -254,15 +261,17 @@ static void options_are_taken_out(void **state)
 	assert_false(vmx_options_take("max,vmx-ept=maybe", &options, rest, &error));
 	assert_false(vmx_options_take("max,+vmx-ept=on", &options, rest, &error));
 	assert_false(vmx_options_take("max,+vmx-", &options, rest, &error));
-	assert_false(vmx_options_take("max,vmx-0123456789012345678901234567890123456789012345678901234567890", &options, rest, &error));
+	assert_false(vmx_options_take("max,vmx-0123456789012345678901234567890123456789012345678901234567890", &options,
+				      rest, &error));
 }
 
 /* Older models have less than newer ones, but for what their CPUID lacks. */
 static void generations_grow(void **state)
 {
-	static const char *const order[] = {"Conroe",  "Penryn",    "Nehalem",	      "Westmere",	"SandyBridge",	  "IvyBridge",
-					    "Haswell", "Broadwell", "Skylake-Client", "Skylake-Server", "Icelake-Server", "SapphireRapids",
-					    "max"};
+	static const char *const order[] = {
+		"Conroe",	  "Penryn",	    "Nehalem",	 "Westmere",	   "SandyBridge",
+		"IvyBridge",	  "Haswell",	    "Broadwell", "Skylake-Client", "Skylake-Server",
+		"Icelake-Server", "SapphireRapids", "max"};
 	struct vmx_capability before = capabilities(order[0]);
 
 	for (unsigned i = 1; i < ARRAY_SIZE(order); i++) {
@@ -351,7 +360,8 @@ static void models_agree_with_processors(void **state)
 		/* A second-generation Core of 06_2AH. Servers have PAUSE-loop exiting. */
 		{"SandyBridge", 0x484, 0x0000ffff000011ff, 0},
 		{"SandyBridge", 0x48b, 0x000000ff00000000, ple},
-		/* A third-generation Core of 06_3AH. Servers have APIC virtualization and 1-GByte pages. SMX is not modelled. */
+		/* A third-generation Core of 06_3AH. Servers have APIC virtualization and 1-GByte pages. SMX is not
+		   modelled. */
 		{"IvyBridge", 0x480, 0x00da040000000010, BITS(44, 0)},
 		{"IvyBridge", 0x481, 0x0000007f00000016, posted},
 		{"IvyBridge", 0x482, 0xfff9fffe0401e172, 0},
@@ -372,15 +382,17 @@ static void models_agree_with_processors(void **state)
 		{"Haswell", 0x485, 0x00000000300481e5, 0},
 		{"Haswell", 0x489, 0x00000000001727ff, 0},
 		{"Haswell", 0x491, 1, 0},
-		/* An eighth-generation Core of 06_9EH: two generations after the model, with mode-based execute control. SGX, MPX and Intel PT are
-		 * not modelled, nor does the timer have its rate; servers have VMCS shadowing. */
+		/* An eighth-generation Core of 06_9EH: two generations after the model, with mode-based execute
+		 * control. SGX, MPX and Intel PT are not modelled, nor does the timer have its rate; servers have VMCS
+		 * shadowing. */
 		{"Skylake-Client", 0x481, 0x0000007f00000016, posted},
 		{"Skylake-Client", 0x482, 0xfff9fffe0401e172, 0},
 		{"Skylake-Client", 0x483, 0x01ffffff00036dff, BIT(32 + 23) | BIT(32 + 24)},
 		{"Skylake-Client", 0x484, 0x0003ffff000011ff, BIT(32 + 16) | BIT(32 + 17)},
 		{"Skylake-Client", 0x485, 0x000000007004c1e7, BITS(4, 0) | BIT(14)},
 		{"Skylake-Client", 0x489, 0x00000000003727ff, 0},
-		{"Skylake-Client", 0x48b, 0x005fbcff00000000, server | BIT(32 + 14) | BIT(32 + 15) | BIT(32 + 19) | BIT(32 + 22)},
+		{"Skylake-Client", 0x48b, 0x005fbcff00000000,
+		 server | BIT(32 + 14) | BIT(32 + 15) | BIT(32 + 19) | BIT(32 + 22)},
 		{"Skylake-Client", 0x48c, 0x00000f0106734141, 0},
 		{"Skylake-Client", 0x491, 1, 0},
 	};

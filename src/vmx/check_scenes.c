@@ -8,19 +8,19 @@
 #include "cpu/regs.h"
 #include "vmx/interruption.h"
 
-#define SET(name, value)      vmcs_set(&s->vmcs, name, value)
-#define GET(name)	      vmcs_get(&s->vmcs, name)
-#define ON(owner, reg, bit)   vmcs_set_bit(&s->vmcs, owner, reg, bit)
-#define OFF(owner, reg, bit)  vmcs_clear_bit(&s->vmcs, owner, reg, bit)
-#define XOR(name, bits)	      vmcs_set(&s->vmcs, name, vmcs_get(&s->vmcs, name) ^ (bits))
-#define PIN(bit)	      ON(VM, PINBASED_CTLS, bit)
-#define PROC(bit)	      ON(VM, PROCBASED_CTLS, bit)
-#define PROC2(bit)	      ON(VM, PROCBASED_CTLS2, bit)
-#define PROC3(bit)	      (PROC(ACTIVATE_TERTIARY_CONTROLS), ON(VM, PROCBASED_CTLS3, bit))
-#define INCAPABLE(word, bit)  (s->caps.offers[VMX_##word] &= ~(uint64_t)word##_##bit)
-#define SEGMENTS(ROW)	      ROW(CS) ROW(SS) ROW(DS) ROW(ES) ROW(FS) ROW(GS)
-#define NOT_CANONICAL	      BIT(60)
-#define BEYOND_WIDTH	      BIT(46)
+#define SET(name, value)     vmcs_set(&s->vmcs, name, value)
+#define GET(name)	     vmcs_get(&s->vmcs, name)
+#define ON(owner, reg, bit)  vmcs_set_bit(&s->vmcs, owner, reg, bit)
+#define OFF(owner, reg, bit) vmcs_clear_bit(&s->vmcs, owner, reg, bit)
+#define XOR(name, bits)	     vmcs_set(&s->vmcs, name, vmcs_get(&s->vmcs, name) ^ (bits))
+#define PIN(bit)	     ON(VM, PINBASED_CTLS, bit)
+#define PROC(bit)	     ON(VM, PROCBASED_CTLS, bit)
+#define PROC2(bit)	     ON(VM, PROCBASED_CTLS2, bit)
+#define PROC3(bit)	     (PROC(ACTIVATE_TERTIARY_CONTROLS), ON(VM, PROCBASED_CTLS3, bit))
+#define INCAPABLE(word, bit) (s->caps.offers[VMX_##word] &= ~(uint64_t)word##_##bit)
+#define SEGMENTS(ROW)	     ROW(CS) ROW(SS) ROW(DS) ROW(ES) ROW(FS) ROW(GS)
+#define NOT_CANONICAL	     BIT(60)
+#define BEYOND_WIDTH	     BIT(46)
 
 static bool read_memory(void *ctx, pa_t at, void *to, unsigned bytes)
 {
@@ -53,15 +53,18 @@ static void all_capabilities(struct scene *s)
 
 static void start_controls(struct scene *s)
 {
-	SET(VM_PINBASED_CTLS, vmx_allowed0(&s->caps, VMX_PINBASED_CTLS) | PINBASED_CTLS_EXTERNAL_INTERRUPT_EXITING | PINBASED_CTLS_NMI_EXITING);
-	SET(VM_PROCBASED_CTLS,
-	    vmx_allowed0(&s->caps, VMX_PROCBASED_CTLS) | PROCBASED_CTLS_ACTIVATE_SECONDARY_CONTROLS | PROCBASED_CTLS_HLT_EXITING);
+	SET(VM_PINBASED_CTLS, vmx_allowed0(&s->caps, VMX_PINBASED_CTLS) | PINBASED_CTLS_EXTERNAL_INTERRUPT_EXITING |
+				      PINBASED_CTLS_NMI_EXITING);
+	SET(VM_PROCBASED_CTLS, vmx_allowed0(&s->caps, VMX_PROCBASED_CTLS) | PROCBASED_CTLS_ACTIVATE_SECONDARY_CONTROLS |
+				       PROCBASED_CTLS_HLT_EXITING);
 	PROC2(ENABLE_EPT);
 	PROC2(ENABLE_VPID);
 	SET(VPID, 1);
 	SET(EPTP, SCENE_PAGES | 3 << 3 | 6);
-	SET(VM_EXIT_CTLS, vmx_allowed0(&s->caps, VMX_EXIT_CTLS) | EXIT_CTLS_HOST_ADDRESS_SPACE_SIZE | EXIT_CTLS_LOAD_EFER | EXIT_CTLS_LOAD_PAT);
-	SET(VM_ENTRY_CTLS, vmx_allowed0(&s->caps, VMX_ENTRY_CTLS) | ENTRY_CTLS_LOAD_EFER | ENTRY_CTLS_LOAD_PAT | ENTRY_CTLS_LOAD_DEBUG_CONTROLS);
+	SET(VM_EXIT_CTLS, vmx_allowed0(&s->caps, VMX_EXIT_CTLS) | EXIT_CTLS_HOST_ADDRESS_SPACE_SIZE |
+				  EXIT_CTLS_LOAD_EFER | EXIT_CTLS_LOAD_PAT);
+	SET(VM_ENTRY_CTLS, vmx_allowed0(&s->caps, VMX_ENTRY_CTLS) | ENTRY_CTLS_LOAD_EFER | ENTRY_CTLS_LOAD_PAT |
+				   ENTRY_CTLS_LOAD_DEBUG_CONTROLS);
 	SET(VMCS_LINK_POINTER, ~UINT64_C(0));
 }
 
@@ -83,10 +86,10 @@ static void start_host(struct scene *s)
 
 static void flat_segments(struct scene *s, uint32_t code, uint32_t data)
 {
-#define ROW(S)                                   \
-	SET(GUEST_##S##_SELECTOR, 0x18);         \
-	SET(GUEST_##S##_BASE, 0);                \
-	SET(GUEST_##S##_LIMIT, 0xffffffff);      \
+#define ROW(S)                              \
+	SET(GUEST_##S##_SELECTOR, 0x18);    \
+	SET(GUEST_##S##_BASE, 0);           \
+	SET(GUEST_##S##_LIMIT, 0xffffffff); \
 	SET(GUEST_##S##_AR, data);
 	SEGMENTS(ROW)
 #undef ROW
@@ -97,10 +100,10 @@ static void flat_segments(struct scene *s, uint32_t code, uint32_t data)
 /* As real and virtual-8086 mode have them. */
 static void paragraph_segments(struct scene *s, uint32_t ar)
 {
-#define ROW(S)                                   \
-	SET(GUEST_##S##_SELECTOR, 0x1200);       \
-	SET(GUEST_##S##_BASE, 0x12000);          \
-	SET(GUEST_##S##_LIMIT, 0xffff);          \
+#define ROW(S)                             \
+	SET(GUEST_##S##_SELECTOR, 0x1200); \
+	SET(GUEST_##S##_BASE, 0x12000);    \
+	SET(GUEST_##S##_LIMIT, 0xffff);    \
 	SET(GUEST_##S##_AR, ar);
 	SEGMENTS(ROW)
 #undef ROW
@@ -128,7 +131,8 @@ static void start_guest(struct scene *s)
 void scene_start(struct scene *s, enum guest guest)
 {
 	memset(s, 0, sizeof(*s));
-	s->cpu = (struct vmx_check_cpu){.lma = true, .current = SCENE_CURRENT, .vmxon = SCENE_VMXON, .read = read_memory, .ctx = s};
+	s->cpu = (struct vmx_check_cpu){
+		.lma = true, .current = SCENE_CURRENT, .vmxon = SCENE_VMXON, .read = read_memory, .ctx = s};
 	all_capabilities(s);
 	start_controls(s);
 	start_host(s);
@@ -143,9 +147,7 @@ void scene_start(struct scene *s, enum guest guest)
 		ON(VM, ENTRY_CTLS, IA32E_MODE_GUEST);
 		SET(GUEST_EFER, EFER_LME | EFER_LMA);
 		break;
-	case GUEST_PAE:
-		SET(GUEST_PDPTE0, 0x8001);
-		break;
+	case GUEST_PAE: SET(GUEST_PDPTE0, 0x8001); break;
 	case GUEST_V86:
 		SET(GUEST_CR4, CR4_VMXE);
 		SET(GUEST_RFLAGS, RFLAGS_1 | RFLAGS_VM);
@@ -270,18 +272,28 @@ void break_rule(struct scene *s, enum vmx_check rule)
 }
 
 #define CASE(name) case VMX_CHECK_##name
-#define PAGE(NAME, FIELD, prepare)                               \
-	CASE(CTL_##NAME##_ALIGN) : prepare; SET(FIELD, 0x8800); break; \
-	CASE(CTL_##NAME##_WIDTH) : prepare; SET(FIELD, BEYOND_WIDTH); break;
-#define MSR_AREA(NAME, FIELD)                                                                              \
-	CASE(CTL_##NAME##_ALIGN) : SET(FIELD##_COUNT, 1); SET(FIELD##_ADDRESS, 8); break;                  \
-	CASE(CTL_##NAME##_WIDTH) : SET(FIELD##_COUNT, 1); SET(FIELD##_ADDRESS, BEYOND_WIDTH); break;       \
-	CASE(CTL_##NAME##_LAST) : SET(FIELD##_COUNT, 2); SET(FIELD##_ADDRESS, BEYOND_WIDTH - 16); break;
+#define PAGE(NAME, FIELD, prepare)          \
+	CASE(CTL_##NAME##_ALIGN) : prepare; \
+	SET(FIELD, 0x8800);                 \
+	break;                              \
+	CASE(CTL_##NAME##_WIDTH) : prepare; \
+	SET(FIELD, BEYOND_WIDTH);           \
+	break;
+#define MSR_AREA(NAME, FIELD)                             \
+	CASE(CTL_##NAME##_ALIGN) : SET(FIELD##_COUNT, 1); \
+	SET(FIELD##_ADDRESS, 8);                          \
+	break;                                            \
+	CASE(CTL_##NAME##_WIDTH) : SET(FIELD##_COUNT, 1); \
+	SET(FIELD##_ADDRESS, BEYOND_WIDTH);               \
+	break;                                            \
+	CASE(CTL_##NAME##_LAST) : SET(FIELD##_COUNT, 2);  \
+	SET(FIELD##_ADDRESS, BEYOND_WIDTH - 16);          \
+	break;
 
 static void break_control(struct scene *s, enum vmx_check rule)
 {
 	switch (rule) {
-	/* clang-format off */
+		/* clang-format off */
 	CASE(CTL_PIN_RESERVED): XOR(VM_PINBASED_CTLS, BIT(8)); break;
 	CASE(CTL_PROC_RESERVED): XOR(VM_PROCBASED_CTLS, BIT(1)); break;
 	CASE(CTL_PROC2_RESERVED): XOR(VM_PROCBASED_CTLS2, BIT(29)); break;
@@ -391,7 +403,7 @@ static void break_control(struct scene *s, enum vmx_check rule)
 static void break_host(struct scene *s, enum vmx_check rule)
 {
 	switch (rule) {
-	/* clang-format off */
+		/* clang-format off */
 	CASE(HOST_CR0_FIXED): XOR(HOST_CR0, CR0_NE); break;
 	CASE(HOST_CR4_FIXED): XOR(HOST_CR4, CR4_VMXE); break;
 	CASE(HOST_CR4_CET_WP): XOR(HOST_CR4, CR4_CET); XOR(HOST_CR0, CR0_WP); break;
@@ -443,15 +455,22 @@ static void step_with_blocking(struct scene *s)
 	SET(GUEST_RFLAGS, RFLAGS_1 | RFLAGS_IF | RFLAGS_TF);
 }
 
-#define V86(name, change) CASE(name): scene_start(s, GUEST_V86); change; break;
-#define GRANULARITY(S)                                                                                     \
-	CASE(GUEST_##S##_AR_G_LOW): SET(GUEST_##S##_LIMIT, 0xfff00ffe); SET(GUEST_##S##_AR, GET(GUEST_##S##_AR) | AR_G); break; \
-	CASE(GUEST_##S##_AR_G_HIGH): SET(GUEST_##S##_LIMIT, 0x100fff); SET(GUEST_##S##_AR, GET(GUEST_##S##_AR) & ~AR_G); break;
+#define V86(name, change)                       \
+	CASE(name) : scene_start(s, GUEST_V86); \
+	change;                                 \
+	break;
+#define GRANULARITY(S)                                                   \
+	CASE(GUEST_##S##_AR_G_LOW) : SET(GUEST_##S##_LIMIT, 0xfff00ffe); \
+	SET(GUEST_##S##_AR, GET(GUEST_##S##_AR) | AR_G);                 \
+	break;                                                           \
+	CASE(GUEST_##S##_AR_G_HIGH) : SET(GUEST_##S##_LIMIT, 0x100fff);  \
+	SET(GUEST_##S##_AR, GET(GUEST_##S##_AR) & ~AR_G);                \
+	break;
 
 static void break_guest(struct scene *s, enum vmx_check rule)
 {
 	switch (rule) {
-	/* clang-format off */
+		/* clang-format off */
 	CASE(GUEST_CR0_FIXED): XOR(GUEST_CR0, CR0_NE); break;
 	CASE(GUEST_CR0_PG_PE): scene_start(s, GUEST_REAL); XOR(GUEST_CR0, CR0_PG); break;
 	CASE(GUEST_CR4_FIXED): XOR(GUEST_CR4, BIT(15)); break;

@@ -1,15 +1,17 @@
 /*
  * VM entry: may these segment registers be loaded?
  *
- * SDM vol. 3, "Checks on Guest Segment Registers", in the manual's order: selectors, bases, limits, access rights. Virtual-8086 mode has rules of its own for limits and
- * access rights; an unusable segment has fewer. Changes nothing; entry and the VMCS checker share it.
+ * SDM vol. 3, "Checks on Guest Segment Registers", in the manual's order: selectors, bases, limits, access rights.
+ * Virtual-8086 mode has rules of its own for limits and access rights; an unusable segment has fewer. Changes nothing;
+ * entry and the VMCS checker share it.
  */
 #include "vmx/rule.h"
 
 #define DATA_NOT_STACK(ROW) ROW(DS) ROW(ES) ROW(FS) ROW(GS)
 #define CODE_AND_DATA(ROW)  ROW(CS) ROW(SS) DATA_NOT_STACK(ROW)
 
-/* Nearly every rule asks these, so they are short. V86: the guest will be in virtual-8086 mode. CS and TR have to be usable. */
+/* Nearly every rule asks these, so they are short. V86: the guest will be in virtual-8086 mode. CS and TR have to be
+ * usable. */
 #define V86	     (get(c, GUEST_RFLAGS) & RFLAGS_VM)
 #define AR(S)	     get(c, GUEST_##S##_AR)
 #define USABLE(S)    (!(AR(S) & AR_UNUSABLE))
@@ -22,13 +24,13 @@
 #define UNRESTRICTED PROC2(c, UNRESTRICTED_GUEST)
 
 /* Does the rule on access rights apply? CS is looked at even if it says it is unusable. */
-#define APPLIES_CS (!V86)
-#define APPLIES_SS (!V86 && USABLE(SS))
-#define APPLIES_DS (!V86 && USABLE(DS))
-#define APPLIES_ES (!V86 && USABLE(ES))
-#define APPLIES_FS (!V86 && USABLE(FS))
-#define APPLIES_GS (!V86 && USABLE(GS))
-#define APPLIES_TR true
+#define APPLIES_CS   (!V86)
+#define APPLIES_SS   (!V86 && USABLE(SS))
+#define APPLIES_DS   (!V86 && USABLE(DS))
+#define APPLIES_ES   (!V86 && USABLE(ES))
+#define APPLIES_FS   (!V86 && USABLE(FS))
+#define APPLIES_GS   (!V86 && USABLE(GS))
+#define APPLIES_TR   true
 #define APPLIES_LDTR USABLE(LDTR)
 
 static void check_bases(struct check *c)
@@ -71,7 +73,7 @@ static void check_types(struct check *c)
 	/* Type 3, data, is what real mode has. */
 	rule(c, GUEST_CS_AR_TYPE_UG, V86 || !UNRESTRICTED || TYPE(CS) == 3 || accessed_code(TYPE(CS)));
 	rule(c, GUEST_SS_AR_TYPE, !APPLIES_SS || TYPE(SS) == 3 || TYPE(SS) == 7);
-#define ROW(S)                                                                         \
+#define ROW(S)                                                                        \
 	rule(c, GUEST_##S##_AR_TYPE_ACCESSED, !APPLIES_##S || (AR(S) & AR_ACCESSED)); \
 	rule(c, GUEST_##S##_AR_TYPE_READABLE, !APPLIES_##S || !(AR(S) & AR_CODE) || (AR(S) & AR_WRITABLE));
 	DATA_NOT_STACK(ROW)
@@ -95,8 +97,9 @@ static void check_privilege(struct check *c)
 #undef ROW
 }
 
-/* What the limit says about G: bits 11:0 of it are all 1 when it counts pages, bits 31:20 are 0 when it counts bytes. */
-#define GRANULARITY(S)                                                                                                       \
+/* What the limit says about G: bits 11:0 of it are all 1 when it counts pages, bits 31:20 are 0 when it counts bytes.
+ */
+#define GRANULARITY(S)                                                                                             \
 	rule(c, GUEST_##S##_AR_G_LOW, !APPLIES_##S || (LIMIT(S) & BITS(11, 0)) == BITS(11, 0) || !(AR(S) & AR_G)); \
 	rule(c, GUEST_##S##_AR_G_HIGH, !APPLIES_##S || !(LIMIT(S) & BITS(31, 20)) || (AR(S) & AR_G));
 
@@ -112,9 +115,9 @@ static void check_rest(struct check *c)
 	CODE_AND_DATA(GRANULARITY)
 }
 
-#define SYSTEM(S)                                                              \
-	rule(c, GUEST_##S##_AR_S, !APPLIES_##S || !(AR(S) & AR_S));            \
-	rule(c, GUEST_##S##_AR_P, !APPLIES_##S || (AR(S) & AR_P));             \
+#define SYSTEM(S)                                                                 \
+	rule(c, GUEST_##S##_AR_S, !APPLIES_##S || !(AR(S) & AR_S));               \
+	rule(c, GUEST_##S##_AR_P, !APPLIES_##S || (AR(S) & AR_P));                \
 	rule(c, GUEST_##S##_AR_RESERVED, !APPLIES_##S || !(AR(S) & AR_RESERVED)); \
 	GRANULARITY(S)
 

@@ -1,5 +1,6 @@
 /*
- * VMCSs that hold, and how each rule is broken: for the tests of VM entry's checks. One case of break_rule() is one row of spec/vmx_checks.def.
+ * VMCSs that hold, and how each rule is broken: for the tests of VM entry's checks. One case of break_rule() is one row
+ * of spec/vmx_checks.def.
  */
 #pragma once
 
@@ -10,9 +11,9 @@ struct scene {
 	struct vmcs vmcs, executive;
 	struct vmx_capability caps;
 	struct vmx_check_cpu cpu;
-	uint8_t memory[0x8000];	     /* physical 0 and up */
-	uint64_t msr;		     /* bits 63:0 of an entry of the VM-entry MSR-load area */
-	enum vmx_check unavoidable;  /* another rule that this state cannot but break too */
+	uint8_t memory[0x8000];	    /* physical 0 and up */
+	uint64_t msr;		    /* bits 63:0 of an entry of the VM-entry MSR-load area */
+	enum vmx_check unavoidable; /* another rule that this state cannot but break too */
 };
 
 enum guest { GUEST_64, GUEST_PAE, GUEST_V86, GUEST_REAL, GUEST_COUNT };

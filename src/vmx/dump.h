@@ -1,7 +1,8 @@
 /*
  * VMCSs as hypervisors print them: the kernel log's of KVM (old and new layouts), Xen's console, and SoftVT's own.
  *
- * The text may have been through a logger: prefixes of any kind, lines left out, lines cut off, several dumps in a row. Any bytes will do.
+ * The text may have been through a logger: prefixes of any kind, lines left out, lines cut off, several dumps in a row.
+ * Any bytes will do.
  */
 #pragma once
 
@@ -19,7 +20,7 @@ struct vmx_dump {
 	unsigned fields;
 	struct vmcs vmcs;
 	uint64_t present[(VMCS_FIELD_COUNT + 63) / 64]; /* fields that the text shows whole */
-	unsigned msrs;					 /* of the VM-entry MSR-load area, in its order; more than fit are left out */
+	unsigned msrs; /* of the VM-entry MSR-load area, in its order; more than fit are left out */
 	uint32_t msr[VMX_DUMP_MSRS];
 };
 

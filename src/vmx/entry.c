@@ -1,7 +1,8 @@
 /*
  * VM entry: checks, loading the guest, and what becomes of it when something is wrong. SDM vol. 3, "VM Entries".
  *
- * Rules are run again only where a field that they read has changed since they held, or where they look at more than the VMCS.
+ * Rules are run again only where a field that they read has changed since they held, or where they look at more than
+ * the VMCS.
  *
  * Not modelled: entries that return from SMM (dual-monitor treatment).
  */
@@ -86,7 +87,8 @@ static enum vmx_check run_group(struct cpu *cpu, enum vmx_check_group group)
 	return VMX_CHECK_OK;
 }
 
-/* SDM vol. 3, "VM-Entry Failures During or After Loading Guest State": nothing else of the VM-exit information changes. */
+/* SDM vol. 3, "VM-Entry Failures During or After Loading Guest State": nothing else of the VM-exit information changes.
+ */
 static enum vmx_entry fail_late(struct cpu *cpu, uint32_t reason, uint64_t qualification)
 {
 	struct vmx *vmx = cpu->vmx;
@@ -125,7 +127,8 @@ enum vmx_entry vmx_enter(struct cpu *cpu, bool launch, enum vmx_error *error, st
 	info = (uint32_t)vmcs_get(&vmx->vmcs, VM_ENTRY_INTERRUPTION_INFO);
 	vectored = (info & INTERRUPTION_VALID) && bits_get(info, 10, 8) != INTERRUPTION_OTHER;
 	vmx_load_guest(cpu, vectored);
-	failed = vmx_msr_list_load(cpu, vmcs_get(&vmx->vmcs, VM_ENTRY_MSR_LOAD_ADDRESS), (uint32_t)vmcs_get(&vmx->vmcs, VM_ENTRY_MSR_LOAD_COUNT));
+	failed = vmx_msr_list_load(cpu, vmcs_get(&vmx->vmcs, VM_ENTRY_MSR_LOAD_ADDRESS),
+				   (uint32_t)vmcs_get(&vmx->vmcs, VM_ENTRY_MSR_LOAD_COUNT));
 	if (failed)
 		return fail_late(cpu, VMX_EXIT_MSR_LOADING, failed);
 

@@ -1,5 +1,6 @@
 /*
- * VM exit: record, save the guest, load the host; and VMX abort when that cannot be done. SDM vol. 3, "VM Exits", "VMX Aborts".
+ * VM exit: record, save the guest, load the host; and VMX abort when that cannot be done. SDM vol. 3, "VM Exits", "VMX
+ * Aborts".
  *
  * Not modelled: VM exits that end in SMM (dual-monitor treatment).
  */
@@ -10,7 +11,8 @@
 
 static bool is_software(uint32_t info)
 {
-	return bits_get(info, 10, 8) >= INTERRUPTION_SOFTWARE && bits_get(info, 10, 8) <= INTERRUPTION_SOFTWARE_EXCEPTION;
+	return bits_get(info, 10, 8) >= INTERRUPTION_SOFTWARE &&
+	       bits_get(info, 10, 8) <= INTERRUPTION_SOFTWARE_EXCEPTION;
 }
 
 static void record(struct cpu *cpu)
@@ -32,7 +34,8 @@ static void record(struct cpu *cpu)
 	vmcs_set(v, IDT_VECTORING_ERROR_CODE, vmx->vectoring_error);
 	vmcs_set(v, VM_EXIT_INSTRUCTION_LENGTH, length);
 	vmcs_set(v, VM_EXIT_INSTRUCTION_INFO, exit->instruction_info);
-	vmcs_set(v, VM_ENTRY_INTERRUPTION_INFO, vmcs_get(v, VM_ENTRY_INTERRUPTION_INFO) & ~(uint64_t)INTERRUPTION_VALID);
+	vmcs_set(v, VM_ENTRY_INTERRUPTION_INFO,
+		 vmcs_get(v, VM_ENTRY_INTERRUPTION_INFO) & ~(uint64_t)INTERRUPTION_VALID);
 	if (vmx_may(vmx->caps, MISC, STORE_LMA)) {
 		if (cpu_long_mode(cpu))
 			vmcs_set_bit(v, VM, ENTRY_CTLS, IA32E_MODE_GUEST);
@@ -59,7 +62,8 @@ bool vmx_leave(struct cpu *cpu)
 
 	if (!vmx_load_host(cpu))
 		return abort_vmx(cpu, VMX_ABORT_HOST_PDPTE);
-	if (vmx_msr_list_load(cpu, vmcs_get(v, VM_EXIT_MSR_LOAD_ADDRESS), (uint32_t)vmcs_get(v, VM_EXIT_MSR_LOAD_COUNT)))
+	if (vmx_msr_list_load(cpu, vmcs_get(v, VM_EXIT_MSR_LOAD_ADDRESS),
+			      (uint32_t)vmcs_get(v, VM_EXIT_MSR_LOAD_COUNT)))
 		return abort_vmx(cpu, VMX_ABORT_LOAD_MSR);
 	return true;
 }
@@ -68,7 +72,8 @@ bool vmx_perform_exit(struct cpu *cpu)
 {
 	struct vmx *vmx = cpu->vmx;
 	const struct vmcs *v = &vmx->vmcs;
-	bool nmi = vmx->exit.reason == VMX_EXIT_EXCEPTION_NMI && bits_get(vmx->exit.interruption, 10, 8) == INTERRUPTION_NMI;
+	bool nmi = vmx->exit.reason == VMX_EXIT_EXCEPTION_NMI &&
+		   bits_get(vmx->exit.interruption, 10, 8) == INTERRUPTION_NMI;
 	bool aborts = cpu_long_mode(cpu) && !vmx_on_exit(vmx, HOST_ADDRESS_SPACE_SIZE);
 
 	if (vmx->exit.reason < ARRAY_SIZE(vmx->exits))
@@ -78,7 +83,8 @@ bool vmx_perform_exit(struct cpu *cpu)
 	vmx->vectoring = vmx->vectoring_error = vmx->vectoring_length = 0;
 	vmx->exit = (struct vmx_exit_record){0};
 	vmx->mtf_pending = false;
-	if (vmx_msr_list_save(cpu, vmcs_get(v, VM_EXIT_MSR_STORE_ADDRESS), (uint32_t)vmcs_get(v, VM_EXIT_MSR_STORE_COUNT)))
+	if (vmx_msr_list_save(cpu, vmcs_get(v, VM_EXIT_MSR_STORE_ADDRESS),
+			      (uint32_t)vmcs_get(v, VM_EXIT_MSR_STORE_COUNT)))
 		return abort_vmx(cpu, VMX_ABORT_SAVE_MSR);
 	if (aborts)
 		return abort_vmx(cpu, VMX_ABORT_ADDRESS_SIZE);

@@ -1,6 +1,6 @@
 /*
- * VMCS fields by encoding. SDM vol. 3, "VMREAD, VMWRITE, and Encodings of VMCS Fields": access type in bit 0, index in bits 9:1, type in bits 11:10,
- * width in bits 14:13, the rest reserved.
+ * VMCS fields by encoding. SDM vol. 3, "VMREAD, VMWRITE, and Encodings of VMCS Fields": access type in bit 0, index in
+ * bits 9:1, type in bits 11:10, width in bits 14:13, the rest reserved.
  */
 #include "vmx/field.h"
 
@@ -9,10 +9,10 @@ const struct vmcs_field_info vmcs_field_info[VMCS_FIELD_COUNT] = {
 #include "vmcs_fields.def"
 };
 
-#define RESERVED (~BITS(14, 0) | BIT(12))
+#define RESERVED	(~BITS(14, 0) | BIT(12))
 #define CLASS(encoding) (((encoding) >> 13 & 3) << 2 | ((encoding) >> 10 & 3)) /* width and type */
 #define INDEX(encoding) ((encoding) >> 1 & 0x1ff)
-#define INDICES 64 /* no row has a higher index, or the table would not compile */
+#define INDICES		64 /* no row has a higher index, or the table would not compile */
 
 /* 1 + field, 0: none. */
 static const uint8_t field_at[16][INDICES] = {

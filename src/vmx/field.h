@@ -12,7 +12,8 @@ enum vmcs_field {
 	VMCS_FIELD_COUNT
 };
 
-/* Groups of VM entry's checks, by the section of SDM vol. 3, "Checks on VMX Controls and Host-State Area" and "Checking and Loading Guest State". */
+/* Groups of VM entry's checks, by the section of SDM vol. 3, "Checks on VMX Controls and Host-State Area" and "Checking
+ * and Loading Guest State". */
 enum vmcs_checks {
 	IN_EXECUTION = BIT(0),	 /* "VM-Execution Control Fields" */
 	IN_EXIT = BIT(1),	 /* "VM-Exit Control Fields" */
@@ -38,8 +39,8 @@ struct vmcs_field_info {
 extern const struct vmcs_field_info vmcs_field_info[VMCS_FIELD_COUNT];
 
 /*
- * The field that an encoding (a whole 64-bit operand) names, or VMCS_FIELD_COUNT. *high: it is the high half of a 64-bit field. Whether this
- * processor has the field is vmx_has_field()'s answer.
+ * The field that an encoding (a whole 64-bit operand) names, or VMCS_FIELD_COUNT. *high: it is the high half of a
+ * 64-bit field. Whether this processor has the field is vmx_has_field()'s answer.
  */
 enum vmcs_field vmcs_field_find(uint64_t encoding, bool *high);
 

@@ -1,5 +1,6 @@
 /*
- * VMX instructions once their operands were read: pointers, regions and results. SDM vol. 3, "VMX Instruction Reference", "Conventions".
+ * VMX instructions once their operands were read: pointers, regions and results. SDM vol. 3, "VMX Instruction
+ * Reference", "Conventions".
  *
  * A VMCS is active on a vCPU while it is its current VMCS: memory is up to date for every other one.
  */
@@ -148,7 +149,8 @@ enum vmx_error vmx_shadow_read(struct cpu *cpu, uint64_t encoding, bool mode64, 
 	struct vmcs v;
 
 	shadow_field(cpu, encoding, &v, &field);
-	return field == VMCS_FIELD_COUNT ? VMX_ERROR_UNSUPPORTED_COMPONENT : vmcs_read(&v, cpu->vmx->caps, encoding, mode64, value);
+	return field == VMCS_FIELD_COUNT ? VMX_ERROR_UNSUPPORTED_COMPONENT
+					 : vmcs_read(&v, cpu->vmx->caps, encoding, mode64, value);
 }
 
 enum vmx_error vmx_shadow_write(struct cpu *cpu, uint64_t encoding, bool mode64, uint64_t value)

@@ -1,14 +1,15 @@
 /*
- * The VM-exit instruction-information field. SDM vol. 3, "Information for VM Exits Due to Instruction Execution", one table for each format.
+ * The VM-exit instruction-information field. SDM vol. 3, "Information for VM Exits Due to Instruction Execution", one
+ * table for each format.
  *
  * Undefined bits are 0. Registers are numbered as in cpu->r; a memory operand's segments as in enum segment_number.
  */
 #include "vmx/intercept.h"
 
-#define IS_REGISTER	BIT(10)
-#define OPERAND_32	BIT(11)
-#define INDEX_INVALID	BIT(22)
-#define BASE_INVALID	BIT(27)
+#define IS_REGISTER   BIT(10)
+#define OPERAND_32    BIT(11)
+#define INDEX_INVALID BIT(22)
+#define BASE_INVALID  BIT(27)
 
 /* 16, 32, 64 bits: 0, 1, 2. */
 static uint64_t size_code(unsigned bytes)
@@ -60,7 +61,8 @@ uint32_t vmx_instruction_info(const struct cpu *cpu, const struct insn *insn, en
 		break;
 	case VMX_INFORMATION_INVALIDATE: info = memory(insn) | (uint64_t)insn->reg << 28; break;
 	case VMX_INFORMATION_GDTR_IDTR:
-		info = memory(insn) | identity(insn->form) << 28 | (!cpu_64bit(cpu) && insn->size == 4 ? OPERAND_32 : 0);
+		info = memory(insn) | identity(insn->form) << 28 |
+		       (!cpu_64bit(cpu) && insn->size == 4 ? OPERAND_32 : 0);
 		break;
 	case VMX_INFORMATION_LDTR_TR: info = register_or_memory(insn) | identity(insn->form) << 28; break;
 	case VMX_INFORMATION_RANDOM: info = (uint64_t)insn->rm << 3 | size_code(insn->size) << 11; break;

@@ -1,16 +1,31 @@
 /*
- * Does this instruction exit? SDM vol. 3, "Instructions That Cause VM Exits Unconditionally", "Instructions That Cause VM Exits Conditionally".
+ * Does this instruction exit? SDM vol. 3, "Instructions That Cause VM Exits Unconditionally", "Instructions That Cause
+ * VM Exits Conditionally".
  *
- * Rows of spec/vmx_intercepts.def say which control decides; what a row cannot say is a test below. Bitmaps are read where they lie, in physical memory,
- * each time: software may change them while its guest runs.
+ * Rows of spec/vmx_intercepts.def say which control decides; what a row cannot say is a test below. Bitmaps are read
+ * where they lie, in physical memory, each time: software may change them while its guest runs.
  */
 #include "vmx/intercept.h"
 #include "bus/bus.h"
 #include "cpu/msr.h"
 
 enum test {
-	TEST_NEVER, TEST_ALWAYS, TEST_PRIMARY, TEST_SECONDARY, TEST_MOV_CR, TEST_CLTS, TEST_LMSW, TEST_IO, TEST_RDMSR, TEST_WRMSR, TEST_XSS, TEST_PAUSE,
-	TEST_VMREAD, TEST_VMWRITE, TEST_VMFUNC, TEST_SMM,
+	TEST_NEVER,
+	TEST_ALWAYS,
+	TEST_PRIMARY,
+	TEST_SECONDARY,
+	TEST_MOV_CR,
+	TEST_CLTS,
+	TEST_LMSW,
+	TEST_IO,
+	TEST_RDMSR,
+	TEST_WRMSR,
+	TEST_XSS,
+	TEST_PAUSE,
+	TEST_VMREAD,
+	TEST_VMWRITE,
+	TEST_VMFUNC,
+	TEST_SMM,
 };
 
 struct row {
@@ -26,8 +41,9 @@ enum row_number {
 };
 
 static const struct row rows[ROW_COUNT] = {
-#define I(name, when, needs, test, control, reason, information) \
-	[ROW_##name] = {VMX_WHEN_##when, TEST_##test, VMX_EXIT_##reason, VMX_INFORMATION_##information, (uint32_t)(needs), (uint32_t)(control)},
+#define I(name, when, needs, test, control, reason, information)                                                 \
+	[ROW_##name] = {VMX_WHEN_##when,   TEST_##test,	       VMX_EXIT_##reason, VMX_INFORMATION_##information, \
+			(uint32_t)(needs), (uint32_t)(control)},
 #include "vmx_intercepts.def"
 };
 
@@ -45,7 +61,9 @@ static bool has_operand(const struct form *form, unsigned class)
 static const struct row *find(const struct form *form)
 {
 	if (form->operation == ZYDIS_MNEMONIC_MOV)
-		return &rows[has_operand(form, ZYDIS_REGCLASS_CONTROL) ? ROW_MOV_CR : has_operand(form, ZYDIS_REGCLASS_DEBUG) ? ROW_MOV_DR : ROW_NONE];
+		return &rows[has_operand(form, ZYDIS_REGCLASS_CONTROL) ? ROW_MOV_CR
+			     : has_operand(form, ZYDIS_REGCLASS_DEBUG) ? ROW_MOV_DR
+								       : ROW_NONE];
 	return &rows[row_of[form->operation]];
 }
 
@@ -74,7 +92,8 @@ static bool bit_in_memory(const struct cpu *cpu, pa_t at, unsigned bit)
 	return bus_read(cpu->bus, at + bit / 8, 1, cpu->in_smm) >> bit % 8 & 1;
 }
 
-/* Bitmap A is for ports 0 to 7FFFH, B for the others. An access that wraps around the 16-bit port space exits whatever they say. */
+/* Bitmap A is for ports 0 to 7FFFH, B for the others. An access that wraps around the 16-bit port space exits whatever
+ * they say. */
 bool vmx_intercepts_io(struct cpu *cpu, uint16_t port, unsigned size)
 {
 	const struct vmcs *v = &cpu->vmx->vmcs;
@@ -159,8 +178,8 @@ static bool xss(const struct cpu *cpu)
 }
 
 /*
- * SDM vol. 3, "Instructions That Cause VM Exits Conditionally", PAUSE. A loop is PAUSEs at CPL 0 no more than PLE_Gap apart; one of them more than PLE_Window
- * after the loop's first exits. Times are of the physical TSC.
+ * SDM vol. 3, "Instructions That Cause VM Exits Conditionally", PAUSE. A loop is PAUSEs at CPL 0 no more than PLE_Gap
+ * apart; one of them more than PLE_Window after the loop's first exits. Times are of the physical TSC.
  */
 static bool pause(struct cpu *cpu)
 {

@@ -1,8 +1,10 @@
 /*
- * VMX non-root operation: what exits, what the exit records, and what instructions do otherwise when they do not exit. SDM vol. 3, "VMX Non-Root Operation".
+ * VMX non-root operation: what exits, what the exit records, and what instructions do otherwise when they do not exit.
+ * SDM vol. 3, "VMX Non-Root Operation".
  *
- * Questions over the current VMCS, the vCPU and a decoded instruction, asked only when cpu->nonroot. Nothing changes but cpu->vmx->exit, which those that say
- * "exit" fill, and the times that PAUSE-loop exiting keeps. Not here: EPT, the APIC-access page and virtual interrupts, the preemption timer and the monitor trap flag.
+ * Questions over the current VMCS, the vCPU and a decoded instruction, asked only when cpu->nonroot. Nothing changes
+ * but cpu->vmx->exit, which those that say "exit" fill, and the times that PAUSE-loop exiting keeps. Not here: EPT, the
+ * APIC-access page and virtual interrupts, the preemption timer and the monitor trap flag.
  */
 #pragma once
 
@@ -11,21 +13,23 @@
 #include "vmx/vmx.h"
 
 /*
- * When the hook in an instruction asks: what comes before the VM exit. SDM vol. 3, "Relative Priority of Faults and VM Exits". All other faults come after
- * it, among them #NM, faults of memory operands and #GP for operand values.
+ * When the hook in an instruction asks: what comes before the VM exit. SDM vol. 3, "Relative Priority of Faults and VM
+ * Exits". All other faults come after it, among them #NM, faults of memory operands and #GP for operand values.
  */
 enum vmx_when {
-	VMX_WHEN_FIRST,		  /* MOV DR: before #GP for CPL, #UD for DR4 and DR5 and #DB for DR7.GD */
-	VMX_WHEN_AFTER_UD,	  /* after #UD (not offered, mode, register form; CPL > 0 for MONITOR and MWAIT; CR4.SMXE for GETSEC; not in SMM for RSM), before CPL */
-	VMX_WHEN_AFTER_PRIVILEGE, /* after CPL and CR4's TSD, PCE and UMIP; I/O: after IOPL and the I/O permission bit map, before the segment of INS, OUTS; once
-				     for each iteration that would access */
+	VMX_WHEN_FIRST,	   /* MOV DR: before #GP for CPL, #UD for DR4 and DR5 and #DB for DR7.GD */
+	VMX_WHEN_AFTER_UD, /* after #UD (not offered, mode, register form; CPL > 0 for MONITOR and MWAIT; CR4.SMXE for
+			      GETSEC; not in SMM for RSM), before CPL */
+	VMX_WHEN_AFTER_PRIVILEGE, /* after CPL and CR4's TSD, PCE and UMIP; I/O: after IOPL and the I/O permission bit
+				     map, before the segment of INS, OUTS; once for each iteration that would access */
 	VMX_WHEN_AFTER_OPERAND,	  /* LMSW: the source was read */
 };
 
 enum vmx_verdict {
 	VMX_PROCEED,   /* execute it, altered as below */
 	VMX_EXITS,     /* cpu->vmx->exit is filled */
-	VMX_UNDEFINED, /* #UD: the control that enables it is 0. Goes before all other faults, so hooks of such instructions ask vmx_disabled() first */
+	VMX_UNDEFINED, /* #UD: the control that enables it is 0. Goes before all other faults, so hooks of such
+			  instructions ask vmx_disabled() first */
 };
 
 /* The row of spec/vmx_intercepts.def. False: this instruction never exits, so that its hook needs no question. */
@@ -42,36 +46,43 @@ static inline bool vmx_secondary(const struct cpu *cpu, uint64_t control)
 {
 	const struct vmcs *v = &cpu->vmx->vmcs;
 
-	return vmcs_has(v, VM, PROCBASED_CTLS, ACTIVATE_SECONDARY_CONTROLS) && (vmcs_get(v, VM_PROCBASED_CTLS2) & control);
+	return vmcs_has(v, VM, PROCBASED_CTLS, ACTIVATE_SECONDARY_CONTROLS) &&
+	       (vmcs_get(v, VM_PROCBASED_CTLS2) & control);
 }
 
-/* intercept_event.c. Also vmx_intercepts_exception() of vmx.h, for INT1, INT3, INTO and BOUND too; INT n never exits by itself. */
+/* intercept_event.c. Also vmx_intercepts_exception() of vmx.h, for INT1, INT3, INTO and BOUND too; INT n never exits by
+ * itself. */
 
 /*
- * The exit of an exception or NMI. type: HARDWARE_EXCEPTION, NMI, PRIVILEGED (INT1) or SOFTWARE_EXCEPTION (INT3, INTO). length: of INT1, INT3 and INTO,
- * else 0. unblocked: "NMI unblocking due to IRET".
+ * The exit of an exception or NMI. type: HARDWARE_EXCEPTION, NMI, PRIVILEGED (INT1) or SOFTWARE_EXCEPTION (INT3, INTO).
+ * length: of INT1, INT3 and INTO, else 0. unblocked: "NMI unblocking due to IRET".
  */
-void vmx_exit_exception(struct cpu *cpu, enum interruption_type type, const struct fault *fault, unsigned length, bool unblocked);
+void vmx_exit_exception(struct cpu *cpu, enum interruption_type type, const struct fault *fault, unsigned length,
+			bool unblocked);
 void vmx_exit_nmi(struct cpu *cpu);
 void vmx_exit_triple_fault(struct cpu *cpu);
 /* Exits that record no more than their reason: INIT, the windows, TPR below threshold, and the like. */
 void vmx_exit_plain(struct cpu *cpu, enum vmx_exit reason);
 void vmx_exit_sipi(struct cpu *cpu, uint8_t vector);
 
-/* External interrupts: with "external-interrupt exiting" RFLAGS.IF does not count. vector: acknowledged, or -1 when vmx_acknowledges() is false. */
+/* External interrupts: with "external-interrupt exiting" RFLAGS.IF does not count. vector: acknowledged, or -1 when
+ * vmx_acknowledges() is false. */
 bool vmx_intercepts_interrupt(const struct cpu *cpu);
 bool vmx_acknowledges(const struct cpu *cpu);
 void vmx_exit_interrupt(struct cpu *cpu, int vector);
 
 bool vmx_intercepts_nmi(const struct cpu *cpu);
-/* IRET begins: it ends blocking by NMI, or virtual-NMI blocking, even if it faults. With "NMI exiting" alone it ends nothing. */
+/* IRET begins: it ends blocking by NMI, or virtual-NMI blocking, even if it faults. With "NMI exiting" alone it ends
+ * nothing. */
 void vmx_iret(struct cpu *cpu);
 
-/* Is the window open and its control 1? Asked at an instruction boundary, also in the HLT and MWAIT states (the NMI window also in shutdown). */
+/* Is the window open and its control 1? Asked at an instruction boundary, also in the HLT and MWAIT states (the NMI
+ * window also in shutdown). */
 bool vmx_interrupt_window(const struct cpu *cpu);
 bool vmx_nmi_window(const struct cpu *cpu);
 
-/* Task switches always exit, after the checks on gate and TSS descriptor. length: of CALL, JMP, IRET, INT n, INT1, INT3, INTO; else 0. */
+/* Task switches always exit, after the checks on gate and TSS descriptor. length: of CALL, JMP, IRET, INT n, INT1,
+ * INT3, INTO; else 0. */
 enum vmx_task_source { VMX_TASK_CALL, VMX_TASK_IRET, VMX_TASK_JMP, VMX_TASK_GATE /* in the IDT */ };
 void vmx_exit_task_switch(struct cpu *cpu, uint16_t selector, enum vmx_task_source source, unsigned length);
 
@@ -79,7 +90,8 @@ void vmx_exit_task_switch(struct cpu *cpu, uint16_t selector, enum vmx_task_sour
 
 uint64_t vmx_read_cr0(const struct cpu *cpu); /* MOV from CR0 and SMSW: shadow bits where the mask is 1 */
 uint64_t vmx_read_cr4(const struct cpu *cpu);
-uint64_t vmx_merge_cr0(const struct cpu *cpu, uint64_t value); /* MOV to CR0, LMSW, CLTS: masked bits keep their values */
+uint64_t vmx_merge_cr0(const struct cpu *cpu,
+		       uint64_t value); /* MOV to CR0, LMSW, CLTS: masked bits keep their values */
 uint64_t vmx_merge_cr4(const struct cpu *cpu, uint64_t value);
 /* RDTSC, RDTSCP, RDMSR of IA32_TIME_STAMP_COUNTER: the physical counter, scaled and offset. */
 uint64_t vmx_tsc(const struct cpu *cpu, uint64_t tsc);
@@ -87,11 +99,13 @@ uint64_t vmx_tsc(const struct cpu *cpu, uint64_t tsc);
 uint64_t vmx_delay(const struct cpu *cpu, uint64_t ticks);
 /* MWAIT goes on at once. virtual_interrupt: one is recognized. */
 bool vmx_mwait_falls_through(const struct cpu *cpu, bool virtual_interrupt);
-/* MOV CR8 with "use TPR shadow" is of VTPR in the virtual-APIC page. value: 0 to 15; TPR virtualization is then the caller's. */
+/* MOV CR8 with "use TPR shadow" is of VTPR in the virtual-APIC page. value: 0 to 15; TPR virtualization is then the
+ * caller's. */
 bool vmx_cr8_is_virtual(const struct cpu *cpu);
 uint64_t vmx_read_cr8(const struct cpu *cpu);
 void vmx_write_cr8(struct cpu *cpu, uint64_t value);
-/* TPR virtualization without "virtual-interrupt delivery": exit with VMX_EXIT_TPR_BELOW_THRESHOLD when the instruction is done? */
+/* TPR virtualization without "virtual-interrupt delivery": exit with VMX_EXIT_TPR_BELOW_THRESHOLD when the instruction
+ * is done? */
 bool vmx_tpr_below_threshold(const struct cpu *cpu);
 
 /* qualification.c: "Basic VM-Exit Information". */

@@ -1,6 +1,6 @@
 /*
- * Which events exit, and what those exits record. SDM vol. 3, "Other Causes of VM Exits", "Information for VM Exits Due to Vectored Events", "Changes to Event
- * Blocking", "Other Changes in VMX Non-Root Operation".
+ * Which events exit, and what those exits record. SDM vol. 3, "Other Causes of VM Exits", "Information for VM Exits Due
+ * to Vectored Events", "Changes to Event Blocking", "Other Changes in VMX Non-Root Operation".
  *
  * Priority among events at an instruction boundary is exec/event.c's.
  */
@@ -19,7 +19,8 @@ bool vmx_intercepts_exception(const struct cpu *cpu, unsigned vector, uint32_t e
 	const struct vmcs *v = &cpu->vmx->vmcs;
 	bool bit = vmcs_get(v, EXCEPTION_BITMAP) >> (vector & 31) & 1;
 
-	if (vector == VECTOR_PF && (error & vmcs_get(v, PAGE_FAULT_ERROR_CODE_MASK)) != vmcs_get(v, PAGE_FAULT_ERROR_CODE_MATCH))
+	if (vector == VECTOR_PF &&
+	    (error & vmcs_get(v, PAGE_FAULT_ERROR_CODE_MASK)) != vmcs_get(v, PAGE_FAULT_ERROR_CODE_MATCH))
 		return !bit;
 	return bit;
 }
@@ -39,8 +40,10 @@ void vmx_exit_sipi(struct cpu *cpu, uint8_t vector)
 	cpu->vmx->exit = (struct vmx_exit_record){.reason = VMX_EXIT_SIPI, .qualification = vector};
 }
 
-/* In real mode no error code is delivered, and none is recorded. CR2 and DR6 stay as they are: exit instead of delivery. */
-void vmx_exit_exception(struct cpu *cpu, enum interruption_type type, const struct fault *fault, unsigned length, bool unblocked)
+/* In real mode no error code is delivered, and none is recorded. CR2 and DR6 stay as they are: exit instead of
+ * delivery. */
+void vmx_exit_exception(struct cpu *cpu, enum interruption_type type, const struct fault *fault, unsigned length,
+			bool unblocked)
 {
 	bool has_error = fault->has_error && cpu_protected(cpu);
 	struct vmx_exit_record exit = {
@@ -80,7 +83,8 @@ void vmx_exit_interrupt(struct cpu *cpu, int vector)
 {
 	vmx_exit_plain(cpu, VMX_EXIT_EXTERNAL_INTERRUPT);
 	if (vector >= 0)
-		cpu->vmx->exit.interruption = (uint32_t)((uint8_t)vector | INTERRUPTION_EXTERNAL << 8 | INTERRUPTION_VALID);
+		cpu->vmx->exit.interruption =
+			(uint32_t)((uint8_t)vector | INTERRUPTION_EXTERNAL << 8 | INTERRUPTION_VALID);
 }
 
 bool vmx_intercepts_nmi(const struct cpu *cpu)

@@ -1,6 +1,6 @@
 /*
- * What exits in VMX non-root operation: for each instruction, decoded from bytes, the control off and on, and what the exit records; bitmaps at their edges,
- * masks bit by bit; events; altered behaviour.
+ * What exits in VMX non-root operation: for each instruction, decoded from bytes, the control off and on, and what the
+ * exit records; bitmaps at their edges, masks bit by bit; events; altered behaviour.
  */
 #include "vmx/intercept.h"
 
@@ -38,10 +38,10 @@ struct machine {
 static struct machine *m;
 static struct cpu *cpu;
 
-#define V (&m->vmx.vmcs)
+#define V		 (&m->vmx.vmcs)
 #define set(name, value) (m->vmx.vmcs.field[VMCS_##name] = (value))
-#define PRI(name) PROCBASED_CTLS_##name
-#define SEC(name) PROCBASED_CTLS2_##name
+#define PRI(name)	 PROCBASED_CTLS_##name
+#define SEC(name)	 PROCBASED_CTLS2_##name
 
 static bool has_all(enum feature feature)
 {
@@ -69,7 +69,8 @@ static void start(void)
 		cpu->r[i] = 0x1000 * (i + 1);
 	cpu->r[R_BLOCK] = RIP;
 	for (unsigned i = 0; i < SEG_COUNT; i++)
-		cpu->seg[i] = (struct segment){.base = 0x100000 * (i + 1), .limit = UINT32_MAX, .ar = AR_P | AR_S | AR_WRITABLE};
+		cpu->seg[i] = (struct segment){
+			.base = 0x100000 * (i + 1), .limit = UINT32_MAX, .ar = AR_P | AR_S | AR_WRITABLE};
 	cpu->cr0 = CR0_PE | CR0_PG | CR0_NE | CR0_ET;
 	cpu->cr4 = CR4_PAE | CR4_VMXE;
 	cpu->rflags = RFLAGS_1;
@@ -133,7 +134,7 @@ static enum vmx_verdict ask_of(const uint8_t *code, size_t size, uint64_t operan
 }
 
 #define ASK_WITH(operand, ...) ask_of((const uint8_t[]){__VA_ARGS__}, sizeof((const uint8_t[]){__VA_ARGS__}), operand)
-#define ASK(...) ASK_WITH(0, __VA_ARGS__)
+#define ASK(...)	       ASK_WITH(0, __VA_ARGS__)
 
 static void expect(enum vmx_verdict verdict, unsigned reason, uint64_t qualification, uint32_t info)
 {
@@ -151,7 +152,11 @@ static void expect(enum vmx_verdict verdict, unsigned reason, uint64_t qualifica
 
 #define MEM  0x58102 /* [RAX + RCX * 4 + 10H]: scale 4, 64-bit addresses, DS, index 1, base 0 */
 #define REG2 (2u << 28)
-#define LEN(...) sizeof((const uint8_t[]){__VA_ARGS__}), {__VA_ARGS__}
+#define LEN(...)                                \
+	sizeof((const uint8_t[]){__VA_ARGS__}), \
+	{                                       \
+		__VA_ARGS__                     \
+	}
 #define UD   VMX_WHEN_AFTER_UD
 #define PRIV VMX_WHEN_AFTER_PRIVILEGE
 
@@ -183,7 +188,8 @@ static const struct simple {
 	{UD, 0, 0, 0, 25, 0, 1u << 10 | 3u << 3 | 2u << 28, LEN(0x0f, 0x79, 0xd3)},	    /* VMWRITE RDX, RBX */
 	{UD, 0, 0, 0, 50, 0x10, MEM | REG2, LEN(0x66, 0x0f, 0x38, 0x80, 0x54, 0x88, 0x10)}, /* INVEPT */
 	{UD, 0, 0, 0, 53, 0x10, MEM | REG2, LEN(0x66, 0x0f, 0x38, 0x81, 0x54, 0x88, 0x10)}, /* INVVPID */
-	{PRIV, PRI(INVLPG_EXITING), 0, SEC(ENABLE_INVPCID), 58, 0x10, MEM | REG2, LEN(0x66, 0x0f, 0x38, 0x82, 0x54, 0x88, 0x10)},
+	{PRIV, PRI(INVLPG_EXITING), 0, SEC(ENABLE_INVPCID), 58, 0x10, MEM | REG2,
+	 LEN(0x66, 0x0f, 0x38, 0x82, 0x54, 0x88, 0x10)},
 	{PRIV, PRI(HLT_EXITING), 0, 0, 12, 0, 0, LEN(0xf4)},
 	{PRIV, PRI(INVLPG_EXITING), 0, 0, 14, 0x9010, 0, LEN(0x0f, 0x01, 0x7c, 0x88, 0x10)},
 	{PRIV, PRI(INVLPG_EXITING), 0, 0, 14, 0x509010, 0, LEN(0x64, 0x0f, 0x01, 0x7c, 0x88, 0x10)}, /* FS */
@@ -191,13 +197,14 @@ static const struct simple {
 	{PRIV, PRI(RDTSC_EXITING), 0, 0, 16, 0, 0, LEN(0x0f, 0x31)},
 	{PRIV, PRI(RDTSC_EXITING), 0, SEC(ENABLE_RDTSCP), 51, 0, 0, LEN(0x0f, 0x01, 0xf9)},
 	{PRIV, PRI(RDTSC_EXITING), 0, SEC(ENABLE_USER_WAIT_AND_PAUSE), 68, 0, 3 << 3, LEN(0x66, 0x0f, 0xae, 0xf3)},
-	{PRIV, PRI(RDTSC_EXITING), 0, SEC(ENABLE_USER_WAIT_AND_PAUSE), 67, 0, 11 << 3, LEN(0xf2, 0x41, 0x0f, 0xae, 0xf3)},
+	{PRIV, PRI(RDTSC_EXITING), 0, SEC(ENABLE_USER_WAIT_AND_PAUSE), 67, 0, 11 << 3,
+	 LEN(0xf2, 0x41, 0x0f, 0xae, 0xf3)},
 	{UD, PRI(MONITOR_EXITING), 0, 0, 39, 0, 0, LEN(0x0f, 0x01, 0xc8)},
 	{UD, PRI(MWAIT_EXITING), 0, 0, 36, 0, 0, LEN(0x0f, 0x01, 0xc9)},
 	{UD, PRI(PAUSE_EXITING), 0, 0, 40, 0, 0, LEN(0xf3, 0x90)},
-	{VMX_WHEN_FIRST, PRI(MOV_DR_EXITING), 0, 0, 29, 0x307, 0, LEN(0x0f, 0x23, 0xfb)},	 /* MOV DR7, RBX */
+	{VMX_WHEN_FIRST, PRI(MOV_DR_EXITING), 0, 0, 29, 0x307, 0, LEN(0x0f, 0x23, 0xfb)},	/* MOV DR7, RBX */
 	{VMX_WHEN_FIRST, PRI(MOV_DR_EXITING), 0, 0, 29, 0xb12, 0, LEN(0x41, 0x0f, 0x21, 0xd3)}, /* MOV R11, DR2 */
-	{PRIV, PRI(CR3_STORE_EXITING), 0, 0, 28, 0x313, 0, LEN(0x0f, 0x20, 0xdb)},		 /* MOV RBX, CR3 */
+	{PRIV, PRI(CR3_STORE_EXITING), 0, 0, 28, 0x313, 0, LEN(0x0f, 0x20, 0xdb)},		/* MOV RBX, CR3 */
 	{PRIV, PRI(CR3_LOAD_EXITING), 0, 0, 28, 0x303, 0, LEN(0x0f, 0x22, 0xdb)},
 	{PRIV, PRI(CR8_STORE_EXITING), 0, 0, 28, 0xb18, 0, LEN(0x45, 0x0f, 0x20, 0xc3)}, /* MOV R11, CR8 */
 	{PRIV, PRI(CR8_LOAD_EXITING), 0, 0, 28, 0xb08, 0, LEN(0x45, 0x0f, 0x22, 0xc3)},
@@ -206,14 +213,20 @@ static const struct simple {
 	{UD, 0, SEC(RDRAND_EXITING), 0, 57, 0, 3 << 3, LEN(0x66, 0x0f, 0xc7, 0xf3)},
 	{UD, 0, SEC(RDRAND_EXITING), 0, 57, 0, 15 << 3 | 1 << 11, LEN(0x41, 0x0f, 0xc7, 0xf7)},
 	{UD, 0, SEC(RDSEED_EXITING), 0, 61, 0, 4 << 3 | 2 << 11, LEN(0x48, 0x0f, 0xc7, 0xfc)},
-	{PRIV, 0, SEC(DESCRIPTOR_TABLE_EXITING), 0, 46, 0x10, MEM, LEN(0x0f, 0x01, 0x44, 0x88, 0x10)},		  /* SGDT */
-	{PRIV, 0, SEC(DESCRIPTOR_TABLE_EXITING), 0, 46, 0x10, MEM | 1u << 28, LEN(0x0f, 0x01, 0x4c, 0x88, 0x10)}, /* SIDT */
-	{PRIV, 0, SEC(DESCRIPTOR_TABLE_EXITING), 0, 46, 0x10, MEM | 2u << 28, LEN(0x0f, 0x01, 0x54, 0x88, 0x10)}, /* LGDT */
-	{PRIV, 0, SEC(DESCRIPTOR_TABLE_EXITING), 0, 46, 0x10, MEM | 3u << 28, LEN(0x0f, 0x01, 0x5c, 0x88, 0x10)}, /* LIDT */
-	{PRIV, 0, SEC(DESCRIPTOR_TABLE_EXITING), 0, 47, 0x10, MEM, LEN(0x0f, 0x00, 0x44, 0x88, 0x10)},		  /* SLDT */
-	{PRIV, 0, SEC(DESCRIPTOR_TABLE_EXITING), 0, 47, 0, 1u << 10 | 3 << 3 | 1u << 28, LEN(0x0f, 0x00, 0xcb)},  /* STR EBX */
-	{PRIV, 0, SEC(DESCRIPTOR_TABLE_EXITING), 0, 47, 0, 1u << 10 | 9 << 3 | 2u << 28, LEN(0x41, 0x0f, 0x00, 0xd1)}, /* LLDT R9W */
-	{PRIV, 0, SEC(DESCRIPTOR_TABLE_EXITING), 0, 47, 0x10, MEM | 3u << 28, LEN(0x0f, 0x00, 0x5c, 0x88, 0x10)}, /* LTR */
+	{PRIV, 0, SEC(DESCRIPTOR_TABLE_EXITING), 0, 46, 0x10, MEM, LEN(0x0f, 0x01, 0x44, 0x88, 0x10)}, /* SGDT */
+	{PRIV, 0, SEC(DESCRIPTOR_TABLE_EXITING), 0, 46, 0x10, MEM | 1u << 28,
+	 LEN(0x0f, 0x01, 0x4c, 0x88, 0x10)}, /* SIDT */
+	{PRIV, 0, SEC(DESCRIPTOR_TABLE_EXITING), 0, 46, 0x10, MEM | 2u << 28,
+	 LEN(0x0f, 0x01, 0x54, 0x88, 0x10)}, /* LGDT */
+	{PRIV, 0, SEC(DESCRIPTOR_TABLE_EXITING), 0, 46, 0x10, MEM | 3u << 28,
+	 LEN(0x0f, 0x01, 0x5c, 0x88, 0x10)},							       /* LIDT */
+	{PRIV, 0, SEC(DESCRIPTOR_TABLE_EXITING), 0, 47, 0x10, MEM, LEN(0x0f, 0x00, 0x44, 0x88, 0x10)}, /* SLDT */
+	{PRIV, 0, SEC(DESCRIPTOR_TABLE_EXITING), 0, 47, 0, 1u << 10 | 3 << 3 | 1u << 28,
+	 LEN(0x0f, 0x00, 0xcb)}, /* STR EBX */
+	{PRIV, 0, SEC(DESCRIPTOR_TABLE_EXITING), 0, 47, 0, 1u << 10 | 9 << 3 | 2u << 28,
+	 LEN(0x41, 0x0f, 0x00, 0xd1)}, /* LLDT R9W */
+	{PRIV, 0, SEC(DESCRIPTOR_TABLE_EXITING), 0, 47, 0x10, MEM | 3u << 28,
+	 LEN(0x0f, 0x00, 0x5c, 0x88, 0x10)}, /* LTR */
 };
 
 static void each_instruction_by_its_control(void **state)
@@ -274,8 +287,8 @@ static void others_never_exit(void **state)
 	set(VM_PROCBASED_CTLS2, UINT32_MAX);
 	assert_int_equal(ASK(0x48, 0x89, 0xc3), VMX_PROCEED); /* MOV RBX, RAX */
 	assert_false(vmx_when(m->insn.form, &when));
-	assert_int_equal(ASK(0x8e, 0xd8), VMX_PROCEED); /* MOV DS, EAX */
-	assert_int_equal(ASK(0xcd, 0x80), VMX_PROCEED); /* INT 80H */
+	assert_int_equal(ASK(0x8e, 0xd8), VMX_PROCEED);	      /* MOV DS, EAX */
+	assert_int_equal(ASK(0xcd, 0x80), VMX_PROCEED);	      /* INT 80H */
 	assert_int_equal(ASK(0x0f, 0x01, 0xe3), VMX_PROCEED); /* SMSW EBX */
 	assert_int_equal(ASK(0x0f, 0x20, 0xd3), VMX_PROCEED); /* MOV RBX, CR2 */
 	assert_int_equal(ASK(0x0f, 0x22, 0xd3), VMX_PROCEED); /* MOV CR2, RBX */
@@ -324,10 +337,13 @@ static void memory_operands_in_every_mode(void **state)
 	set(VM_PROCBASED_CTLS, PRI(ACTIVATE_SECONDARY_CONTROLS) | PRI(INVLPG_EXITING));
 	set(VM_PROCBASED_CTLS2, SEC(DESCRIPTOR_TABLE_EXITING));
 	/* LGDT [RIP + 20H] and [RIP - 8]; no base, no index. */
-	expect(ASK(0x0f, 0x01, 0x15, 0x20, 0, 0, 0), 46, RIP + 7 + 0x20, 0x100 | 3 << 15 | 1 << 22 | 1 << 27 | 2u << 28);
-	expect(ASK(0x0f, 0x01, 0x15, 0xf8, 0xff, 0xff, 0xff), 46, RIP + 7 - 8, 0x100 | 3 << 15 | 1 << 22 | 1 << 27 | 2u << 28);
+	expect(ASK(0x0f, 0x01, 0x15, 0x20, 0, 0, 0), 46, RIP + 7 + 0x20,
+	       0x100 | 3 << 15 | 1 << 22 | 1 << 27 | 2u << 28);
+	expect(ASK(0x0f, 0x01, 0x15, 0xf8, 0xff, 0xff, 0xff), 46, RIP + 7 - 8,
+	       0x100 | 3 << 15 | 1 << 22 | 1 << 27 | 2u << 28);
 	/* LGDT GS:[R12 - 1]; SS for RBP; 32-bit addresses. */
-	expect(ASK(0x65, 0x41, 0x0f, 0x01, 0x54, 0x24, 0xff), 46, ~UINT64_C(0), 0x100 | 5 << 15 | 1 << 22 | 12u << 23 | 2u << 28);
+	expect(ASK(0x65, 0x41, 0x0f, 0x01, 0x54, 0x24, 0xff), 46, ~UINT64_C(0),
+	       0x100 | 5 << 15 | 1 << 22 | 12u << 23 | 2u << 28);
 	expect(ASK(0x0f, 0x01, 0x55, 0x00), 46, 0, 0x100 | 2 << 15 | 1 << 22 | 5u << 23 | 2u << 28);
 	expect(ASK(0x67, 0x0f, 0x01, 0x10), 46, 0, 0x080 | 3 << 15 | 1 << 22 | 2u << 28);
 	set_mode(32);
@@ -401,7 +417,8 @@ static void lmsw_by_mask_and_shadow(void **state)
 			set(CR0_MASK, n & 1 ? BIT(bit) : 0);
 			set(CR0_READ_SHADOW, shadow ? BIT(bit) : 0);
 			if (exits) {
-				expect(ASK_WITH(source ? BIT(bit) : 0, 0x0f, 0x01, 0xf3), 28, 0x30 | (source ? BIT(bit) : 0) << 16, 0);
+				expect(ASK_WITH(source ? BIT(bit) : 0, 0x0f, 0x01, 0xf3), 28,
+				       0x30 | (source ? BIT(bit) : 0) << 16, 0);
 				assert_int_equal(m->vmx.exit.linear, 0);
 			} else {
 				assert_int_equal(ASK_WITH(source ? BIT(bit) : 0, 0x0f, 0x01, 0xf3), VMX_PROCEED);
@@ -441,15 +458,15 @@ static void io_qualifications(void **state)
 	start();
 	set(VM_PROCBASED_CTLS, PRI(UNCONDITIONAL_IO_EXITING));
 	cpu->r[RDX] = 0xabc03f8;
-	expect(ASK(0xe4, 0x60), 30, 0x600048, 0);	    /* IN AL, 60H */
-	expect(ASK(0xe7, 0x80), 30, 0x800043, 0);	    /* OUT 80H, EAX */
-	expect(ASK(0x66, 0xed), 30, 0x3f80009, 0);	    /* IN AX, DX */
-	expect(ASK(0x48, 0xed), 30, 0x3f8000b, 0);	    /* IN EAX, DX, with REX.W */
-	expect(ASK(0xee), 30, 0x3f80000, 0);		    /* OUT DX, AL */
+	expect(ASK(0xe4, 0x60), 30, 0x600048, 0);  /* IN AL, 60H */
+	expect(ASK(0xe7, 0x80), 30, 0x800043, 0);  /* OUT 80H, EAX */
+	expect(ASK(0x66, 0xed), 30, 0x3f80009, 0); /* IN AX, DX */
+	expect(ASK(0x48, 0xed), 30, 0x3f8000b, 0); /* IN EAX, DX, with REX.W */
+	expect(ASK(0xee), 30, 0x3f80000, 0);	   /* OUT DX, AL */
 	assert_int_equal(m->vmx.exit.linear, 0);
-	expect(ASK(0x6c), 30, 0x3f80018, 2 << 7);	    /* INSB: ES:[RDI], base not used */
+	expect(ASK(0x6c), 30, 0x3f80018, 2 << 7); /* INSB: ES:[RDI], base not used */
 	assert_int_equal(m->vmx.exit.linear, 0x8000);
-	expect(ASK(0xf3, 0x66, 0x6d), 30, 0x3f80039, 2 << 7); /* REP INSW */
+	expect(ASK(0xf3, 0x66, 0x6d), 30, 0x3f80039, 2 << 7);	  /* REP INSW */
 	expect(ASK(0x64, 0x6f), 30, 0x3f80013, 2 << 7 | 4 << 15); /* OUTSD FS:[RSI] */
 	assert_int_equal(m->vmx.exit.linear, 0x507000);
 	cpu->r[RSI] = 0xffffffff00007000;
@@ -482,13 +499,15 @@ static void io_bitmaps(void **state)
 	assert_true(vmx_intercepts_io(cpu, 0x80, 1));
 	set(VM_PROCBASED_CTLS, PRI(UNCONDITIONAL_IO_EXITING) | PRI(USE_IO_BITMAPS)); /* bitmaps win */
 	assert_false(vmx_intercepts_io(cpu, 0x80, 1));
-	for (unsigned port = 0; port < 0x10000; port += port < 16 || port >= 0xfff0 || (port & 0x7fff) >= 0x7ff0 || (port & 0x7fff) < 16 ? 1 : 13) {
+	for (unsigned port = 0; port < 0x10000;
+	     port += port < 16 || port >= 0xfff0 || (port & 0x7fff) >= 0x7ff0 || (port & 0x7fff) < 16 ? 1 : 13) {
 		port_bit(port, true);
 		for (unsigned s = 0; s < ARRAY_SIZE(sizes); s++)
 			for (int at = (int)port - 5; at <= (int)port + 5; at++)
 				if (at >= 0 && at < 0x10000)
 					assert_int_equal(vmx_intercepts_io(cpu, (uint16_t)at, sizes[s]),
-							 (at <= (int)port && (int)port < at + (int)sizes[s]) || at + sizes[s] > 0x10000);
+							 (at <= (int)port && (int)port < at + (int)sizes[s]) ||
+								 at + sizes[s] > 0x10000);
 		port_bit(port, false);
 	}
 	assert_false(vmx_intercepts_io(cpu, 0xfffc, 4));
@@ -505,7 +524,8 @@ static void io_bitmaps(void **state)
 static void msr_bitmaps(void **state)
 {
 	static const uint32_t first[] = {0, 0xc0000000}, in_page[] = {0, 0x400};
-	static const uint32_t outside[] = {0x2000, 0x3fff, 0x40000000, 0x80000000, 0xbfffffff, 0xc0002000, 0xe0000000, 0xffffffff};
+	static const uint32_t outside[] = {0x2000,     0x3fff,	   0x40000000, 0x80000000,
+					   0xbfffffff, 0xc0002000, 0xe0000000, 0xffffffff};
 
 	start();
 	assert_true(vmx_intercepts_msr(cpu, 0x10, false));
@@ -572,8 +592,10 @@ static void vmcs_shadowing_bitmaps(void **state)
 
 static void xsaves_by_xss_and_bitmap(void **state)
 {
-	static const uint8_t code[][6] = {{0x0f, 0xc7, 0x6c, 0x88, 0x10}, {0x0f, 0xc7, 0x5c, 0x88, 0x10},
-					  {0x48, 0x0f, 0xc7, 0x6c, 0x88, 0x10}, {0x48, 0x0f, 0xc7, 0x5c, 0x88, 0x10}};
+	static const uint8_t code[][6] = {{0x0f, 0xc7, 0x6c, 0x88, 0x10},
+					  {0x0f, 0xc7, 0x5c, 0x88, 0x10},
+					  {0x48, 0x0f, 0xc7, 0x6c, 0x88, 0x10},
+					  {0x48, 0x0f, 0xc7, 0x5c, 0x88, 0x10}};
 
 	start();
 	for (unsigned i = 0; i < 4; i++) {
@@ -688,7 +710,8 @@ static void exception_exits(void **state)
 	assert_int_equal(exit->interruption, 0x80000501);
 	assert_int_equal(exit->qualification, 0);
 	assert_int_equal(exit->instruction_length, 1);
-	vmx_exit_exception(cpu, INTERRUPTION_SOFTWARE_EXCEPTION, &(struct fault){.vector = VECTOR_BP}, 1, false); /* INT3 */
+	vmx_exit_exception(cpu, INTERRUPTION_SOFTWARE_EXCEPTION, &(struct fault){.vector = VECTOR_BP}, 1,
+			   false); /* INT3 */
 	assert_int_equal(exit->interruption, 0x80000603);
 	vmx_exit_nmi(cpu);
 	assert_int_equal(exit->reason, 0);
@@ -719,7 +742,8 @@ static void interrupts_and_nmis(void **state)
 	assert_int_equal(m->vmx.exit.interruption, 0);
 
 	for (unsigned n = 0; n < 4; n++) { /* NMI exiting, virtual NMIs */
-		set(VM_PINBASED_CTLS, (n & 1 ? PINBASED_CTLS_NMI_EXITING : 0) | (n & 2 ? PINBASED_CTLS_VIRTUAL_NMIS : 0));
+		set(VM_PINBASED_CTLS,
+		    (n & 1 ? PINBASED_CTLS_NMI_EXITING : 0) | (n & 2 ? PINBASED_CTLS_VIRTUAL_NMIS : 0));
 		assert_int_equal(vmx_intercepts_nmi(cpu), n & 1);
 		cpu->nmi_blocked = m->vmx.virtual_nmi_blocked = true;
 		vmx_iret(cpu);
@@ -737,7 +761,8 @@ static void windows(void **state)
 		cpu->shadow = (uint8_t)((sti ? SHADOW_STI : 0) | (mov_ss ? SHADOW_MOV_SS : 0));
 		m->vmx.virtual_nmi_blocked = nmi;
 		cpu->rflags = interrupt ? RFLAGS_IF : 0;
-		set(VM_PROCBASED_CTLS, (control ? PRI(INTERRUPT_WINDOW_EXITING) : 0) | (other ? PRI(NMI_WINDOW_EXITING) : 0));
+		set(VM_PROCBASED_CTLS,
+		    (control ? PRI(INTERRUPT_WINDOW_EXITING) : 0) | (other ? PRI(NMI_WINDOW_EXITING) : 0));
 		assert_int_equal(vmx_interrupt_window(cpu), control && interrupt && !sti && !mov_ss);
 		assert_int_equal(vmx_nmi_window(cpu), other && !nmi && !sti && !mov_ss);
 	}

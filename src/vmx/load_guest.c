@@ -1,6 +1,6 @@
 /*
- * VM entry loads the guest: SDM vol. 3, "Loading Guest State" and "Event Injection" (what an injection does to blocking, activity and pending debug
- * exceptions). Everything was checked before; here nothing can fail.
+ * VM entry loads the guest: SDM vol. 3, "Loading Guest State" and "Event Injection" (what an injection does to
+ * blocking, activity and pending debug exceptions). Everything was checked before; here nothing can fail.
  */
 #include "cpu/msr.h"
 #include "mem/mem.h"
@@ -48,9 +48,11 @@ static void load_segments(struct cpu *cpu)
 		.limit = (uint32_t)vmcs_get(v, GUEST_##S##_LIMIT),                    \
 		.ar = (uint32_t)vmcs_get(v, GUEST_##S##_AR) & (0xf0ff | AR_UNUSABLE), \
 	};
-	ROW(ES) ROW(CS) ROW(SS) ROW(DS) ROW(FS) ROW(GS) ROW(LDTR) ROW(TR)
+	ROW(ES)
+	ROW(CS) ROW(SS) ROW(DS) ROW(FS) ROW(GS) ROW(LDTR) ROW(TR)
 #undef ROW
-	if (cpu->seg[SS].ar & AR_UNUSABLE) {
+		if (cpu->seg[SS].ar & AR_UNUSABLE)
+	{
 		cpu->seg[SS].ar |= AR_DB;
 		cpu->seg[SS].base &= BITS(31, 4);
 	}
@@ -65,7 +67,8 @@ static void load_segments(struct cpu *cpu)
 
 static uint32_t ept_controls(const struct vmx *vmx)
 {
-	return (vmx_proc2(vmx, MODE_BASED_EXECUTE) ? EPT_MODE_BASED_EXECUTE : 0) | (vmx_proc2(vmx, ENABLE_PML) ? EPT_PML : 0) |
+	return (vmx_proc2(vmx, MODE_BASED_EXECUTE) ? EPT_MODE_BASED_EXECUTE : 0) |
+	       (vmx_proc2(vmx, ENABLE_PML) ? EPT_PML : 0) |
 	       (vmx_may(vmx->caps, EPT_VPID_CAP, EXECUTE_ONLY) ? EPT_EXECUTE_ONLY : 0) |
 	       (vmx_may(vmx->caps, EPT_VPID_CAP, PAGES_2M) ? EPT_PAGES_2M : 0) |
 	       (vmx_may(vmx->caps, EPT_VPID_CAP, PAGES_1G) ? EPT_PAGES_1G : 0) |
@@ -91,7 +94,8 @@ static void load_translation(struct cpu *cpu)
 		cpu->pdpte[2] = vmcs_get(v, GUEST_PDPTE2);
 		cpu->pdpte[3] = vmcs_get(v, GUEST_PDPTE3);
 	} else if (pae && mem_read_pdptes(cpu, cpu->cr3, cpu->pdpte)) {
-		memset(cpu->pdpte, 0, sizeof(cpu->pdpte)); /* another vCPU wrote them after the check: nothing is present */
+		memset(cpu->pdpte, 0,
+		       sizeof(cpu->pdpte)); /* another vCPU wrote them after the check: nothing is present */
 	}
 	cpu_mode_changed(cpu);
 	mem_context_changed(cpu);
@@ -111,7 +115,8 @@ static void load_nonregister(struct cpu *cpu, bool vectored)
 	if (!vectored && (cpu->rflags & RFLAGS_RF))
 		cpu->shadow |= SHADOW_RF << SHADOW_NEXT;
 	cpu->pending_debug = 0;
-	if (!vectored && (pending & (DR6_BS | BIT(12))) && (cpu->activity == ACTIVITY_ACTIVE || cpu->activity == ACTIVITY_HLT))
+	if (!vectored && (pending & (DR6_BS | BIT(12))) &&
+	    (cpu->activity == ACTIVITY_ACTIVE || cpu->activity == ACTIVITY_HLT))
 		cpu->pending_debug = pending & (DR6_BS | BITS(3, 0));
 	cpu_attend(cpu, ATTEND_PINS);
 	cpu_attend(cpu, ATTEND_SHADOW);

@@ -5,7 +5,7 @@
 #include "vmx/vmx.h"
 
 /* What a VM exit leaves as it is in CR0; NE, PE and PG are 1 in both. */
-#define CR0_KEPT (CR0_ET | (BITS(15, 6)) | BIT(17) | BITS(28, 19) | CR0_NW | CR0_CD)
+#define CR0_KEPT     (CR0_ET | (BITS(15, 6)) | BIT(17) | BITS(28, 19) | CR0_NW | CR0_CD)
 #define AR_HOST_CODE (AR_CODE | AR_WRITABLE | AR_ACCESSED | AR_S | AR_P | AR_G)
 #define AR_HOST_DATA (AR_WRITABLE | AR_ACCESSED | AR_S | AR_P | AR_DB | AR_G)
 #define AR_HOST_TSS  (11 | AR_P)

@@ -1,6 +1,6 @@
 /*
- * The capability MSRs, 480H to 493H, and what VMX operation fixes in CR0 and CR4: SDM vol. 3, appendix "VMX Capability Reporting Facility", and
- * "Restrictions on VMX Operation". IA32_FEATURE_CONTROL is among the CPU's own MSRs.
+ * The capability MSRs, 480H to 493H, and what VMX operation fixes in CR0 and CR4: SDM vol. 3, appendix "VMX Capability
+ * Reporting Facility", and "Restrictions on VMX Operation". IA32_FEATURE_CONTROL is among the CPU's own MSRs.
  */
 #include "cpu/msr.h"
 #include "vmx/vmx.h"

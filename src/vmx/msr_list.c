@@ -1,6 +1,6 @@
 /*
- * Lists of MSRs that VM entries load and VM exits save and load: SDM vol. 3, "Loading MSRs", "Saving MSRs". An entry has 16 bytes: bits 31:0 index, 63:32
- * reserved, 127:64 value.
+ * Lists of MSRs that VM entries load and VM exits save and load: SDM vol. 3, "Loading MSRs", "Saving MSRs". An entry
+ * has 16 bytes: bits 31:0 index, 63:32 reserved, 127:64 value.
  */
 #include "bus/bus.h"
 #include "cpu/msr.h"
@@ -16,7 +16,8 @@ uint32_t vmx_msr_list_load(struct cpu *cpu, pa_t list, uint32_t count)
 		uint64_t entry = bus_read(cpu->bus, list + (uint64_t)i * ENTRY_SIZE, 8, cpu->in_smm);
 		uint64_t value = bus_read(cpu->bus, list + (uint64_t)i * ENTRY_SIZE + 8, 8, cpu->in_smm);
 
-		if (vmx_check_msr_load(entry, cpu->in_smm) != VMX_CHECK_OK || !mem_write_msr(cpu, (uint32_t)entry, value))
+		if (vmx_check_msr_load(entry, cpu->in_smm) != VMX_CHECK_OK ||
+		    !mem_write_msr(cpu, (uint32_t)entry, value))
 			return i + 1;
 	}
 	return 0;

@@ -1,5 +1,6 @@
 /*
- * Exit qualifications and guest-linear addresses of instructions, debug exceptions and task switches. SDM vol. 3, "Basic VM-Exit Information".
+ * Exit qualifications and guest-linear addresses of instructions, debug exceptions and task switches. SDM vol. 3,
+ * "Basic VM-Exit Information".
  *
  * Undefined bits are 0. EPT violations, APIC accesses and what else has a qualification are made where those happen.
  */
@@ -26,7 +27,9 @@ static uint64_t linear(const struct cpu *cpu, enum segment_number segment, uint6
 
 static uint64_t operand_address(const struct cpu *cpu, const struct insn *insn)
 {
-	return linear(cpu, insn->seg, cpu->r[insn->base] + (cpu->r[insn->index] << insn->scale) + (uint64_t)(int64_t)insn->disp, insn->addr_size);
+	return linear(cpu, insn->seg,
+		      cpu->r[insn->base] + (cpu->r[insn->index] << insn->scale) + (uint64_t)(int64_t)insn->disp,
+		      insn->addr_size);
 }
 
 static uint64_t displacement(const struct cpu *cpu, const struct insn *insn)
@@ -45,12 +48,14 @@ static uint64_t cr_access(const struct insn *insn, uint64_t operand)
 {
 	switch (insn->form->operation) {
 	case ZYDIS_MNEMONIC_CLTS: return CR_CLTS << 4;
-	case ZYDIS_MNEMONIC_LMSW: return CR_LMSW << 4 | (insn->ea == EA_NONE ? 0 : LMSW_MEMORY) | (uint64_t)(uint16_t)operand << 16;
+	case ZYDIS_MNEMONIC_LMSW:
+		return CR_LMSW << 4 | (insn->ea == EA_NONE ? 0 : LMSW_MEMORY) | (uint64_t)(uint16_t)operand << 16;
 	default: return insn->reg | (is_write(insn) ? CR_WRITE : CR_READ) << 4 | (uint64_t)insn->rm << 8;
 	}
 }
 
-/* IN and OUT are E4H to E7H with the port in the instruction, ECH to EFH with DX; INS and OUTS are 6CH to 6FH. Bit 1 says output, bit 0 more than a byte. */
+/* IN and OUT are E4H to E7H with the port in the instruction, ECH to EFH with DX; INS and OUTS are 6CH to 6FH. Bit 1
+ * says output, bit 0 more than a byte. */
 static bool is_string(const struct insn *insn)
 {
 	return insn->opcode < 0x70;

@@ -1,6 +1,6 @@
 /*
- * Why an instruction of VMX failed, a VM exit happened, or VMX was aborted. SDM vol. 3, "VM Instruction Error Numbers", appendix "VMX Basic Exit
- * Reasons", and "VMX Aborts".
+ * Why an instruction of VMX failed, a VM exit happened, or VMX was aborted. SDM vol. 3, "VM Instruction Error Numbers",
+ * appendix "VMX Basic Exit Reasons", and "VMX Aborts".
  */
 #pragma once
 

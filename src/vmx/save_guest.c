@@ -33,15 +33,16 @@ static void save_segments(struct cpu *cpu)
 {
 	struct vmcs *v = &cpu->vmx->vmcs;
 
-#define ROW(S)                                                              \
-	vmcs_set(v, GUEST_##S##_SELECTOR, cpu->seg[S].selector);            \
-	vmcs_set(v, GUEST_##S##_BASE, cpu->seg[S].base);                    \
-	vmcs_set(v, GUEST_##S##_LIMIT, cpu->seg[S].limit);                  \
-	vmcs_set(v, GUEST_##S##_AR, cpu->seg[S].ar & (0xf0ff | AR_UNUSABLE));
-	ROW(ES) ROW(CS) ROW(SS) ROW(DS) ROW(FS) ROW(GS) ROW(LDTR) ROW(TR)
+#define ROW(S)                                                   \
+	vmcs_set(v, GUEST_##S##_SELECTOR, cpu->seg[S].selector); \
+	vmcs_set(v, GUEST_##S##_BASE, cpu->seg[S].base);         \
+	vmcs_set(v, GUEST_##S##_LIMIT, cpu->seg[S].limit);       \
+	vmcs_set(v, GUEST_##S##_AR, cpu->seg[S].ar &(0xf0ff | AR_UNUSABLE));
+	ROW(ES)
+	ROW(CS) ROW(SS) ROW(DS) ROW(FS) ROW(GS) ROW(LDTR) ROW(TR)
 #undef ROW
-	if (cpu->seg[SS].ar & AR_UNUSABLE)
-		vmcs_set(v, GUEST_SS_AR, bits_set(vmcs_get(v, GUEST_SS_AR), 6, 5, cpu->cpl));
+		if (cpu->seg[SS].ar & AR_UNUSABLE)
+			vmcs_set(v, GUEST_SS_AR, bits_set(vmcs_get(v, GUEST_SS_AR), 6, 5, cpu->cpl));
 	vmcs_set(v, GUEST_GDTR_BASE, cpu->gdtr.base);
 	vmcs_set(v, GUEST_GDTR_LIMIT, cpu->gdtr.limit);
 	vmcs_set(v, GUEST_IDTR_BASE, cpu->idtr.base);
@@ -66,7 +67,8 @@ static uint64_t pending_debug(const struct cpu *cpu)
 	default:
 		if (!(cpu->shadow & SHADOW_MOV_SS))
 			return 0;
-		if (exit->reason == VMX_EXIT_EXCEPTION_NMI && (exit->interruption & ~(uint32_t)BIT(12)) == debug_exception)
+		if (exit->reason == VMX_EXIT_EXCEPTION_NMI &&
+		    (exit->interruption & ~(uint32_t)BIT(12)) == debug_exception)
 			return 0;
 	}
 	if (!(cpu->rflags & RFLAGS_TF))

@@ -1,6 +1,6 @@
 /*
- * Every row of spec/vmcs_fields.def: found by its encoding, there when its control may be 1, written and read in each mode and by each half; and the
- * region in memory.
+ * Every row of spec/vmcs_fields.def: found by its encoding, there when its control may be 1, written and read in each
+ * mode and by each half; and the region in memory.
  */
 #include "vmx/vmcs.h"
 
@@ -49,16 +49,18 @@ static void encodings_find_their_fields(void **state)
 {
 	bool high;
 
-	for EACH_FIELD(f) {
-		assert_int_equal(encoding_of(f) & 1, 0);
-		assert_int_equal(vmcs_field_find(encoding_of(f), &high), f);
-		assert_false(high);
-		assert_int_equal(vmcs_field_find(encoding_of(f) | 1, &high), is_64(f) ? f : VMCS_FIELD_COUNT);
-		/* Bit 12 and bits 63:15 are reserved. */
-		assert_int_equal(vmcs_field_find(encoding_of(f) | BIT(12), &high), VMCS_FIELD_COUNT);
-		for (unsigned bit = 15; bit < 64; bit++)
-			assert_int_equal(vmcs_field_find(encoding_of(f) | BIT(bit), &high), VMCS_FIELD_COUNT);
-	}
+	for
+		EACH_FIELD(f)
+		{
+			assert_int_equal(encoding_of(f) & 1, 0);
+			assert_int_equal(vmcs_field_find(encoding_of(f), &high), f);
+			assert_false(high);
+			assert_int_equal(vmcs_field_find(encoding_of(f) | 1, &high), is_64(f) ? f : VMCS_FIELD_COUNT);
+			/* Bit 12 and bits 63:15 are reserved. */
+			assert_int_equal(vmcs_field_find(encoding_of(f) | BIT(12), &high), VMCS_FIELD_COUNT);
+			for (unsigned bit = 15; bit < 64; bit++)
+				assert_int_equal(vmcs_field_find(encoding_of(f) | BIT(bit), &high), VMCS_FIELD_COUNT);
+		}
 	assert_int_equal(vmcs_field_find(0x6804, &high), VMCS_GUEST_CR4);
 	assert_int_equal(vmcs_field_find(0x201b, &high), VMCS_EPTP);
 	assert_true(high);
@@ -80,31 +82,36 @@ static void no_encoding_finds_two_fields(void **state)
 		wide += high;
 	}
 	assert_int_equal(found - wide, VMCS_FIELD_COUNT);
-	for EACH_FIELD(f)
-		wide -= is_64(f);
+	for
+		EACH_FIELD(f)
+	wide -= is_64(f);
 	assert_int_equal(wide, 0);
 }
 
 static void names_say_what_encodings_say(void **state)
 {
-	for EACH_FIELD(f) {
-		const char *name = vmcs_field_info[f].name;
-		unsigned checks = vmcs_field_info[f].checks;
+	for
+		EACH_FIELD(f)
+		{
+			const char *name = vmcs_field_info[f].name;
+			unsigned checks = vmcs_field_info[f].checks;
 
-		if (!strncmp(name, "HOST_", 5))
-			assert_int_equal(vmcs_field_type((enum vmcs_field)f), VMCS_TYPE_HOST);
-		if (strstr(name, "SELECTOR"))
-			assert_int_equal(vmcs_field_width((enum vmcs_field)f), VMCS_WIDTH_16);
-		if (strstr(name, "_BASE") || strstr(name, "_CR"))
-			assert_true(vmcs_field_width((enum vmcs_field)f) == VMCS_WIDTH_NATURAL || strstr(name, "SMBASE"));
-		/* No check of VM entry reads what a VM exit reports; host fields are read with the host checks only. */
-		if (vmcs_field_type((enum vmcs_field)f) == VMCS_TYPE_EXIT_INFORMATION)
-			assert_int_equal(checks, 0);
-		if (vmcs_field_type((enum vmcs_field)f) == VMCS_TYPE_HOST)
-			assert_int_equal(checks & ~IN_HOST, 0);
-		for (unsigned other = 0; other < f; other++)
-			assert_string_not_equal(name, vmcs_field_info[other].name);
-	}
+			if (!strncmp(name, "HOST_", 5))
+				assert_int_equal(vmcs_field_type((enum vmcs_field)f), VMCS_TYPE_HOST);
+			if (strstr(name, "SELECTOR"))
+				assert_int_equal(vmcs_field_width((enum vmcs_field)f), VMCS_WIDTH_16);
+			if (strstr(name, "_BASE") || strstr(name, "_CR"))
+				assert_true(vmcs_field_width((enum vmcs_field)f) == VMCS_WIDTH_NATURAL ||
+					    strstr(name, "SMBASE"));
+			/* No check of VM entry reads what a VM exit reports; host fields are read with the host checks
+			 * only. */
+			if (vmcs_field_type((enum vmcs_field)f) == VMCS_TYPE_EXIT_INFORMATION)
+				assert_int_equal(checks, 0);
+			if (vmcs_field_type((enum vmcs_field)f) == VMCS_TYPE_HOST)
+				assert_int_equal(checks & ~IN_HOST, 0);
+			for (unsigned other = 0; other < f; other++)
+				assert_string_not_equal(name, vmcs_field_info[other].name);
+		}
 }
 
 static void every_field_is_written_and_read(void **state)
@@ -114,26 +121,31 @@ static void every_field_is_written_and_read(void **state)
 	struct vmcs v = {0};
 	uint64_t value;
 
-	for EACH_FIELD(f) {
-		uint64_t mask = vmcs_field_mask((enum vmcs_field)f);
+	for
+		EACH_FIELD(f)
+		{
+			uint64_t mask = vmcs_field_mask((enum vmcs_field)f);
 
-		for (unsigned i = 0; i < ARRAY_SIZE(patterns); i++) {
-			/* 64-bit mode: the field's width decides. */
-			assert_int_equal(vmcs_write(&v, &caps, encoding_of(f), true, patterns[i], nobody), VMX_OK);
-			assert_int_equal(v.field[f], patterns[i] & mask);
-			assert_int_equal(vmcs_read(&v, &caps, encoding_of(f), true, &value), VMX_OK);
-			assert_int_equal(value, patterns[i] & mask);
-			/* Else 32 bits are read, and written with the rest cleared. */
-			assert_int_equal(vmcs_read(&v, &caps, encoding_of(f), false, &value), VMX_OK);
-			assert_int_equal(value, patterns[i] & mask & BITS(31, 0));
-			v.field[f] = mask;
-			assert_int_equal(vmcs_write(&v, &caps, encoding_of(f), false, patterns[i], nobody), VMX_OK);
-			assert_int_equal(v.field[f], patterns[i] & mask & BITS(31, 0));
+			for (unsigned i = 0; i < ARRAY_SIZE(patterns); i++) {
+				/* 64-bit mode: the field's width decides. */
+				assert_int_equal(vmcs_write(&v, &caps, encoding_of(f), true, patterns[i], nobody),
+						 VMX_OK);
+				assert_int_equal(v.field[f], patterns[i] & mask);
+				assert_int_equal(vmcs_read(&v, &caps, encoding_of(f), true, &value), VMX_OK);
+				assert_int_equal(value, patterns[i] & mask);
+				/* Else 32 bits are read, and written with the rest cleared. */
+				assert_int_equal(vmcs_read(&v, &caps, encoding_of(f), false, &value), VMX_OK);
+				assert_int_equal(value, patterns[i] & mask & BITS(31, 0));
+				v.field[f] = mask;
+				assert_int_equal(vmcs_write(&v, &caps, encoding_of(f), false, patterns[i], nobody),
+						 VMX_OK);
+				assert_int_equal(v.field[f], patterns[i] & mask & BITS(31, 0));
+			}
+			v.field[f] = 0;
 		}
-		v.field[f] = 0;
-	}
-	for EACH_FIELD(f)
-		assert_int_equal(v.field[f], 0);
+	for
+		EACH_FIELD(f)
+	assert_int_equal(v.field[f], 0);
 }
 
 static void high_halves(void **state)
@@ -142,20 +154,26 @@ static void high_halves(void **state)
 	struct vmcs v = {0};
 	uint64_t value;
 
-	for EACH_FIELD(f) {
-		for (unsigned mode64 = 0; mode64 < 2; mode64++) {
-			v.field[f] = vmcs_field_mask((enum vmcs_field)f) & 0x1111111122222222;
-			if (!is_64(f)) {
-				assert_int_equal(vmcs_read(&v, &caps, encoding_of(f) | 1, mode64, &value), VMX_ERROR_UNSUPPORTED_COMPONENT);
-				assert_int_equal(vmcs_write(&v, &caps, encoding_of(f) | 1, mode64, 0, nobody), VMX_ERROR_UNSUPPORTED_COMPONENT);
-				continue;
+	for
+		EACH_FIELD(f)
+		{
+			for (unsigned mode64 = 0; mode64 < 2; mode64++) {
+				v.field[f] = vmcs_field_mask((enum vmcs_field)f) & 0x1111111122222222;
+				if (!is_64(f)) {
+					assert_int_equal(vmcs_read(&v, &caps, encoding_of(f) | 1, mode64, &value),
+							 VMX_ERROR_UNSUPPORTED_COMPONENT);
+					assert_int_equal(vmcs_write(&v, &caps, encoding_of(f) | 1, mode64, 0, nobody),
+							 VMX_ERROR_UNSUPPORTED_COMPONENT);
+					continue;
+				}
+				assert_int_equal(vmcs_read(&v, &caps, encoding_of(f) | 1, mode64, &value), VMX_OK);
+				assert_int_equal(value, 0x11111111);
+				assert_int_equal(
+					vmcs_write(&v, &caps, encoding_of(f) | 1, mode64, 0x9999999987654321, nobody),
+					VMX_OK);
+				assert_int_equal(v.field[f], 0x8765432122222222);
 			}
-			assert_int_equal(vmcs_read(&v, &caps, encoding_of(f) | 1, mode64, &value), VMX_OK);
-			assert_int_equal(value, 0x11111111);
-			assert_int_equal(vmcs_write(&v, &caps, encoding_of(f) | 1, mode64, 0x9999999987654321, nobody), VMX_OK);
-			assert_int_equal(v.field[f], 0x8765432122222222);
 		}
-	}
 }
 
 /* Each condition alone: with either control its fields are there, without both they are not; others do not care. */
@@ -166,7 +184,8 @@ static void fields_exist_when_their_control_may_be_1(void **state)
 		uint8_t word_a, word_b;
 		uint64_t bit_a, bit_b;
 	} conditions[] = {
-#define NEED(condition, word_a, bit_a, word_b, bit_b) {#condition, VMX_##word_a, VMX_##word_b, word_a##_##bit_a, word_b##_##bit_b},
+#define NEED(condition, word_a, bit_a, word_b, bit_b) \
+	{#condition, VMX_##word_a, VMX_##word_b, word_a##_##bit_a, word_b##_##bit_b},
 #include "vmcs_fields.def"
 	};
 	static const char *const condition_of[] = {
@@ -187,20 +206,23 @@ static void fields_exist_when_their_control_may_be_1(void **state)
 			if (which == 1)
 				caps.offers[conditions[i].word_b] |= conditions[i].bit_b;
 			vmx_find_fields(&caps);
-			for EACH_FIELD(f) {
-				bool mine = !strcmp(condition_of[f], conditions[i].condition);
+			for
+				EACH_FIELD(f)
+				{
+					bool mine = !strcmp(condition_of[f], conditions[i].condition);
 
-				any |= mine;
-				if (!mine && strcmp(condition_of[f], "ALWAYS") != 0)
-					continue;
-				assert_int_equal(vmx_has_field(&caps, (enum vmcs_field)f), which < 2 || !mine);
-				assert_int_equal(vmcs_read(&v, &caps, encoding_of(f), true, &value),
-						 which < 2 || !mine ? VMX_OK : VMX_ERROR_UNSUPPORTED_COMPONENT);
-				if (which < 2 || !mine)
-					continue;
-				assert_int_equal(vmcs_write(&v, &caps, encoding_of(f), true, 1, nobody), VMX_ERROR_UNSUPPORTED_COMPONENT);
-				assert_int_equal(v.field[f], 0);
-			}
+					any |= mine;
+					if (!mine && strcmp(condition_of[f], "ALWAYS") != 0)
+						continue;
+					assert_int_equal(vmx_has_field(&caps, (enum vmcs_field)f), which < 2 || !mine);
+					assert_int_equal(vmcs_read(&v, &caps, encoding_of(f), true, &value),
+							 which < 2 || !mine ? VMX_OK : VMX_ERROR_UNSUPPORTED_COMPONENT);
+					if (which < 2 || !mine)
+						continue;
+					assert_int_equal(vmcs_write(&v, &caps, encoding_of(f), true, 1, nobody),
+							 VMX_ERROR_UNSUPPORTED_COMPONENT);
+					assert_int_equal(v.field[f], 0);
+				}
 			assert_true(any); /* a condition that no field has would be a mistake */
 		}
 		used++;
@@ -214,17 +236,20 @@ static void exit_information_is_read_only_where_misc_says_so(void **state)
 	struct vmcs v = {0};
 	unsigned fields = 0;
 
-	for EACH_FIELD(f) {
-		bool information = vmcs_field_type((enum vmcs_field)f) == VMCS_TYPE_EXIT_INFORMATION;
+	for
+		EACH_FIELD(f)
+		{
+			bool information = vmcs_field_type((enum vmcs_field)f) == VMCS_TYPE_EXIT_INFORMATION;
 
-		caps.offers[VMX_MISC] = 0;
-		assert_int_equal(vmcs_write(&v, &caps, encoding_of(f), true, 1, nobody), information ? VMX_ERROR_READ_ONLY_COMPONENT : VMX_OK);
-		assert_int_equal(v.field[f], !information);
-		caps.offers[VMX_MISC] = MISC_VMWRITE_ANY;
-		assert_int_equal(vmcs_write(&v, &caps, encoding_of(f), true, 1, nobody), VMX_OK);
-		assert_int_equal(v.field[f], 1);
-		fields += information;
-	}
+			caps.offers[VMX_MISC] = 0;
+			assert_int_equal(vmcs_write(&v, &caps, encoding_of(f), true, 1, nobody),
+					 information ? VMX_ERROR_READ_ONLY_COMPONENT : VMX_OK);
+			assert_int_equal(v.field[f], !information);
+			caps.offers[VMX_MISC] = MISC_VMWRITE_ANY;
+			assert_int_equal(vmcs_write(&v, &caps, encoding_of(f), true, 1, nobody), VMX_OK);
+			assert_int_equal(v.field[f], 1);
+			fields += information;
+		}
 	assert_int_equal(fields, 17);
 	/* "Unsupported" comes first. */
 	caps = nothing();
@@ -236,25 +261,27 @@ static void writes_leave_their_author_and_what_to_check(void **state)
 	struct vmx_capability caps = everything();
 	struct vmcs v = {0};
 
-	for EACH_FIELD(f) {
-		struct vmcs_writer writer = {.rip = 0x1000 + f, .count = 77 + f};
+	for
+		EACH_FIELD(f)
+		{
+			struct vmcs_writer writer = {.rip = 0x1000 + f, .count = 77 + f};
 
-		v.written = 0;
-		assert_int_equal(vmcs_write(&v, &caps, encoding_of(f), true, 0x55, writer), VMX_OK);
-		assert_int_equal(v.written, vmcs_field_info[f].checks);
-		assert_int_equal(v.writer[f].rip, 0x1000 + f);
-		assert_int_equal(v.writer[f].count, 77 + f);
-		/* The same value again: nothing to check, but another author. */
-		v.written = 0;
-		writer.rip = 0x2000;
-		assert_int_equal(vmcs_write(&v, &caps, encoding_of(f), true, 0x55, writer), VMX_OK);
-		assert_int_equal(v.written, 0);
-		assert_int_equal(v.writer[f].rip, 0x2000);
-		/* The processor's own writes are checked too, and leave the author alone. */
-		vmcs_put(&v, (enum vmcs_field)f, 0x66);
-		assert_int_equal(v.written, vmcs_field_info[f].checks);
-		assert_int_equal(v.writer[f].rip, 0x2000);
-	}
+			v.written = 0;
+			assert_int_equal(vmcs_write(&v, &caps, encoding_of(f), true, 0x55, writer), VMX_OK);
+			assert_int_equal(v.written, vmcs_field_info[f].checks);
+			assert_int_equal(v.writer[f].rip, 0x1000 + f);
+			assert_int_equal(v.writer[f].count, 77 + f);
+			/* The same value again: nothing to check, but another author. */
+			v.written = 0;
+			writer.rip = 0x2000;
+			assert_int_equal(vmcs_write(&v, &caps, encoding_of(f), true, 0x55, writer), VMX_OK);
+			assert_int_equal(v.written, 0);
+			assert_int_equal(v.writer[f].rip, 0x2000);
+			/* The processor's own writes are checked too, and leave the author alone. */
+			vmcs_put(&v, (enum vmcs_field)f, 0x66);
+			assert_int_equal(v.written, vmcs_field_info[f].checks);
+			assert_int_equal(v.writer[f].rip, 0x2000);
+		}
 	assert_int_equal(vmcs_field_info[VMCS_GUEST_RIP].checks, IN_RIP);
 	assert_true(vmcs_field_info[VMCS_VM_ENTRY_CTLS].checks & IN_HOST);
 }
@@ -283,8 +310,9 @@ static void the_region_keeps_all_but_what_is_softwares(void **state)
 	uint8_t image[VMCS_IMAGE_SIZE + 8];
 	struct vmcs v = {0}, again;
 
-	for EACH_FIELD(f)
-		vmcs_put(&v, (enum vmcs_field)f, UINT64_C(0x0123456789abcdef) * (f + 1));
+	for
+		EACH_FIELD(f)
+	vmcs_put(&v, (enum vmcs_field)f, UINT64_C(0x0123456789abcdef) * (f + 1));
 	v.launched = true;
 	memset(image, 0xa5, sizeof(image));
 	vmcs_flush(&v, image);
@@ -319,11 +347,13 @@ static void any_bytes_can_be_loaded(void **state)
 	memset(image, 0xff, sizeof(image));
 	vmcs_load(&v, &all, image);
 	assert_false(v.launched);
-	for EACH_FIELD(f)
-		assert_int_equal(v.field[f], vmcs_field_mask((enum vmcs_field)f));
+	for
+		EACH_FIELD(f)
+	assert_int_equal(v.field[f], vmcs_field_mask((enum vmcs_field)f));
 	vmcs_load(&v, &few, image);
-	for EACH_FIELD(f)
-		assert_int_equal(v.field[f], vmx_has_field(&few, (enum vmcs_field)f) ? vmcs_field_mask((enum vmcs_field)f) : 0);
+	for
+		EACH_FIELD(f)
+	assert_int_equal(v.field[f], vmx_has_field(&few, (enum vmcs_field)f) ? vmcs_field_mask((enum vmcs_field)f) : 0);
 	assert_int_equal(vmcs_get(&v, EPTP), 0);
 }
 

@@ -42,7 +42,9 @@ static void vmcs_state(struct vmx *vmx, struct state *state)
 	if (!state_restoring(state))
 		return;
 	for (unsigned i = 0; i < VMCS_FIELD_COUNT; i++)
-		v->field[i] = vmx_has_field(vmx->caps, (enum vmcs_field)i) ? v->field[i] & vmcs_field_mask((enum vmcs_field)i) : 0;
+		v->field[i] = vmx_has_field(vmx->caps, (enum vmcs_field)i)
+				      ? v->field[i] & vmcs_field_mask((enum vmcs_field)i)
+				      : 0;
 	v->written = IN_ALL;
 }
 

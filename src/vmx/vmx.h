@@ -1,9 +1,10 @@
 /*
  * VT-x of one vCPU: what exec/ may ask of it. SDM vol. 3, "Virtual Machine Extensions".
  *
- * Faults and exits are values here too. A function that causes a VM exit fills vmx->exit and returns; exec/event.c performs it with vmx_perform_exit() when the
- * instruction has been put back (or, for trap-like exits, is done). Translation context is data: entry and exit write cpu->eptp, cpu->vpid and the
- * control registers, then call mem_context_changed(); mem/ never reads a VMCS.
+ * Faults and exits are values here too. A function that causes a VM exit fills vmx->exit and returns; exec/event.c
+ * performs it with vmx_perform_exit() when the instruction has been put back (or, for trap-like exits, is done).
+ * Translation context is data: entry and exit write cpu->eptp, cpu->vpid and the control registers, then call
+ * mem_context_changed(); mem/ never reads a VMCS.
  */
 #pragma once
 
@@ -13,12 +14,12 @@
 
 /* What a VM exit records: SDM vol. 3, "Recording VM-Exit Information and Updating VM-entry Control Fields". */
 struct vmx_exit_record {
-	uint32_t reason;	    /* basic exit reason; VMX_EXIT_ENTRY_FAILURE added by entry.c */
+	uint32_t reason; /* basic exit reason; VMX_EXIT_ENTRY_FAILURE added by entry.c */
 	uint64_t qualification;
-	uint64_t linear, physical;  /* guest-linear and guest-physical address */
-	uint32_t interruption;	    /* interruption information, bit 31 valid */
+	uint64_t linear, physical; /* guest-linear and guest-physical address */
+	uint32_t interruption;	   /* interruption information, bit 31 valid */
 	uint32_t interruption_error;
-	uint32_t instruction_length;/* 0: leave the field undefined (it is set to 0) */
+	uint32_t instruction_length; /* 0: leave the field undefined (it is set to 0) */
 	uint32_t instruction_info;
 };
 
@@ -30,22 +31,23 @@ struct vmx_pause_loop {
 
 struct vmx {
 	const struct vmx_capability *caps;
-	bool on;		    /* in VMX operation: after VMXON */
+	bool on; /* in VMX operation: after VMXON */
 	pa_t vmxon_pointer;
-	pa_t current;		    /* current-VMCS pointer, ~0: none */
-	struct vmcs vmcs;	    /* the current VMCS, active; flushed to memory when another becomes current */
-	struct vmx_exit_record exit;     /* of the VM exit under way */
+	pa_t current;		     /* current-VMCS pointer, ~0: none */
+	struct vmcs vmcs;	     /* the current VMCS, active; flushed to memory when another becomes current */
+	struct vmx_exit_record exit; /* of the VM exit under way */
 	/* The event being delivered, for IDT-vectoring information: set and cleared by exec/event.c. Bit 31 valid. */
 	uint32_t vectoring;
 	uint32_t vectoring_error;
 	uint32_t vectoring_length;
-	bool virtual_nmi_blocked;   /* nonroot with virtual NMIs: "blocking by NMI" is this, and cpu->nmi_blocked is false */
-	bool mtf_pending;	    /* an MTF VM exit was injected: it happens before the guest's first instruction */
-	bool aborted;		    /* shutdown by a VMX abort: only a reset leaves it */
-	uint64_t timer_end;	    /* nonroot with the preemption timer: it is 0 when the TSC >> VMX_TIMER_RATE reaches this */
-	bool host_lma;		    /* what the host-state checks last held for */
+	bool virtual_nmi_blocked; /* nonroot with virtual NMIs: "blocking by NMI" is this, and cpu->nmi_blocked is false
+				   */
+	bool mtf_pending;	  /* an MTF VM exit was injected: it happens before the guest's first instruction */
+	bool aborted;		  /* shutdown by a VMX abort: only a reset leaves it */
+	uint64_t timer_end; /* nonroot with the preemption timer: it is 0 when the TSC >> VMX_TIMER_RATE reaches this */
+	bool host_lma;	    /* what the host-state checks last held for */
 	struct vmx_pause_loop pause_loop;
-	uint64_t entered;	    /* counters: VM entries, VM exits by reason */
+	uint64_t entered; /* counters: VM entries, VM exits by reason */
 	uint64_t exits[80];
 };
 
@@ -60,7 +62,8 @@ void vmx_state(struct cpu *cpu, struct state *state);
 struct msr_table;
 void vmx_claim_msrs(struct msr_table *table);
 
-/* msr.c: what VMX operation fixes in CR0 and CR4; true outside it. SDM vol. 3, "Restrictions on VMX Operation". MOV CR is #GP(0) else. */
+/* msr.c: what VMX operation fixes in CR0 and CR4; true outside it. SDM vol. 3, "Restrictions on VMX Operation". MOV CR
+ * is #GP(0) else. */
 bool vmx_cr0_allowed(const struct cpu *cpu, uint64_t value);
 bool vmx_cr4_allowed(const struct cpu *cpu, uint64_t value);
 
@@ -72,9 +75,11 @@ static inline bool vmx_has_current(const struct vmx *vmx)
 /* A control of the current VMCS; those of a word that is not activated are 0. vmx_pin(vmx, VIRTUAL_NMIS) */
 #define vmx_pin(vmx, bit)  vmcs_has(&(vmx)->vmcs, VM, PINBASED_CTLS, bit)
 #define vmx_proc(vmx, bit) vmcs_has(&(vmx)->vmcs, VM, PROCBASED_CTLS, bit)
-#define vmx_proc2(vmx, bit) (vmx_proc(vmx, ACTIVATE_SECONDARY_CONTROLS) && vmcs_has(&(vmx)->vmcs, VM, PROCBASED_CTLS2, bit))
-#define vmx_proc3(vmx, bit) (vmx_proc(vmx, ACTIVATE_TERTIARY_CONTROLS) && vmcs_has(&(vmx)->vmcs, VM, PROCBASED_CTLS3, bit))
-#define vmx_on_exit(vmx, bit) vmcs_has(&(vmx)->vmcs, VM, EXIT_CTLS, bit)
+#define vmx_proc2(vmx, bit) \
+	(vmx_proc(vmx, ACTIVATE_SECONDARY_CONTROLS) && vmcs_has(&(vmx)->vmcs, VM, PROCBASED_CTLS2, bit))
+#define vmx_proc3(vmx, bit) \
+	(vmx_proc(vmx, ACTIVATE_TERTIARY_CONTROLS) && vmcs_has(&(vmx)->vmcs, VM, PROCBASED_CTLS3, bit))
+#define vmx_on_exit(vmx, bit)  vmcs_has(&(vmx)->vmcs, VM, EXIT_CTLS, bit)
 #define vmx_on_entry(vmx, bit) vmcs_has(&(vmx)->vmcs, VM, ENTRY_CTLS, bit)
 
 /* The processor writes a field, if it has it. vmx_put(vmx, GUEST_PAT, value) */
@@ -86,12 +91,13 @@ static inline void vmx_put_field(struct vmx *vmx, enum vmcs_field field, uint64_
 }
 
 /*
- * insn.c: VMX instructions once their operands were read. VMX_OK, or the error for VMfail; ~0 of *pointer: none. Addresses are physical.
+ * insn.c: VMX instructions once their operands were read. VMX_OK, or the error for VMfail; ~0 of *pointer: none.
+ * Addresses are physical.
  */
-bool vmx_start(struct cpu *cpu, pa_t region);				   /* VMXON's operand. False: VMfailInvalid */
-void vmx_stop(struct cpu *cpu);						   /* VMXOFF */
-MUST_CHECK enum vmx_error vmx_load_pointer(struct cpu *cpu, pa_t region);  /* VMPTRLD */
-MUST_CHECK enum vmx_error vmx_clear(struct cpu *cpu, pa_t region);	   /* VMCLEAR */
+bool vmx_start(struct cpu *cpu, pa_t region);				  /* VMXON's operand. False: VMfailInvalid */
+void vmx_stop(struct cpu *cpu);						  /* VMXOFF */
+MUST_CHECK enum vmx_error vmx_load_pointer(struct cpu *cpu, pa_t region); /* VMPTRLD */
+MUST_CHECK enum vmx_error vmx_clear(struct cpu *cpu, pa_t region);	  /* VMCLEAR */
 /* VMREAD and VMWRITE in non-root operation with VMCS shadowing: of the VMCS at the link pointer. */
 MUST_CHECK enum vmx_error vmx_shadow_read(struct cpu *cpu, uint64_t encoding, bool mode64, uint64_t *value);
 MUST_CHECK enum vmx_error vmx_shadow_write(struct cpu *cpu, uint64_t encoding, bool mode64, uint64_t value);
@@ -116,14 +122,16 @@ MUST_CHECK bool vmx_load_host(struct cpu *cpu);
 bool vmx_leave(struct cpu *cpu);
 
 /*
- * entry.c: VMLAUNCH and VMRESUME once the instruction's own checks passed. Runs the checks in order, loads the guest. Returns what the instruction
- * has become.
+ * entry.c: VMLAUNCH and VMRESUME once the instruction's own checks passed. Runs the checks in order, loads the guest.
+ * Returns what the instruction has become.
  */
 enum vmx_entry {
 	VMX_ENTRY_FAIL, /* VMfailValid with *error: RFLAGS are not yet set */
-	VMX_ENTRY_EXIT, /* VM-entry failure during or after loading guest state: the "exit" to the host is done, cpu->rip is the host's */
-	VMX_ENTRY_DONE, /* the guest is loaded, nonroot is set; *inject is to be delivered before its first instruction, if valid */
-	VMX_ENTRY_ABORT,/* VMX abort: the vCPU shuts down */
+	VMX_ENTRY_EXIT, /* VM-entry failure during or after loading guest state: the "exit" to the host is done,
+			   cpu->rip is the host's */
+	VMX_ENTRY_DONE, /* the guest is loaded, nonroot is set; *inject is to be delivered before its first instruction,
+			   if valid */
+	VMX_ENTRY_ABORT, /* VMX abort: the vCPU shuts down */
 };
 struct vmx_injection {
 	bool valid;
@@ -131,8 +139,9 @@ struct vmx_injection {
 };
 enum vmx_entry vmx_enter(struct cpu *cpu, bool launch, enum vmx_error *error, struct vmx_injection *inject);
 
-/* exit.c: perform the VM exit described by vmx->exit. False: VMX abort, the vCPU is in shutdown. cpu->rip and RFLAGS (RF too) are as they are
-   to be saved, the low nibble of cpu->shadow says what blocking there is, and cpu->pending_debug what is pending. */
+/* exit.c: perform the VM exit described by vmx->exit. False: VMX abort, the vCPU is in shutdown. cpu->rip and RFLAGS
+   (RF too) are as they are to be saved, the low nibble of cpu->shadow says what blocking there is, and
+   cpu->pending_debug what is pending. */
 bool vmx_perform_exit(struct cpu *cpu);
 
 /* intercept.c: would this exit? Pure questions over the controls, asked only when cpu->nonroot. */

@@ -1,6 +1,6 @@
 /*
- * The engine as a user-mode CPU: 4-level paging with the sandbox's pages at the same linear addresses, an IDT whose handlers loop on the spot, and the
- * selectors that Linux gives to its processes.
+ * The engine as a user-mode CPU: 4-level paging with the sandbox's pages at the same linear addresses, an IDT whose
+ * handlers loop on the spot, and the selectors that Linux gives to its processes.
  */
 #include <cpuid.h>
 #include <stdlib.h>
@@ -42,7 +42,7 @@ struct engine {
 	struct decoder *decoder;
 	struct host_simd *simd;
 	uint8_t *ram;
-	unsigned tables; /* page tables handed out */
+	unsigned tables;		 /* page tables handed out */
 	struct segment user[2][SEG_ALL]; /* 32-bit, 64-bit code */
 };
 
@@ -79,7 +79,8 @@ static void make_kernel(struct engine *e)
 		/* BP and OF may be raised by software, as Linux has it. */
 		unsigned dpl = vector == VECTOR_BP || vector == VECTOR_OF ? 3 : 0;
 
-		put_kernel(e, IDT + 16 * vector, 8, (handler & 0xffff) | 0x08 << 16 | (uint64_t)(0x8e | dpl << 5) << 40 | (handler >> 16) << 48);
+		put_kernel(e, IDT + 16 * vector, 8,
+			   (handler & 0xffff) | 0x08 << 16 | (uint64_t)(0x8e | dpl << 5) << 40 | (handler >> 16) << 48);
 		put_kernel(e, IDT + 16 * vector + 8, 8, handler >> 32);
 		put_kernel(e, handler, 2, 0xfeeb); /* JMP $ */
 	}
@@ -88,7 +89,7 @@ static void make_kernel(struct engine *e)
 	put_kernel(e, GDT + USER_DS - 3, 8, 0x00cff3000000ffff);
 	put_kernel(e, GDT + USER_CS64 - 3, 8, 0x00affb000000ffff);
 	put_kernel(e, TSS + 4, 8, STACK); /* RSP0 */
-	put_kernel(e, TSS + 102, 2, 104);  /* no I/O bitmap */
+	put_kernel(e, TSS + 102, 2, 104); /* no I/O bitmap */
 }
 
 static void make_segments(struct engine *e)
@@ -99,7 +100,9 @@ static void make_segments(struct engine *e)
 	for (unsigned code64 = 0; code64 < 2; code64++) {
 		struct segment *s = e->user[code64];
 
-		s[CS] = (struct segment){.limit = 0xffffffff, .ar = code64 ? 0xa0fb : 0xc0fb, .selector = code64 ? USER_CS64 : USER_CS32};
+		s[CS] = (struct segment){.limit = 0xffffffff,
+					 .ar = code64 ? 0xa0fb : 0xc0fb,
+					 .selector = code64 ? USER_CS64 : USER_CS32};
 		s[DS] = s[ES] = s[SS] = data;
 		s[FS] = s[GS] = null;
 		s[GS].base = DATA;
@@ -112,7 +115,8 @@ static bool host_reports(const struct feature_info *f)
 {
 	uint32_t out[4] = {0};
 
-	return __get_cpuid_count(f->leaf, f->subleaf, &out[0], &out[1], &out[2], &out[3]) && (out[f->reg] >> f->bit & 1);
+	return __get_cpuid_count(f->leaf, f->subleaf, &out[0], &out[1], &out[2], &out[3]) &&
+	       (out[f->reg] >> f->bit & 1);
 }
 
 /* What the engine has and this host has too, so that both say #UD to the same instructions. */

@@ -1,5 +1,6 @@
 /*
- * See forms.h. Two encodings are the same form when Zydis gives them the same mnemonic, operand kinds and sizes, and the same prefixes select them.
+ * See forms.h. Two encodings are the same form when Zydis gives them the same mnemonic, operand kinds and sizes, and
+ * the same prefixes select them.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -31,7 +32,7 @@ static void put(struct encoder *e, uint8_t byte)
 struct choice {
 	unsigned reg, rm, vvvv, aaa; /* with their high bits */
 	unsigned index, scale;
-	uint8_t mod;	/* 0, 1, 2; 3 for registers */
+	uint8_t mod; /* 0, 1, 2; 3 for registers */
 	bool sib, address_prefix, lock, force_rex;
 	uint8_t segment; /* prefix byte or 0 */
 	uint64_t disp, imm;
@@ -68,9 +69,11 @@ static void put_opcode(struct encoder *e, const struct template *t, const struct
 		break;
 	default:
 		put(e, 0x62);
-		put(e, (uint8_t)((r ? 0 : 0x80) | (x ? 0 : 0x40) | (b ? 0 : 0x20) | (c->reg >> 4 & 1 ? 0 : 0x10) | t->map));
+		put(e, (uint8_t)((r ? 0 : 0x80) | (x ? 0 : 0x40) | (b ? 0 : 0x20) | (c->reg >> 4 & 1 ? 0 : 0x10) |
+				 t->map));
 		put(e, (uint8_t)(t->W << 7 | (~c->vvvv & 15) << 3 | 4 | t->pp));
-		put(e, (uint8_t)(t->z << 7 | t->L << 5 | t->b << 4 | (c->vvvv >> 4 & 1 ? 0 : 8) | (t->masked ? c->aaa : 0)));
+		put(e, (uint8_t)(t->z << 7 | t->L << 5 | t->b << 4 | (c->vvvv >> 4 & 1 ? 0 : 8) |
+				 (t->masked ? c->aaa : 0)));
 	}
 	put(e, !t->has_modrm && t->rm >= 0 ? (uint8_t)((t->opcode & 0xf8) | (c->rm & 7)) : t->opcode);
 }
@@ -102,7 +105,8 @@ struct finder {
 	struct forms *forms;
 	unsigned room;
 	ZydisDecoder decoder[2];
-	bool (*accept)(void *ctx, const ZydisDecodedInstruction *z, const ZydisDecodedOperand *o, const uint8_t *bytes, bool code64);
+	bool (*accept)(void *ctx, const ZydisDecodedInstruction *z, const ZydisDecodedOperand *o, const uint8_t *bytes,
+		       bool code64);
 	void *ctx;
 	uint64_t *seen; /* hash set of signatures */
 };
@@ -131,13 +135,14 @@ static uint64_t signature_of(const struct template *t, const ZydisDecodedInstruc
 	uint64_t hash = UINT64_C(0xcbf29ce484222325);
 
 	hash = mix(hash, z->mnemonic);
-	hash = mix(hash, t->encoding | t->map << 2 | t->opcode << 8 | t->pp << 16 | t->opsize << 18 | t->code64 << 19 | t->memory << 20 |
-				 t->z << 21 | t->b << 22 | t->masked << 23 | t->W << 24 | t->L << 25);
+	hash = mix(hash, t->encoding | t->map << 2 | t->opcode << 8 | t->pp << 16 | t->opsize << 18 | t->code64 << 19 |
+				 t->memory << 20 | t->z << 21 | t->b << 22 | t->masked << 23 | t->W << 24 | t->L << 25);
 	for (unsigned i = 0; i < z->operand_count_visible; i++) {
 		hash = mix(hash, o[i].type | o[i].encoding << 4 | (uint64_t)o[i].size << 12);
 		if (o[i].type == ZYDIS_OPERAND_TYPE_REGISTER)
-			hash = mix(hash, o[i].encoding == ZYDIS_OPERAND_ENCODING_NONE ? 1000u + o[i].reg.value :
-											ZydisRegisterGetClass(o[i].reg.value));
+			hash = mix(hash, o[i].encoding == ZYDIS_OPERAND_ENCODING_NONE
+						 ? 1000u + o[i].reg.value
+						 : ZydisRegisterGetClass(o[i].reg.value));
 	}
 	if (t->rm >= 0)
 		hash = mix(hash, 0x100u + (unsigned)t->rm);
@@ -209,9 +214,20 @@ static void consider_modrm(struct finder *f, struct template t)
 static bool is_prefix_or_escape(const struct template *t)
 {
 	switch (t->map << 8 | t->opcode) {
-	case 0x0f: case 0x26: case 0x2e: case 0x36: case 0x3e: case 0x64 ... 0x67: case 0xf0: case 0xf2: case 0xf3:
-	case 0x138: case 0x13a: return true;
-	case 0xc4: case 0xc5: case 0x62: return t->code64; /* VEX and EVEX have their own turn */
+	case 0x0f:
+	case 0x26:
+	case 0x2e:
+	case 0x36:
+	case 0x3e:
+	case 0x64 ... 0x67:
+	case 0xf0:
+	case 0xf2:
+	case 0xf3:
+	case 0x138:
+	case 0x13a: return true;
+	case 0xc4:
+	case 0xc5:
+	case 0x62: return t->code64; /* VEX and EVEX have their own turn */
 	case 0x40 ... 0x4f: return t->code64;
 	default: return false;
 	}
@@ -276,8 +292,10 @@ static int by_mnemonic(const void *a, const void *b)
 	return ((const struct template *)a)->mnemonic - ((const struct template *)b)->mnemonic;
 }
 
-void forms_find(struct forms *forms, bool (*accept)(void *ctx, const ZydisDecodedInstruction *z, const ZydisDecodedOperand *o,
-						    const uint8_t *bytes, bool code64), void *ctx)
+void forms_find(struct forms *forms,
+		bool (*accept)(void *ctx, const ZydisDecodedInstruction *z, const ZydisDecodedOperand *o,
+			       const uint8_t *bytes, bool code64),
+		void *ctx)
 {
 	struct finder f = {.forms = forms, .accept = accept, .ctx = ctx, .seen = xcalloc(SEEN_SIZE, 8)};
 

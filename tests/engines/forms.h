@@ -1,6 +1,6 @@
 /*
- * Every form of every instruction that can be tried: found by walking the opcode space with Zydis, and instances of them with random registers, addressing,
- * immediates and prefixes.
+ * Every form of every instruction that can be tried: found by walking the opcode space with Zydis, and instances of
+ * them with random registers, addressing, immediates and prefixes.
  */
 #pragma once
 
@@ -8,16 +8,17 @@
 #include "base/types.h"
 
 /* The fixed part of an encoding. */
-struct template {
+struct template
+{
 	uint8_t encoding; /* 0 legacy, 1 VEX, 2 EVEX */
 	uint8_t map, opcode, pp, W, L;
-	bool opsize;	/* legacy: 66H as an operand-size prefix, besides pp */
+	bool opsize; /* legacy: 66H as an operand-size prefix, besides pp */
 	bool has_modrm, memory, vsib;
-	int8_t digit;	/* ModRM.reg when it selects the instruction, else -1 */
-	int8_t rm;	/* likewise ModRM.rm */
-	bool vvvv;	/* is an operand */
+	int8_t digit; /* ModRM.reg when it selects the instruction, else -1 */
+	int8_t rm;    /* likewise ModRM.rm */
+	bool vvvv;    /* is an operand */
 	uint8_t z, b, masked;
-	bool code64;	/* which of the two modes it is for */
+	bool code64; /* which of the two modes it is for */
 	uint16_t mnemonic;
 };
 
@@ -28,13 +29,15 @@ struct forms {
 	struct group {
 		uint16_t mnemonic;
 		unsigned first, number;
-	} *group;
+	} * group;
 	unsigned groups;
 };
 
 /* accept: shall this one be tried? */
-void forms_find(struct forms *forms, bool (*accept)(void *ctx, const ZydisDecodedInstruction *z, const ZydisDecodedOperand *o,
-						    const uint8_t *bytes, bool code64), void *ctx);
+void forms_find(struct forms *forms,
+		bool (*accept)(void *ctx, const ZydisDecodedInstruction *z, const ZydisDecodedOperand *o,
+			       const uint8_t *bytes, bool code64),
+		void *ctx);
 void forms_free(struct forms *forms);
 
 /* Random numbers: splitmix64. */

@@ -1,6 +1,7 @@
 /*
- * Where things are, in the process that runs instructions natively and in the guest alike: the same linear addresses, so that registers and memory can be
- * compared as they are. Assembler and C both read this. Nothing else of the process is below 4 GiB as long as it is position-independent.
+ * Where things are, in the process that runs instructions natively and in the guest alike: the same linear addresses,
+ * so that registers and memory can be compared as they are. Assembler and C both read this. Nothing else of the process
+ * is below 4 GiB as long as it is position-independent.
  */
 #pragma once
 
@@ -15,21 +16,21 @@
 #define KERNEL_SIZE 0x4000
 
 /* Native only: registers in and out, and the stub. */
-#define CONTEXT	    0x50200000
-#define STUB	    0x50300000
+#define CONTEXT 0x50200000
+#define STUB	0x50300000
 
-#define IN_GPR	    (CONTEXT + 0x000)
-#define IN_RFLAGS   (CONTEXT + 0x080)
-#define ENTRY	    (CONTEXT + 0x088) /* near 64-bit, and at the same place far 16:32 */
-#define RETURN	    (CONTEXT + 0x098)
-#define HOST_RSP    (CONTEXT + 0x0a0)
-#define WITH_VECTORS (CONTEXT + 0x0a8)
+#define IN_GPR	      (CONTEXT + 0x000)
+#define IN_RFLAGS     (CONTEXT + 0x080)
+#define ENTRY	      (CONTEXT + 0x088) /* near 64-bit, and at the same place far 16:32 */
+#define RETURN	      (CONTEXT + 0x098)
+#define HOST_RSP      (CONTEXT + 0x0a0)
+#define WITH_VECTORS  (CONTEXT + 0x0a8)
 #define DEFAULT_MXCSR (CONTEXT + 0x0b0)
-#define OUT_GPR	    (CONTEXT + 0x100)
-#define OUT_RFLAGS  (CONTEXT + 0x180)
-#define IN_XSAVE    (CONTEXT + 0x1000)
-#define OUT_XSAVE   (CONTEXT + 0x2000)
-#define CONTEXT_SIZE 0x3000
+#define OUT_GPR	      (CONTEXT + 0x100)
+#define OUT_RFLAGS    (CONTEXT + 0x180)
+#define IN_XSAVE      (CONTEXT + 0x1000)
+#define OUT_XSAVE     (CONTEXT + 0x2000)
+#define CONTEXT_SIZE  0x3000
 
 #define USER_CS64 0x33 /* Linux' selectors */
 #define USER_CS32 0x23

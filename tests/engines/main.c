@@ -1,9 +1,10 @@
 /*
- * The engine against the host CPU: random instances of every form that the host has, run natively and in the engine, and everything that can be seen
- * afterwards compared.
+ * The engine against the host CPU: random instances of every form that the host has, run natively and in the engine,
+ * and everything that can be seen afterwards compared.
  *
- * Left out: what a user-mode process cannot do or what depends on the system (privileged, I/O, far transfers, descriptors, time, random numbers, XSAVE's
- * optimisations), and what Intel and AMD define differently (see skip()). Flags that the manuals leave undefined are not compared.
+ * Left out: what a user-mode process cannot do or what depends on the system (privileged, I/O, far transfers,
+ * descriptors, time, random numbers, XSAVE's optimisations), and what Intel and AMD define differently (see skip()).
+ * Flags that the manuals leave undefined are not compared.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -107,7 +108,8 @@ static bool skip_mnemonic(ZydisMnemonic mnemonic)
 static bool writes_segment(const ZydisDecodedInstruction *z, const ZydisDecodedOperand *o)
 {
 	for (unsigned i = 0; i < z->operand_count; i++)
-		if (o[i].type == ZYDIS_OPERAND_TYPE_REGISTER && ZydisRegisterGetClass(o[i].reg.value) == ZYDIS_REGCLASS_SEGMENT &&
+		if (o[i].type == ZYDIS_OPERAND_TYPE_REGISTER &&
+		    ZydisRegisterGetClass(o[i].reg.value) == ZYDIS_REGCLASS_SEGMENT &&
 		    (o[i].actions & ZYDIS_OPERAND_ACTION_MASK_WRITE))
 			return true;
 	return false;
@@ -133,7 +135,8 @@ static bool differs(const ZydisDecodedInstruction *z, bool code64)
 {
 	bool opsize = z->attributes & ZYDIS_ATTRIB_HAS_OPERANDSIZE;
 
-	if (z->opcode_map == ZYDIS_OPCODE_MAP_0F && z->opcode == 0x0d && z->raw.modrm.mod == 3) /* PREFETCHW of a register: NOP, or #UD on AMD */
+	if (z->opcode_map == ZYDIS_OPCODE_MAP_0F && z->opcode == 0x0d &&
+	    z->raw.modrm.mod == 3) /* PREFETCHW of a register: NOP, or #UD on AMD */
 		return true;
 	switch (z->mnemonic) {
 	case ZYDIS_MNEMONIC_BSWAP:
@@ -155,16 +158,19 @@ static bool differs(const ZydisDecodedInstruction *z, bool code64)
 		break;
 	default: break;
 	}
-	return code64 && opsize && z->meta.branch_type != ZYDIS_BRANCH_TYPE_NONE; /* AMD cuts RIP to 16 bits, Intel ignores the prefix */
+	return code64 && opsize &&
+	       z->meta.branch_type != ZYDIS_BRANCH_TYPE_NONE; /* AMD cuts RIP to 16 bits, Intel ignores the prefix */
 }
 
-static bool accept(void *ctx, const ZydisDecodedInstruction *z, const ZydisDecodedOperand *o, const uint8_t *bytes, bool code64)
+static bool accept(void *ctx, const ZydisDecodedInstruction *z, const ZydisDecodedOperand *o, const uint8_t *bytes,
+		   bool code64)
 {
 	struct test *t = ctx;
 
 	if (t->only && strcasecmp(ZydisMnemonicGetString(z->mnemonic), t->only))
 		return false;
-	if (skip_category(z->meta.category) || skip_mnemonic(z->mnemonic) || writes_segment(z, o) || pushes_segment(z, o) || differs(z, code64))
+	if (skip_category(z->meta.category) || skip_mnemonic(z->mnemonic) || writes_segment(z, o) ||
+	    pushes_segment(z, o) || differs(z, code64))
 		return false;
 	if (z->meta.branch_type == ZYDIS_BRANCH_TYPE_FAR || (z->attributes & ZYDIS_ATTRIB_IS_PRIVILEGED))
 		return false;
@@ -174,8 +180,29 @@ static bool accept(void *ctx, const ZydisDecodedInstruction *z, const ZydisDecod
 /* Values that find mistakes. */
 static uint64_t interesting_integer(struct random *r)
 {
-	static const uint64_t edges[] = {0, 1, 2, 3, 7, 8, 0x7f, 0x80, 0xff, 0x7fff, 0x8000, 0xffff, 0x7fffffff, 0x80000000, 0xffffffff,
-					 0x7fffffffffffffff, 0x8000000000000000, 0xffffffffffffffff, 0x5555555555555555, 31, 32, 63, 64};
+	static const uint64_t edges[] = {0,
+					 1,
+					 2,
+					 3,
+					 7,
+					 8,
+					 0x7f,
+					 0x80,
+					 0xff,
+					 0x7fff,
+					 0x8000,
+					 0xffff,
+					 0x7fffffff,
+					 0x80000000,
+					 0xffffffff,
+					 0x7fffffffffffffff,
+					 0x8000000000000000,
+					 0xffffffffffffffff,
+					 0x5555555555555555,
+					 31,
+					 32,
+					 63,
+					 64};
 
 	switch (random_below(r, 4)) {
 	case 0: return edges[random_below(r, ARRAY_SIZE(edges))];
@@ -200,7 +227,9 @@ static uint64_t interesting_float(struct random *r, unsigned exponent_bits, unsi
 	case 6: return sign | BIT(fraction_bits) | (fraction & 3);
 	case 7: return sign | bias << fraction_bits;
 	case 8:
-	case 9: return sign | (bias - 4 + random_below(r, 40)) << fraction_bits | (fraction & ~(BIT(fraction_bits - 6) - 1));
+	case 9:
+		return sign | (bias - 4 + random_below(r, 40)) << fraction_bits |
+		       (fraction & ~(BIT(fraction_bits - 6) - 1));
 	case 10: return sign | (bias + random_below(r, fraction_bits + 8)) << fraction_bits | fraction;
 	default: return random_next(r);
 	}
@@ -233,7 +262,7 @@ static void fill_x87(struct random *r, uint8_t *st)
 	case 2: f |= BITS(63, 62), exponent = 0x7fff; break;
 	case 3: f = (f | BIT(63)) & ~BIT(62), exponent = 0x7fff; break;
 	case 4: f &= ~BIT(63), exponent = 0; break; /* denormal */
-	case 5: f &= ~BIT(63); break;		   /* unsupported */
+	case 5: f &= ~BIT(63); break;		    /* unsupported */
 	case 6: f = BIT(63), exponent = 16383; break;
 	case 7: f |= BIT(63), exponent = random_below(r, 0x8000); break;
 	default: f = (f | BIT(63)) & ~(BIT(random_below(r, 60)) - 1);
@@ -293,13 +322,15 @@ static bool touches_vectors(const struct sample *s)
 		if (s->o[i].type != ZYDIS_OPERAND_TYPE_REGISTER)
 			continue;
 		class = ZydisRegisterGetClass(s->o[i].reg.value);
-		if (is_vector_class(class) || class == ZYDIS_REGCLASS_MMX || class == ZYDIS_REGCLASS_X87 || class == ZYDIS_REGCLASS_MASK ||
-		    s->o[i].reg.value == ZYDIS_REGISTER_MXCSR)
+		if (is_vector_class(class) || class == ZYDIS_REGCLASS_MMX || class == ZYDIS_REGCLASS_X87 ||
+		    class == ZYDIS_REGCLASS_MASK || s->o[i].reg.value == ZYDIS_REGISTER_MXCSR)
 			return true;
 	}
 	return s->z.meta.isa_ext == ZYDIS_ISA_EXT_X87 || s->z.meta.isa_ext == ZYDIS_ISA_EXT_MMX || s->z.encoding != 0 ||
 	       s->z.meta.isa_set == ZYDIS_ISA_SET_SSEMXCSR ||
-	       (s->z.meta.category == ZYDIS_CATEGORY_CONVERT && s->z.meta.isa_set >= ZYDIS_ISA_SET_SSE && s->z.meta.isa_set <= ZYDIS_ISA_SET_SSE2) || s->z.meta.isa_ext == ZYDIS_ISA_EXT_AVX;
+	       (s->z.meta.category == ZYDIS_CATEGORY_CONVERT && s->z.meta.isa_set >= ZYDIS_ISA_SET_SSE &&
+		s->z.meta.isa_set <= ZYDIS_ISA_SET_SSE2) ||
+	       s->z.meta.isa_ext == ZYDIS_ISA_EXT_AVX;
 }
 
 static void fill_register(struct test *t, const ZydisDecodedOperand *o)
@@ -315,7 +346,9 @@ static void fill_register(struct test *t, const ZydisDecodedOperand *o)
 	else if (is_vector_class(class))
 		fill(&t->random, s->v[number].b, 64, o->element_type, o->element_size);
 	else if (class == ZYDIS_REGCLASS_MASK)
-		s->k[number] = random_below(&t->random, 4) ? random_next(&t->random) : random_below(&t->random, 2) ? ~UINT64_C(0) : 0;
+		s->k[number] = random_below(&t->random, 4)   ? random_next(&t->random)
+			       : random_below(&t->random, 2) ? ~UINT64_C(0)
+							     : 0;
 	else if (class == ZYDIS_REGCLASS_MMX && s->x87[3] >> 3 == 0)
 		fill(&t->random, s->x87 + 32 + 16 * number, 8, o->element_type, o->element_size);
 }
@@ -330,10 +363,10 @@ static uint64_t pick_address(struct test *t, unsigned size, bool code64)
 		inside &= ~UINT64_C(63);
 	switch (random_below(r, 24)) {
 	case 0: return READ_ONLY + random_below(r, 4096 - 64);
-	case 1: return READ_ONLY + 4096 - random_below(r, size + 8);		/* its end */
-	case 2: return DATA - random_below(r, size + 8);			/* before the start */
+	case 1: return READ_ONLY + 4096 - random_below(r, size + 8); /* its end */
+	case 2: return DATA - random_below(r, size + 8);	     /* before the start */
 	case 3: return READ_ONLY - random_below(r, size + 8);
-	case 4: return DATA + 4096 - random_below(r, size + 8);			/* from page to page */
+	case 4: return DATA + 4096 - random_below(r, size + 8); /* from page to page */
 	case 5: return code64 && random_below(r, 4) == 0 ? (uint64_t)1 << 47 | random_next(r) >> 17 : inside;
 	default: return inside;
 	}
@@ -377,7 +410,8 @@ static void aim(struct test *t, const struct sample *s, const ZydisDecodedOperan
 		union vector_register *v = &t->state.v[gpr_number(o->mem.index)];
 		bool wide = s->z.mnemonic == ZYDIS_MNEMONIC_VGATHERQPS || s->z.mnemonic == ZYDIS_MNEMONIC_VGATHERQPD ||
 			    s->z.mnemonic == ZYDIS_MNEMONIC_VPGATHERQD || s->z.mnemonic == ZYDIS_MNEMONIC_VPGATHERQQ ||
-			    s->z.mnemonic == ZYDIS_MNEMONIC_VSCATTERQPS || s->z.mnemonic == ZYDIS_MNEMONIC_VSCATTERQPD ||
+			    s->z.mnemonic == ZYDIS_MNEMONIC_VSCATTERQPS ||
+			    s->z.mnemonic == ZYDIS_MNEMONIC_VSCATTERQPD ||
 			    s->z.mnemonic == ZYDIS_MNEMONIC_VPSCATTERQD || s->z.mnemonic == ZYDIS_MNEMONIC_VPSCATTERQQ;
 
 		for (unsigned i = 0; i < (wide ? 8u : 16u); i++) {
@@ -431,7 +465,8 @@ static void prepare_special(struct test *t, const struct sample *s)
 	uint64_t in_stack = DATA + 0x1000 + (random_below(r, 128) << 3) + (random_below(r, 8) ? 0 : random_below(r, 8));
 
 	for (unsigned i = 0; i < s->z.operand_count; i++)
-		if (s->o[i].type == ZYDIS_OPERAND_TYPE_REGISTER && s->o[i].visibility == ZYDIS_OPERAND_VISIBILITY_HIDDEN &&
+		if (s->o[i].type == ZYDIS_OPERAND_TYPE_REGISTER &&
+		    s->o[i].visibility == ZYDIS_OPERAND_VISIBILITY_HIDDEN &&
 		    (s->o[i].reg.value == ZYDIS_REGISTER_RSP || s->o[i].reg.value == ZYDIS_REGISTER_ESP))
 			reg[RSP] = in_stack;
 	switch (s->z.mnemonic) {
@@ -461,8 +496,8 @@ static void prepare_special(struct test *t, const struct sample *s)
 /* BT m, r and its like reach as far as the register says. */
 static void prepare_bit_string(struct test *t, const struct sample *s)
 {
-	bool bits = s->z.mnemonic == ZYDIS_MNEMONIC_BT || s->z.mnemonic == ZYDIS_MNEMONIC_BTS || s->z.mnemonic == ZYDIS_MNEMONIC_BTR ||
-		    s->z.mnemonic == ZYDIS_MNEMONIC_BTC;
+	bool bits = s->z.mnemonic == ZYDIS_MNEMONIC_BT || s->z.mnemonic == ZYDIS_MNEMONIC_BTS ||
+		    s->z.mnemonic == ZYDIS_MNEMONIC_BTR || s->z.mnemonic == ZYDIS_MNEMONIC_BTC;
 
 	if (bits && s->o[0].type == ZYDIS_OPERAND_TYPE_MEMORY && s->o[1].type == ZYDIS_OPERAND_TYPE_REGISTER)
 		t->state.r[gpr_number(s->o[1].reg.value)] = (uint64_t)((int64_t)random_below(&t->random, 4096) - 2048);
@@ -473,7 +508,8 @@ static void prepare(struct test *t, struct sample *s)
 	struct random *r = &t->random;
 
 	for (unsigned i = 0; i < s->z.operand_count; i++)
-		if (s->o[i].type == ZYDIS_OPERAND_TYPE_REGISTER && (random_below(r, 8) || s->o[i].visibility != ZYDIS_OPERAND_VISIBILITY_HIDDEN))
+		if (s->o[i].type == ZYDIS_OPERAND_TYPE_REGISTER &&
+		    (random_below(r, 8) || s->o[i].visibility != ZYDIS_OPERAND_VISIBILITY_HIDDEN))
 			fill_register(t, &s->o[i]);
 	if (s->vectors)
 		fill_environment(t);
@@ -482,7 +518,8 @@ static void prepare(struct test *t, struct sample *s)
 	for (unsigned i = 0; i < s->z.operand_count_visible; i++)
 		if (s->o[i].type == ZYDIS_OPERAND_TYPE_MEMORY)
 			prepare_memory(t, s, &s->o[i]);
-	if (s->z.mnemonic == ZYDIS_MNEMONIC_POPF || s->z.mnemonic == ZYDIS_MNEMONIC_POPFD || s->z.mnemonic == ZYDIS_MNEMONIC_POPFQ) {
+	if (s->z.mnemonic == ZYDIS_MNEMONIC_POPF || s->z.mnemonic == ZYDIS_MNEMONIC_POPFD ||
+	    s->z.mnemonic == ZYDIS_MNEMONIC_POPFQ) {
 		uint64_t flags = random_next(r) & 0x40ed5; /* not TF, NT, RF, IOPL */
 
 		t->state.r[RSP] = DATA + 0x1000 + 8 * random_below(r, 128);
@@ -510,13 +547,15 @@ static bool is_string(const struct sample *s)
 /* Masked and very long accesses: which byte of the page is reported is not architectural. */
 static bool any_element(const struct sample *s)
 {
-	return s->z.avx.mask.mode > ZYDIS_MASK_MODE_DISABLED || (s->o[0].size > 80 && s->z.meta.isa_ext == ZYDIS_ISA_EXT_X87) || s->z.mnemonic == ZYDIS_MNEMONIC_VMASKMOVPS || s->z.mnemonic == ZYDIS_MNEMONIC_VMASKMOVPD ||
+	return s->z.avx.mask.mode > ZYDIS_MASK_MODE_DISABLED ||
+	       (s->o[0].size > 80 && s->z.meta.isa_ext == ZYDIS_ISA_EXT_X87) ||
+	       s->z.mnemonic == ZYDIS_MNEMONIC_VMASKMOVPS || s->z.mnemonic == ZYDIS_MNEMONIC_VMASKMOVPD ||
 	       s->z.mnemonic == ZYDIS_MNEMONIC_VPMASKMOVD || s->z.mnemonic == ZYDIS_MNEMONIC_VPMASKMOVQ;
 }
 
 /* Outcomes that the manuals leave to the processor, or where AMD's and Intel's differ: not compared. */
-static bool excused(const struct sample *s, const struct state *before, const struct state *native, const struct outcome *n,
-		    const struct outcome *e)
+static bool excused(const struct sample *s, const struct state *before, const struct state *native,
+		    const struct outcome *n, const struct outcome *e)
 {
 	if (n->vector == NATIVE_ENDLESS) /* a branch to itself, say */
 		return true;
@@ -539,12 +578,13 @@ static bool excused(const struct sample *s, const struct state *before, const st
 	if (native->mxcsr & BIT(17))
 		return true;
 	/* Which of two faults comes first. */
-	return (is_string(s) || s->z.mnemonic == ZYDIS_MNEMONIC_CALL || (before->rflags & RFLAGS_AC)) && n->vector >= 0 && e->vector >= 0;
+	return (is_string(s) || s->z.mnemonic == ZYDIS_MNEMONIC_CALL || (before->rflags & RFLAGS_AC)) &&
+	       n->vector >= 0 && e->vector >= 0;
 }
 
 /* Returns what differs, or NULL. */
-static const char *compare(const struct test *t, const struct sample *s, const struct state *native, const struct outcome *n,
-			   const struct state *engine, const struct outcome *e)
+static const char *compare(const struct test *t, const struct sample *s, const struct state *native,
+			   const struct outcome *n, const struct state *engine, const struct outcome *e)
 {
 	const ZydisAccessedFlags *flags = s->z.cpu_flags;
 	uint64_t mask = 0x40ed5, registers = s->form->code64 ? 16 : 8;
@@ -553,17 +593,20 @@ static const char *compare(const struct test *t, const struct sample *s, const s
 		return "exception";
 	if (n->rip != e->rip)
 		return "RIP";
-	if (n->vector == VECTOR_PF && n->address != e->address && !is_string(s) && !(any_element(s) && (n->address ^ e->address) < 4096))
+	if (n->vector == VECTOR_PF && n->address != e->address && !is_string(s) &&
+	    !(any_element(s) && (n->address ^ e->address) < 4096))
 		return "CR2";
 	/* A fetch from the kernel's half may meet a present page natively. */
-	if (n->vector >= 0 && n->vector != VECTOR_BP && n->vector != VECTOR_OF && n->error != e->error && !(n->address >> 63))
+	if (n->vector >= 0 && n->vector != VECTOR_BP && n->vector != VECTOR_OF && n->error != e->error &&
+	    !(n->address >> 63))
 		return "error code";
 	if (flags && n->vector < 0)
 		mask &= ~(uint64_t)flags->undefined;
 	if ((native->rflags ^ engine->rflags) & mask)
 		return "RFLAGS";
 	for (unsigned i = 0; i < registers; i++)
-		if (native->r[i] != engine->r[i] && (s->form->code64 || (uint32_t)native->r[i] != (uint32_t)engine->r[i]))
+		if (native->r[i] != engine->r[i] &&
+		    (s->form->code64 || (uint32_t)native->r[i] != (uint32_t)engine->r[i]))
 			return "general register";
 	if (memcmp((void *)DATA, engine_data(t->engine), DATA_SIZE))
 		return "memory";
@@ -585,39 +628,46 @@ static const char *compare(const struct test *t, const struct sample *s, const s
 
 static void print_outcome(const char *who, const struct outcome *o)
 {
-	printf("    %s: vector %d error %x address %" PRIx64 " rip %" PRIx64 "\n", who, o->vector, o->error, o->address, o->rip);
+	printf("    %s: vector %d error %x address %" PRIx64 " rip %" PRIx64 "\n", who, o->vector, o->error, o->address,
+	       o->rip);
 }
 
-static void print_differences(const struct test *t, const struct state *before, const struct state *n, const struct state *e)
+static void print_differences(const struct test *t, const struct state *before, const struct state *n,
+			      const struct state *e)
 {
 	const uint8_t *data = (const uint8_t *)DATA;
 
 	for (unsigned i = 0; i < 16; i++)
 		if (n->r[i] != e->r[i])
-			printf("    r%u: before %" PRIx64 " native %" PRIx64 " engine %" PRIx64 "\n", i, before->r[i], n->r[i], e->r[i]);
+			printf("    r%u: before %" PRIx64 " native %" PRIx64 " engine %" PRIx64 "\n", i, before->r[i],
+			       n->r[i], e->r[i]);
 	if (n->rflags != e->rflags)
-		printf("    rflags: before %" PRIx64 " native %" PRIx64 " engine %" PRIx64 "\n", before->rflags, n->rflags, e->rflags);
+		printf("    rflags: before %" PRIx64 " native %" PRIx64 " engine %" PRIx64 "\n", before->rflags,
+		       n->rflags, e->rflags);
 	if (n->mxcsr != e->mxcsr)
 		printf("    mxcsr: before %x native %x engine %x\n", before->mxcsr, n->mxcsr, e->mxcsr);
 	for (unsigned i = 0; i < 8; i++)
 		if (n->k[i] != e->k[i])
-			printf("    k%u: before %" PRIx64 " native %" PRIx64 " engine %" PRIx64 "\n", i, before->k[i], n->k[i], e->k[i]);
+			printf("    k%u: before %" PRIx64 " native %" PRIx64 " engine %" PRIx64 "\n", i, before->k[i],
+			       n->k[i], e->k[i]);
 	for (unsigned i = 0; i < 32; i++)
 		for (unsigned j = 0; j < 8; j++)
 			if (n->v[i].q[j] != e->v[i].q[j])
-				printf("    v%u.q%u: before %" PRIx64 " native %" PRIx64 " engine %" PRIx64 "\n", i, j, before->v[i].q[j],
-				       n->v[i].q[j], e->v[i].q[j]);
+				printf("    v%u.q%u: before %" PRIx64 " native %" PRIx64 " engine %" PRIx64 "\n", i, j,
+				       before->v[i].q[j], n->v[i].q[j], e->v[i].q[j]);
 	for (unsigned i = 0; i < 160; i += 2)
 		if (memcmp(n->x87 + i, e->x87 + i, 2) && (i < 6 || i >= 32))
-			printf("    x87[%u]: before %04x native %04x engine %04x\n", i, (unsigned)load_le(before->x87 + i, 2),
-			       (unsigned)load_le(n->x87 + i, 2), (unsigned)load_le(e->x87 + i, 2));
+			printf("    x87[%u]: before %04x native %04x engine %04x\n", i,
+			       (unsigned)load_le(before->x87 + i, 2), (unsigned)load_le(n->x87 + i, 2),
+			       (unsigned)load_le(e->x87 + i, 2));
 	for (unsigned i = 0, shown = 0; i < DATA_SIZE && shown < 16; i++)
 		if (data[i] != engine_data(t->engine)[i] && ++shown)
-			printf("    memory %x: native %02x engine %02x\n", DATA + i, data[i], engine_data(t->engine)[i]);
+			printf("    memory %x: native %02x engine %02x\n", DATA + i, data[i],
+			       engine_data(t->engine)[i]);
 }
 
-static void report(struct test *t, const struct sample *s, uint64_t at, const char *what, const struct state *before, const struct state *n,
-		   const struct outcome *no, const struct state *e, const struct outcome *eo)
+static void report(struct test *t, const struct sample *s, uint64_t at, const char *what, const struct state *before,
+		   const struct state *n, const struct outcome *no, const struct state *e, const struct outcome *eo)
 {
 	char text[128] = "(invalid)";
 	ZydisFormatter formatter;
@@ -626,7 +676,8 @@ static void report(struct test *t, const struct sample *s, uint64_t at, const ch
 		return;
 	t->reported++;
 	ZydisFormatterInit(&formatter, ZYDIS_FORMATTER_STYLE_INTEL);
-	ZydisFormatterFormatInstruction(&formatter, &s->z, s->o, s->z.operand_count_visible, text, sizeof(text), at, NULL);
+	ZydisFormatterFormatInstruction(&formatter, &s->z, s->o, s->z.operand_count_visible, text, sizeof(text), at,
+					NULL);
 	printf("FAIL %s: %s differs (%u-bit code), bytes", text, what, s->form->code64 ? 64 : 32);
 	for (unsigned i = 0; i < s->size; i++)
 		printf(" %02x", s->bytes[i]);
@@ -697,8 +748,9 @@ static bool make_sample(struct test *t, const struct template *form, struct samp
 			}
 	/* Relative branches stay in CODE and out of their own slot: everything else there is INT3. */
 	if (s->z.raw.imm[0].is_relative && s->z.raw.imm[0].size == 8)
-		s->bytes[s->z.raw.imm[0].offset] = (uint8_t)(random_below(&t->random, 2) ? 16 + random_below(&t->random, 16) :
-											   236 - random_below(&t->random, 100));
+		s->bytes[s->z.raw.imm[0].offset] =
+			(uint8_t)(random_below(&t->random, 2) ? 16 + random_below(&t->random, 16)
+							      : 236 - random_below(&t->random, 100));
 	if (s->z.raw.imm[0].is_relative && s->z.raw.imm[0].size == 32)
 		store_le(s->bytes + s->z.raw.imm[0].offset, 4, branch_target(t) - (t->at + s->size));
 	s->vectors = touches_vectors(s);
@@ -728,7 +780,8 @@ static bool shifts_too_far(const struct test *t, const struct sample *s)
 {
 	uint64_t count = s->o[2].type == ZYDIS_OPERAND_TYPE_IMMEDIATE ? s->o[2].imm.value.u : t->state.r[RCX];
 
-	return (s->z.mnemonic == ZYDIS_MNEMONIC_SHLD || s->z.mnemonic == ZYDIS_MNEMONIC_SHRD) && s->z.operand_width == 16 && (count & 31) > 16;
+	return (s->z.mnemonic == ZYDIS_MNEMONIC_SHLD || s->z.mnemonic == ZYDIS_MNEMONIC_SHRD) &&
+	       s->z.operand_width == 16 && (count & 31) > 16;
 }
 
 static void run_one(struct test *t, const struct template *form)
@@ -832,7 +885,10 @@ int main(int argc, char **argv)
 		else if (!strcmp(argv[i], "--verbose"))
 			t->verbose = true;
 		else
-			return fprintf(stderr, "usage: %s [--seed N] [--count N] [--only MNEMONIC] [--quiet] [--verbose]\n", argv[0]), 2;
+			return fprintf(stderr,
+				       "usage: %s [--seed N] [--count N] [--only MNEMONIC] [--quiet] [--verbose]\n",
+				       argv[0]),
+			       2;
 	}
 	t->random.state = seed;
 	t->engine = engine_create(&error);
@@ -856,7 +912,8 @@ int main(int argc, char **argv)
 	}
 	if (!quiet)
 		print_table(t);
-	printf("seed %" PRIu64 ": %" PRIu64 " faulted in both; %" PRIu64 " not compared, because makers differ\n", seed, t->faults, t->excused);
+	printf("seed %" PRIu64 ": %" PRIu64 " faulted in both; %" PRIu64 " not compared, because makers differ\n", seed,
+	       t->faults, t->excused);
 	printf("%" PRIu64 " passed, %" PRIu64 " failed\n", t->passed, t->failed);
 	forms_free(&t->forms);
 	engine_destroy(t->engine);

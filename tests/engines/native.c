@@ -1,8 +1,9 @@
 /*
- * One instruction on the host CPU, in a sandbox of pages at fixed addresses, with every register given and every register taken.
+ * One instruction on the host CPU, in a sandbox of pages at fixed addresses, with every register given and every
+ * register taken.
  *
- * Faults and traps arrive as signals, whose context has the vector, the error code and CR2 from the kernel. The handler leaves the registers as they are
- * and continues in the stub, which saves them.
+ * Faults and traps arrive as signals, whose context has the vector, the error code and CR2 from the kernel. The handler
+ * leaves the registers as they are and continues in the stub, which saves them.
  */
 #include <cpuid.h>
 #include <signal.h>
@@ -65,8 +66,8 @@ static void on_signal(int signal, siginfo_t *info, void *raw)
 
 static bool map_at(uint64_t where, size_t size, int protection, struct error *error)
 {
-	if (mmap((void *)where, size, protection, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE | MAP_POPULATE, -1, 0) ==
-	    (void *)where)
+	if (mmap((void *)where, size, protection, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE | MAP_POPULATE, -1,
+		 0) == (void *)where)
 		return true;
 	return error_set(error, "cannot map the sandbox at %#llx: %m", (unsigned long long)where);
 }
@@ -83,7 +84,8 @@ bool native_create(struct error *error)
 {
 	static const int signals[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGTRAP, SIGALRM};
 	struct itimerval often = {{0, 100000}, {0, 100000}};
-	static const uint8_t land64[] = {0xff, 0x24, 0x25, RETURN & 0xff, RETURN >> 8 & 0xff, RETURN >> 16 & 0xff, RETURN >> 24};
+	static const uint8_t land64[] = {
+		0xff, 0x24, 0x25, RETURN & 0xff, RETURN >> 8 & 0xff, RETURN >> 16 & 0xff, RETURN >> 24};
 	struct sigaction action = {.sa_sigaction = on_signal, .sa_flags = SA_SIGINFO | SA_ONSTACK};
 	uint64_t back = STUB + (uint64_t)(stub_return - stub_begin);
 	uint8_t land32[7] = {0xea, 0, 0, 0, 0, USER_CS64, 0};

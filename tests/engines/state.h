@@ -37,6 +37,7 @@ void engine_destroy(struct engine *engine);
 void engine_write_code(struct engine *engine, uint64_t at, const uint8_t *bytes, size_t size);
 uint8_t *engine_data(struct engine *engine); /* DATA_SIZE bytes */
 uint8_t *engine_read_only(struct engine *engine);
-void engine_run(struct engine *engine, bool code64, bool vectors, uint64_t rip, struct state *state, struct outcome *outcome);
+void engine_run(struct engine *engine, bool code64, bool vectors, uint64_t rip, struct state *state,
+		struct outcome *outcome);
 /* Has the host-like model this instruction? */
 bool engine_offers(const struct engine *engine, bool code64, const uint8_t *bytes, size_t size);
