@@ -20,6 +20,7 @@ struct bus;
 struct apic;
 struct clock;
 struct vmx; /* vmx/ */
+struct vmx_reporter; /* vmx/report.h */
 
 /*
  * Arithmetic flags are computed when asked for. cc_op says how cc_dst and cc_src give them (cpu/flags.h). The other
@@ -204,6 +205,7 @@ struct cpu {
 	struct clock *clock;
 	const struct log *log;
 	void *machine; /* for callbacks set by machine/build.c only */
+	const struct vmx_reporter *reporter; /* who is told of failures and VMX transitions; NULL: nobody */
 
 	/* Interrupt acknowledge: the local APIC. -1: none after all (spurious is the APIC's own business). */
 	int (*acknowledge)(struct cpu *cpu);

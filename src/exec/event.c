@@ -9,7 +9,7 @@
 #include "exec/run.h"
 #include "smm/smm.h"
 #include "vmx/interruption.h"
-#include "vmx/vmx.h"
+#include "vmx/report.h"
 
 static enum step fault_with(struct cpu *cpu, enum vector vector, bool has_error, uint32_t error)
 {
@@ -371,6 +371,9 @@ static void take_exit(struct cpu *cpu)
 /* cpu->fault happened while an event of this class was delivered; BENIGN: or none. */
 static void deliver_fault(struct cpu *cpu, enum fault_class delivering)
 {
+	struct fault_chain chain;
+
+	chain.count = 0;
 	for (;;) {
 		enum fault_class class = class_of(cpu->fault.vector);
 		struct event event;
@@ -383,13 +386,17 @@ static void deliver_fault(struct cpu *cpu, enum fault_class delivering)
 			cpu->cr2 = cpu->fault.address; /* whatever becomes of it */
 		/* "Conditions for Generating a Double Fault": what is not in the table is handled one after the other.
 		 */
+		fault_chain_add(&chain, &cpu->fault);
 		if (delivering == DOUBLE_FAULT && class != BENIGN) {
+			if (cpu->reporter)
+				cpu->reporter->triple_fault(cpu->reporter->ctx, cpu, &chain);
 			cpu_shutdown(cpu, "triple fault");
 			return;
 		}
 		if ((delivering == CONTRIBUTORY && class == CONTRIBUTORY) ||
 		    (delivering == PAGE_FAULT && class != BENIGN)) {
 			raise_error(cpu, VECTOR_DF, 0);
+			fault_chain_add(&chain, &cpu->fault);
 			class = DOUBLE_FAULT;
 		}
 		if (cpu->fault.vector == VECTOR_DB) {

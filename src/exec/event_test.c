@@ -1,5 +1,6 @@
 /* Events through the IDT, double and triple faults, and what happens between instructions. */
 #include "exec/fixture.h"
+#include "vmx/report.h"
 
 static void gate32(struct fixture *f, unsigned vector, uint32_t offset, unsigned type, unsigned dpl)
 {
@@ -137,10 +138,19 @@ static void faults_push_error_and_rf(void **state)
 	assert_int_equal(cpu->rflags, RFLAGS_IF | 2); /* a trap gate keeps IF */
 }
 
+static void tell_triple_fault(void *ctx, struct cpu *cpu, const struct fault_chain *chain)
+{
+	*(struct fault_chain *)ctx = *chain;
+}
+
 static void double_and_triple_fault(void **state)
 {
 	struct fixture *f = *state;
 	struct cpu *cpu = f->cpu;
+	struct fault_chain chain = {0};
+	const struct vmx_reporter reporter = {.ctx = &chain, .triple_fault = tell_triple_fault};
+
+	cpu->reporter = &reporter;
 
 	fixture_protected(f, 0);
 	gate32(f, VECTOR_DF, 0x16000, TYPE_INTERRUPT, 0);
@@ -149,6 +159,7 @@ static void double_and_triple_fault(void **state)
 	assert_int_equal(cpu->rip, 0x16000);
 	assert_int_equal(peek(f, STACK0_TOP - 16, 4), 0);
 	assert_int_equal(f->events[CPU_SHUTDOWN], 0);
+	assert_int_equal(chain.count, 0);
 
 	fixture_protected(f, 0);
 	poke(f, IDT_AT + VECTOR_DF * 8, 8, 0);
@@ -156,6 +167,14 @@ static void double_and_triple_fault(void **state)
 	fixture_run(f);
 	assert_int_equal(f->events[CPU_SHUTDOWN], 1);
 	assert_int_equal(cpu->activity, ACTIVITY_SHUTDOWN);
+	/* #GP for the INT's gate, #GP for that one's, #DF, #GP for its gate. */
+	assert_int_equal(chain.count, 4);
+	assert_int_equal(chain.link[0].vector, VECTOR_GP);
+	assert_int_equal(chain.link[0].error, 0x80 * 8 + 2);
+	assert_int_equal(chain.link[1].error, VECTOR_GP * 8 + 3);
+	assert_int_equal(chain.link[2].vector, VECTOR_DF);
+	assert_int_equal(chain.link[3].error, VECTOR_DF * 8 + 3);
+	cpu->reporter = NULL;
 }
 
 /* A benign first event is followed by the second on its own: #UD without a gate gives #GP. */

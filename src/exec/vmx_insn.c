@@ -10,7 +10,7 @@
 #include "exec/protect.h"
 #include "exec/run.h"
 #include "vmx/interruption.h"
-#include "vmx/vmx.h"
+#include "vmx/report.h"
 
 #define FEATURE_CONTROL_LOCK	    BIT(0)
 #define FEATURE_CONTROL_OUTSIDE_SMX BIT(2)
@@ -86,12 +86,43 @@ static enum step begin(struct cpu *cpu, const struct insn *insn, uint32_t reason
 	return cpu->cpl ? raise_gp0(cpu) : STEP_NEXT;
 }
 
-static void finish(struct cpu *cpu, enum vmx_error error)
+COLD static void tell(struct cpu *cpu, const struct insn *insn, bool invalid, enum vmx_error error, uint64_t operand)
+{
+	const struct vmx_instruction what = {
+		.operation = insn->form->operation, .invalid = invalid, .error = error, .operand = operand};
+
+	cpu->reporter->instruction(cpu->reporter->ctx, cpu, &what);
+}
+
+/* It is done, and worth a line of a trace. */
+static void succeed(struct cpu *cpu, const struct insn *insn, uint64_t operand)
+{
+	vmx_succeed(cpu);
+	if (vmx_reports_transitions(cpu))
+		tell(cpu, insn, false, VMX_OK, operand);
+}
+
+static void fail_invalid(struct cpu *cpu, const struct insn *insn, uint64_t operand)
+{
+	if (cpu->reporter)
+		tell(cpu, insn, true, VMX_OK, operand);
+	vmx_fail_invalid(cpu);
+}
+
+/* VMfail: VMfailValid, or VMfailInvalid without a current VMCS. */
+static void fail(struct cpu *cpu, const struct insn *insn, enum vmx_error error, uint64_t operand)
+{
+	if (cpu->reporter)
+		tell(cpu, insn, !vmx_has_current(cpu->vmx), error, operand);
+	vmx_fail(cpu, error);
+}
+
+static void finish(struct cpu *cpu, const struct insn *insn, enum vmx_error error, uint64_t operand)
 {
 	if (error == VMX_OK)
-		vmx_succeed(cpu);
+		succeed(cpu, insn, operand);
 	else
-		vmx_fail(cpu, error);
+		fail(cpu, insn, error, operand);
 }
 
 MUST_CHECK static bool read_pointer(struct cpu *cpu, const struct insn *insn, uint64_t *pointer)
@@ -114,7 +145,7 @@ static enum step exec_vmxon(struct cpu *cpu, const struct insn *insn)
 	if (cpu->cpl)
 		return raise_gp0(cpu);
 	if (vmx->on) {
-		vmx_fail(cpu, VMX_ERROR_VMXON_IN_ROOT);
+		fail(cpu, insn, VMX_ERROR_VMXON_IN_ROOT, 0);
 		return STEP_NEXT;
 	}
 	if (cpu->a20m || (~cpu->cr0 & vmx->caps->cr0_fixed0) || (cpu->cr0 & ~vmx->caps->cr0_fixed1) ||
@@ -124,9 +155,9 @@ static enum step exec_vmxon(struct cpu *cpu, const struct insn *insn)
 	if (read_pointer(cpu, insn, &pointer))
 		return STEP_FAULT;
 	if (vmx_start(cpu, pointer))
-		vmx_succeed(cpu);
+		succeed(cpu, insn, pointer);
 	else
-		vmx_fail_invalid(cpu);
+		fail_invalid(cpu, insn, pointer);
 	return STEP_NEXT;
 }
 
@@ -137,7 +168,7 @@ static enum step exec_vmxoff(struct cpu *cpu, const struct insn *insn)
 	if (step)
 		return step;
 	vmx_stop(cpu);
-	vmx_succeed(cpu);
+	succeed(cpu, insn, 0);
 	exec_recheck_events(cpu);
 	return STEP_LEAVE;
 }
@@ -151,7 +182,7 @@ static enum step exec_vmptrld(struct cpu *cpu, const struct insn *insn)
 		return step;
 	if (read_pointer(cpu, insn, &pointer))
 		return STEP_FAULT;
-	finish(cpu, vmx_load_pointer(cpu, pointer));
+	finish(cpu, insn, vmx_load_pointer(cpu, pointer), pointer);
 	return STEP_NEXT;
 }
 
@@ -177,7 +208,7 @@ static enum step exec_vmclear(struct cpu *cpu, const struct insn *insn)
 		return step;
 	if (read_pointer(cpu, insn, &pointer))
 		return STEP_FAULT;
-	finish(cpu, vmx_clear(cpu, pointer));
+	finish(cpu, insn, vmx_clear(cpu, pointer), pointer);
 	return STEP_NEXT;
 }
 
@@ -199,8 +230,16 @@ static enum step begin_field(struct cpu *cpu, const struct insn *insn, bool writ
 		return raise_gp0(cpu);
 	*none = (in_nonroot(cpu) ? vmcs_get(&vmx->vmcs, VMCS_LINK_POINTER) : vmx->current) == ~UINT64_C(0);
 	if (*none)
-		vmx_fail_invalid(cpu);
+		fail_invalid(cpu, insn, *encoding);
 	return STEP_NEXT;
+}
+
+static void finish_field(struct cpu *cpu, const struct insn *insn, enum vmx_error error, uint64_t encoding)
+{
+	if (error == VMX_OK)
+		vmx_succeed(cpu);
+	else
+		fail(cpu, insn, error, encoding);
 }
 
 static enum step exec_vmread(struct cpu *cpu, const struct insn *insn)
@@ -216,7 +255,7 @@ static enum step exec_vmread(struct cpu *cpu, const struct insn *insn)
 				: vmcs_read(&cpu->vmx->vmcs, cpu->vmx->caps, encoding, wide, &value);
 	if (error == VMX_OK && operand_write(cpu, insn, wide ? 8 : 4, value))
 		return STEP_FAULT;
-	finish(cpu, error);
+	finish_field(cpu, insn, error, encoding);
 	return STEP_NEXT;
 }
 
@@ -234,7 +273,7 @@ static enum step exec_vmwrite(struct cpu *cpu, const struct insn *insn)
 		return STEP_FAULT;
 	error = in_nonroot(cpu) ? vmx_shadow_write(cpu, encoding, wide, value)
 				: vmcs_write(&cpu->vmx->vmcs, cpu->vmx->caps, encoding, wide, value, writer);
-	finish(cpu, error);
+	finish_field(cpu, insn, error, encoding);
 	return STEP_NEXT;
 }
 
@@ -267,7 +306,7 @@ static enum step enter(struct cpu *cpu, const struct insn *insn, bool launch)
 	if (step)
 		return step;
 	if (!vmx_has_current(vmx) || vmx->vmcs.shadow) {
-		vmx_fail_invalid(cpu);
+		fail_invalid(cpu, insn, 0);
 		return STEP_NEXT;
 	}
 	if (cpu->shadow & SHADOW_MOV_SS)
@@ -278,7 +317,7 @@ static enum step enter(struct cpu *cpu, const struct insn *insn, bool launch)
 		error = VMX_ERROR_VMRESUME_NOT_LAUNCHED;
 	else
 		switch (vmx_enter(cpu, launch, &error, &injection)) {
-		case VMX_ENTRY_FAIL: break;
+		case VMX_ENTRY_FAIL: vmx_fail(cpu, error); return STEP_NEXT; /* entry.c has told */
 		case VMX_ENTRY_EXIT:
 		case VMX_ENTRY_ABORT: return STEP_LEAVE;
 		case VMX_ENTRY_DONE:
@@ -286,7 +325,7 @@ static enum step enter(struct cpu *cpu, const struct insn *insn, bool launch)
 				inject(cpu, &injection);
 			return STEP_LEAVE;
 		}
-	vmx_fail(cpu, error);
+	fail(cpu, insn, error, 0);
 	return STEP_NEXT;
 }
 
@@ -311,7 +350,7 @@ static enum step exec_vmcall(struct cpu *cpu, const struct insn *insn)
 		return raise_fault(cpu, VECTOR_UD);
 	if (cpu->cpl)
 		return raise_gp0(cpu);
-	vmx_fail(cpu, VMX_ERROR_VMCALL_IN_ROOT);
+	fail(cpu, insn, VMX_ERROR_VMCALL_IN_ROOT, 0);
 	return STEP_NEXT;
 }
 
@@ -347,9 +386,9 @@ static enum step invalidated(struct cpu *cpu)
 	return STEP_LEAVE;
 }
 
-static enum step bad_operand(struct cpu *cpu)
+static enum step bad_operand(struct cpu *cpu, const struct insn *insn, uint64_t type)
 {
-	vmx_fail(cpu, VMX_ERROR_INVEPT_INVVPID_OPERAND);
+	fail(cpu, insn, VMX_ERROR_INVEPT_INVVPID_OPERAND, type);
 	return STEP_NEXT;
 }
 
@@ -367,11 +406,11 @@ static enum step exec_invept(struct cpu *cpu, const struct insn *insn)
 		return step;
 	if (!(type == INVEPT_SINGLE && vmx_may(vmx->caps, EPT_VPID_CAP, INVEPT_SINGLE)) &&
 	    !(type == INVEPT_ALL && vmx_may(vmx->caps, EPT_VPID_CAP, INVEPT_ALL)))
-		return bad_operand(cpu);
+		return bad_operand(cpu, insn, type);
 	if (read_descriptor(cpu, insn, descriptor))
 		return STEP_FAULT;
 	if (type == INVEPT_SINGLE && !eptp_ok(vmx->caps, descriptor[0]))
-		return bad_operand(cpu);
+		return bad_operand(cpu, insn, type);
 	if (type == INVEPT_SINGLE)
 		mem_flush_ept(cpu, descriptor[0]);
 	else
@@ -393,12 +432,12 @@ static enum step exec_invvpid(struct cpu *cpu, const struct insn *insn)
 		return step;
 	if (type > INVVPID_RETAIN_GLOBALS ||
 	    !(vmx->caps->offers[VMX_EPT_VPID_CAP] & EPT_VPID_CAP_INVVPID_ADDRESS << type))
-		return bad_operand(cpu);
+		return bad_operand(cpu, insn, type);
 	if (read_descriptor(cpu, insn, descriptor))
 		return STEP_FAULT;
 	if (descriptor[0] >> 16 || (type != INVVPID_ALL && !descriptor[0]) ||
 	    (type == INVVPID_ADDRESS && !cpu_canonical(cpu, descriptor[1])))
-		return bad_operand(cpu);
+		return bad_operand(cpu, insn, type);
 	switch ((enum invvpid)type) {
 	case INVVPID_ADDRESS: mem_flush_vpid_page(cpu, (uint16_t)descriptor[0], descriptor[1]); break;
 	case INVVPID_SINGLE: mem_flush_vpid(cpu, (uint16_t)descriptor[0], false); break;

@@ -2,7 +2,7 @@
 #include "cpu/msr.h"
 #include "exec/fixture.h"
 #include "vmx/interruption.h"
-#include "vmx/vmx.h"
+#include "vmx/report.h"
 
 #define VMXON_AT   0x30000
 #define VMCS_AT	   0x31000
@@ -609,6 +609,99 @@ static void test_ept(void **state)
 	assert_int_equal(peek(f, STACK3_TOP - 8, 8), 0x4321);
 }
 
+/* What was told, in words: each test looks at it and begins anew. */
+static char told[512];
+
+#define TELL(...) snprintf(told + strlen(told), sizeof(told) - strlen(told), __VA_ARGS__)
+#define assert_told(text)                        \
+	do {                                     \
+		assert_string_equal(told, text); \
+		told[0] = 0;                     \
+	} while (0)
+
+static void tell_instruction(void *ctx, struct cpu *cpu, const struct vmx_instruction *what)
+{
+	TELL("%s %u%s %llx;", ZydisMnemonicGetString((ZydisMnemonic)what->operation), what->error,
+	     what->invalid ? " invalid" : "", (unsigned long long)what->operand);
+}
+
+/* The state is still what the entry found: the error number is that of before. */
+static void tell_entry_failed(void *ctx, struct cpu *cpu, const struct vmx_failed_entry *what)
+{
+	TELL("%s %s %u after %u;", what->launch ? "launch" : "resume",
+	     what->rule ? vmx_check_info[what->rule].id : "MSR", what->msr_entry,
+	     (unsigned)vmcs_get(&cpu->vmx->vmcs, VM_INSTRUCTION_ERROR));
+}
+
+static void tell_entered(void *ctx, struct cpu *cpu, bool launch)
+{
+	TELL("%s %llx;", launch ? "launched" : "resumed", (unsigned long long)cpu->rip);
+}
+
+static void tell_exits(void *ctx, struct cpu *cpu)
+{
+	TELL("exit %u %llx;", cpu->vmx->exit.reason, (unsigned long long)cpu->rip);
+}
+
+static void tell_aborts(void *ctx, struct cpu *cpu, enum vmx_abort why, uint32_t entry)
+{
+	TELL("abort %u %u;", why, entry);
+}
+
+static void test_reports(void **state)
+{
+	static struct vmx_reporter reporter = {.instruction = tell_instruction,
+					       .entry_failed = tell_entry_failed,
+					       .entered = tell_entered,
+					       .exits = tell_exits,
+					       .aborts = tell_aborts};
+	struct fixture *f = *state;
+
+	told[0] = 0;
+	reporter.transitions = false;
+	f->cpu->reporter = &reporter;
+	start(f);
+	fill(f);
+	assert_told("");
+	POINT(f, VMXON_AT, FAIL_VALID, VMPTRLD);
+	f->cpu->r[RAX] = 0x7e;
+	RUN(f, FAIL_VALID, VMREAD);
+	RUN(f, FAIL_VALID, VMRESUME);
+	RUN(f, FAIL_VALID, VMCALL);
+	assert_told("vmptrld 10 30000;vmread 12 7e;vmresume 5 0;vmcall 1 0;");
+
+	PUT(CR3_TARGET_COUNT, 5);
+	PUT(HOST_CS_SELECTOR, 0);
+	RUN(f, FAIL_VALID, VMLAUNCH);
+	PUT(CR3_TARGET_COUNT, 0);
+	RUN(f, FAIL_VALID, VMLAUNCH);
+	PUT(HOST_CS_SELECTOR, CODE0);
+	PUT(GUEST_RFLAGS, 0);
+	ENTER(f, VMLAUNCH);
+	PUT(GUEST_RFLAGS, RFLAGS_1);
+	poke(f, LIST_AT, 8, 0xc0000100);
+	PUT(VM_ENTRY_MSR_LOAD_ADDRESS, LIST_AT);
+	PUT(VM_ENTRY_MSR_LOAD_COUNT, 1);
+	ENTER(f, VMLAUNCH);
+	PUT(VM_ENTRY_MSR_LOAD_COUNT, 0);
+	assert_told("launch ctl.cr3_target.count 0 after 1;launch host.cs.nonnull 0 after 7;"
+		    "launch guest.rflags.bit1 0 after 8;launch MSR 1 after 8;");
+
+	reporter.transitions = true;
+	POINT(f, VMCS2_AT, SUCCEED, VMPTRLD);
+	POINT(f, VMCS_AT, SUCCEED, VMPTRLD);
+	ENTER(f, VMLAUNCH);
+	CODE_BYTES(f, GUEST_AT, VMCALL);
+	fixture_run(f);
+	assert_told("vmptrld 0 32000;vmptrld 0 31000;launched 10100;exit 18 10100;");
+	PUT(VM_EXIT_MSR_STORE_ADDRESS, LIST_AT);
+	PUT(VM_EXIT_MSR_STORE_COUNT, 1);
+	poke(f, LIST_AT, 8, 0x800);
+	ENTER(f, VMRESUME);
+	fixture_run(f);
+	assert_told("resumed 10100;exit 18 10100;abort 1 1;");
+}
+
 static void test_state(void **state)
 {
 	struct fixture *f = *state;
@@ -644,7 +737,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(test_pointers),   TEST(test_fields),   TEST(test_operation),  TEST(test_invalidate),
 		TEST(test_round_trip), TEST(test_failures), TEST(test_exit_lists), TEST(test_injection),
-		TEST(test_shadow),     TEST(test_state),    TEST(test_ept),
+		TEST(test_shadow),     TEST(test_state),    TEST(test_ept),	   TEST(test_reports),
 	};
 
 	return cmocka_run_group_tests_name("exec/vmx_insn", tests, NULL, NULL);

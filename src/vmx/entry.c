@@ -10,7 +10,7 @@
 #include "cpu/msr.h"
 #include "mem/mem.h"
 #include "vmx/interruption.h"
-#include "vmx/vmx.h"
+#include "vmx/report.h"
 
 /* Which of enum vmcs_checks a section's rules are. */
 static const uint16_t section_checks[VMX_SECTION_COUNT] = {
@@ -57,20 +57,29 @@ static uint32_t volatile_checks(const struct cpu *cpu)
 	return checks;
 }
 
-/* The first broken rule of a group, or VMX_CHECK_OK. */
-static enum vmx_check run_group(struct cpu *cpu, enum vmx_check_group group)
+void vmx_entry_input(struct cpu *cpu, struct vmx_check_cpu *about, struct vmx_check_input *input)
 {
 	struct vmx *vmx = cpu->vmx;
-	struct vmx_check_cpu about = {
+
+	*about = (struct vmx_check_cpu){
 		.lma = cpu_long_mode(cpu),
 		.current = vmx->current,
 		.vmxon = vmx->vmxon_pointer,
 		.read = read_physical,
 		.ctx = cpu,
 	};
-	struct vmx_check_input input = {.vmcs = &vmx->vmcs, .caps = vmx->caps, .cpu = &about};
+	*input = (struct vmx_check_input){.vmcs = &vmx->vmcs, .caps = vmx->caps, .cpu = about};
+}
+
+/* The first broken rule of a group, or VMX_CHECK_OK. */
+static enum vmx_check run_group(struct cpu *cpu, enum vmx_check_group group)
+{
+	struct vmx *vmx = cpu->vmx;
+	struct vmx_check_cpu about;
+	struct vmx_check_input input;
 	uint32_t stale = vmx->vmcs.written | volatile_checks(cpu), held = 0;
 
+	vmx_entry_input(cpu, &about, &input);
 	for (unsigned section = 0; section < VMX_SECTION_COUNT; section++) {
 		struct vmx_check_result result = {0};
 
@@ -109,6 +118,14 @@ static void load_blocking(struct cpu *cpu, uint32_t info)
 	cpu->nmi_blocked = !vmx_pin(vmx, VIRTUAL_NMIS) && (blocked || nmi);
 }
 
+static void tell_failure(struct cpu *cpu, bool launch, enum vmx_check rule, uint32_t msr_entry)
+{
+	const struct vmx_failed_entry what = {.launch = launch, .rule = rule, .msr_entry = msr_entry};
+
+	if (cpu->reporter)
+		cpu->reporter->entry_failed(cpu->reporter->ctx, cpu, &what);
+}
+
 enum vmx_entry vmx_enter(struct cpu *cpu, bool launch, enum vmx_error *error, struct vmx_injection *inject)
 {
 	struct vmx *vmx = cpu->vmx;
@@ -118,19 +135,24 @@ enum vmx_entry vmx_enter(struct cpu *cpu, bool launch, enum vmx_error *error, st
 
 	if ((broken = run_group(cpu, VMX_GROUP_CONTROL)) || (broken = run_group(cpu, VMX_GROUP_HOST))) {
 		*error = (enum vmx_error)vmx_check_info[broken].error;
+		tell_failure(cpu, launch, broken, 0);
 		return VMX_ENTRY_FAIL;
 	}
 	cpu->monitor_armed = false;
-	if ((broken = run_group(cpu, VMX_GROUP_GUEST)))
+	if ((broken = run_group(cpu, VMX_GROUP_GUEST))) {
+		tell_failure(cpu, launch, broken, 0);
 		return fail_late(cpu, vmx_check_info[broken].exit_reason, vmx_check_info[broken].qualification);
+	}
 
 	info = (uint32_t)vmcs_get(&vmx->vmcs, VM_ENTRY_INTERRUPTION_INFO);
 	vectored = (info & INTERRUPTION_VALID) && bits_get(info, 10, 8) != INTERRUPTION_OTHER;
 	vmx_load_guest(cpu, vectored);
 	failed = vmx_msr_list_load(cpu, vmcs_get(&vmx->vmcs, VM_ENTRY_MSR_LOAD_ADDRESS),
 				   (uint32_t)vmcs_get(&vmx->vmcs, VM_ENTRY_MSR_LOAD_COUNT));
-	if (failed)
+	if (failed) {
+		tell_failure(cpu, launch, VMX_CHECK_OK, failed);
 		return fail_late(cpu, VMX_EXIT_MSR_LOADING, failed);
+	}
 
 	cpu->nonroot = true;
 	load_blocking(cpu, info);
@@ -139,6 +161,8 @@ enum vmx_entry vmx_enter(struct cpu *cpu, bool launch, enum vmx_error *error, st
 	if (launch)
 		vmx->vmcs.launched = true;
 	vmx->entered++;
+	if (vmx_reports_transitions(cpu))
+		cpu->reporter->entered(cpu->reporter->ctx, cpu, launch);
 	*inject = (struct vmx_injection){
 		.valid = vectored,
 		.info = info,

@@ -7,7 +7,7 @@
 #include "bus/bus.h"
 #include "mem/mem.h"
 #include "vmx/interruption.h"
-#include "vmx/vmx.h"
+#include "vmx/report.h"
 
 static bool is_software(uint32_t info)
 {
@@ -44,11 +44,13 @@ static void record(struct cpu *cpu)
 	}
 }
 
-/* The region's data is not written back, and only a reset leaves this shutdown. */
-static bool abort_vmx(struct cpu *cpu, enum vmx_abort why)
+/* The region's data is not written back, and only a reset leaves this shutdown. entry: of a list of MSRs, or 0. */
+static bool abort_vmx(struct cpu *cpu, enum vmx_abort why, uint32_t entry)
 {
 	struct vmx *vmx = cpu->vmx;
 
+	if (cpu->reporter)
+		cpu->reporter->aborts(cpu->reporter->ctx, cpu, why, entry);
 	bus_write(cpu->bus, vmx->current + VMCS_REGION_ABORT, 4, why, cpu->in_smm);
 	vmx->aborted = true;
 	cpu_shutdown(cpu, "VMX abort");
@@ -59,12 +61,14 @@ bool vmx_leave(struct cpu *cpu)
 {
 	struct vmx *vmx = cpu->vmx;
 	const struct vmcs *v = &vmx->vmcs;
+	uint32_t failed;
 
 	if (!vmx_load_host(cpu))
-		return abort_vmx(cpu, VMX_ABORT_HOST_PDPTE);
-	if (vmx_msr_list_load(cpu, vmcs_get(v, VM_EXIT_MSR_LOAD_ADDRESS),
-			      (uint32_t)vmcs_get(v, VM_EXIT_MSR_LOAD_COUNT)))
-		return abort_vmx(cpu, VMX_ABORT_LOAD_MSR);
+		return abort_vmx(cpu, VMX_ABORT_HOST_PDPTE, 0);
+	failed = vmx_msr_list_load(cpu, vmcs_get(v, VM_EXIT_MSR_LOAD_ADDRESS),
+				   (uint32_t)vmcs_get(v, VM_EXIT_MSR_LOAD_COUNT));
+	if (failed)
+		return abort_vmx(cpu, VMX_ABORT_LOAD_MSR, failed);
 	return true;
 }
 
@@ -74,20 +78,24 @@ bool vmx_perform_exit(struct cpu *cpu)
 	const struct vmcs *v = &vmx->vmcs;
 	bool nmi = vmx->exit.reason == VMX_EXIT_EXCEPTION_NMI &&
 		   bits_get(vmx->exit.interruption, 10, 8) == INTERRUPTION_NMI;
+	uint32_t failed;
 	bool aborts = cpu_long_mode(cpu) && !vmx_on_exit(vmx, HOST_ADDRESS_SPACE_SIZE);
 
 	if (vmx->exit.reason < ARRAY_SIZE(vmx->exits))
 		vmx->exits[vmx->exit.reason]++;
+	if (vmx_reports_transitions(cpu))
+		cpu->reporter->exits(cpu->reporter->ctx, cpu);
 	record(cpu);
 	vmx_save_guest(cpu);
 	vmx->vectoring = vmx->vectoring_error = vmx->vectoring_length = 0;
 	vmx->exit = (struct vmx_exit_record){0};
 	vmx->mtf_pending = false;
-	if (vmx_msr_list_save(cpu, vmcs_get(v, VM_EXIT_MSR_STORE_ADDRESS),
-			      (uint32_t)vmcs_get(v, VM_EXIT_MSR_STORE_COUNT)))
-		return abort_vmx(cpu, VMX_ABORT_SAVE_MSR);
+	failed = vmx_msr_list_save(cpu, vmcs_get(v, VM_EXIT_MSR_STORE_ADDRESS),
+				   (uint32_t)vmcs_get(v, VM_EXIT_MSR_STORE_COUNT));
+	if (failed)
+		return abort_vmx(cpu, VMX_ABORT_SAVE_MSR, failed);
 	if (aborts)
-		return abort_vmx(cpu, VMX_ABORT_ADDRESS_SIZE);
+		return abort_vmx(cpu, VMX_ABORT_ADDRESS_SIZE, 0);
 	if (nmi)
 		cpu->nmi_blocked = true;
 	return vmx_leave(cpu);

@@ -137,6 +137,8 @@ struct vmx_injection {
 	bool valid;
 	uint32_t info, error, length; /* as in the VMCS */
 };
+/* What the checks of an entry made now look at. *about outlives *input. */
+void vmx_entry_input(struct cpu *cpu, struct vmx_check_cpu *about, struct vmx_check_input *input);
 enum vmx_entry vmx_enter(struct cpu *cpu, bool launch, enum vmx_error *error, struct vmx_injection *inject);
 
 /* exit.c: perform the VM exit described by vmx->exit. False: VMX abort, the vCPU is in shutdown. cpu->rip and RFLAGS
