@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "vmx/check.h"
+#include "debug/rules.h"
 #include "vmx/dump.h"
 
 enum { CLEAN, VIOLATED, UNREADABLE }; /* exit status */
@@ -25,12 +25,6 @@ struct job {
 	bool json;
 	unsigned dumps;
 	bool violated;
-};
-
-/* A violated rule: of the VMCS, or of an entry of the VM-entry MSR-load area (from 1; 0: of the VMCS). */
-struct finding {
-	enum vmx_check rule;
-	unsigned entry;
 };
 
 static char *read_all(const char *name, size_t *size)
@@ -54,87 +48,6 @@ static char *read_all(const char *name, size_t *size)
 	if (file != stdin)
 		fclose(file);
 	return text;
-}
-
-/* "VMfailValid(7)" or "VM-entry failure (exit reason 33, qualification 0)". */
-static void outcome(const struct finding *finding, char *text, size_t size)
-{
-	const struct vmx_check_info *info = &vmx_check_info[finding->rule];
-
-	if (info->error)
-		snprintf(text, size, "VMfailValid(%u)", info->error);
-	else
-		snprintf(text, size, "VM-entry failure, exit reason %u, qualification %u", info->exit_reason,
-			 finding->entry ? finding->entry : info->qualification);
-}
-
-static const char *group_name(enum vmx_check rule)
-{
-	static const char *const names[] = {"control", "host", "guest", "msr"};
-
-	return names[vmx_check_section_info[vmx_check_info[rule].section].group];
-}
-
-static const char *section_title(enum vmx_check rule)
-{
-	return vmx_check_section_info[vmx_check_info[rule].section].title;
-}
-
-/* Each field that the rule read, with its value. */
-static void print_fields(const struct vmx_check_input *input, enum vmx_check rule, const char *quote, const char *is)
-{
-	uint64_t fields[VMX_FIELD_WORDS];
-	const char *between = "";
-
-	vmx_check_fields(input, rule, fields);
-	for (unsigned field = 0; field < VMCS_FIELD_COUNT; field++) {
-		if (!vmx_check_in(fields, field))
-			continue;
-		printf("%s%s%s%s%s%s0x%" PRIx64 "%s", between, quote, vmcs_field_info[field].name, quote, is, quote,
-		       input->vmcs->field[field], quote);
-		between = ", ";
-	}
-}
-
-static void print_string(const char *text)
-{
-	putchar('"');
-	for (const unsigned char *c = (const unsigned char *)text; *c; c++) {
-		if (*c < ' ')
-			printf("\\u%04x", *c);
-		else
-			printf("%s%c", *c == '"' || *c == '\\' ? "\\" : "", *c);
-	}
-	putchar('"');
-}
-
-static void print_finding(const struct job *job, const struct vmx_check_input *input, const struct vmx_dump *dump,
-			  const struct finding *finding)
-{
-	const struct vmx_check_info *info = &vmx_check_info[finding->rule];
-	char what[96];
-
-	outcome(finding, what, sizeof(what));
-	if (job->json) {
-		printf("      {\"id\": \"%s\", \"group\": \"%s\", \"section\": \"%s\", \"outcome\": \"%s\", ", info->id,
-		       group_name(finding->rule), section_title(finding->rule), what);
-		printf("\"must_hold\": ");
-		print_string(info->text);
-		printf(", \"fields\": {");
-		if (finding->entry)
-			printf("\"MSR-load entry %u\": \"0x%x\"", finding->entry, dump->msr[finding->entry - 1]);
-		else
-			print_fields(input, finding->rule, "\"", ": ");
-		printf("}}");
-		return;
-	}
-	printf("  %s: %s\n    must hold: %s\n    SDM vol. 3, \"%s\"\n    ", info->id, what, info->text,
-	       section_title(finding->rule));
-	if (finding->entry)
-		printf("entry %u of the VM-entry MSR-load area = 0x%x", finding->entry, dump->msr[finding->entry - 1]);
-	else
-		print_fields(input, finding->rule, "", " = ");
-	putchar('\n');
 }
 
 static unsigned count_bits(const uint64_t *set)
@@ -170,15 +83,16 @@ static void print_unjudged(const struct job *job, const struct vmx_check_result 
 }
 
 static void print_dump(struct job *job, const struct vmx_dump *dump, const struct vmx_check_input *input,
-		       const struct vmx_check_result *result, const struct finding *findings, unsigned count)
+		       const struct vmx_check_result *result, const struct rule_finding *findings, unsigned count)
 {
+	const struct rule_words words = {.to = stdout, .json = job->json, .input = input};
 	static const char *const layouts[] = {
 		[VMX_DUMP_KVM] = "KVM", [VMX_DUMP_XEN] = "Xen", [VMX_DUMP_SOFTVT] = "SoftVT"};
 	unsigned unjudged = count_bits(result->unjudged);
 
 	if (job->json) {
 		printf("%s  {\n    \"file\": ", job->dumps ? ",\n" : "");
-		print_string(job->file);
+		json_string(stdout, job->file);
 		printf(", \"line\": %u, \"layout\": \"%s\", \"fields\": %u,\n    \"violated\": [", dump->line,
 		       layouts[dump->layout], dump->fields);
 	} else {
@@ -189,8 +103,8 @@ static void print_dump(struct job *job, const struct vmx_dump *dump, const struc
 	}
 	for (unsigned i = 0; i < count; i++) {
 		if (job->json)
-			printf("%s\n", i ? "," : "");
-		print_finding(job, input, dump, &findings[i]);
+			printf("%s\n      ", i ? "," : "");
+		rule_say(&words, &findings[i]);
 	}
 	if (job->json)
 		printf("%s],\n    \"cannot_judge\": [", count ? "\n    " : "");
@@ -204,21 +118,15 @@ static void print_dump(struct job *job, const struct vmx_dump *dump, const struc
 static void check_dump(struct job *job, const struct vmx_dump *dump)
 {
 	const struct vmx_check_input input = {.vmcs = &dump->vmcs, .present = dump->present, .caps = job->caps};
-	struct finding *findings = xcalloc(VMX_CHECK_COUNT + VMX_DUMP_MSRS, sizeof(*findings));
-	struct vmx_check_result result = {0};
-	unsigned count = 0;
+	struct rule_finding *findings = xcalloc(VMX_CHECK_COUNT + VMX_DUMP_MSRS, sizeof(*findings));
+	struct vmx_check_result result;
+	unsigned count = rules_broken(&input, findings, &result);
 
-	vmx_check_group(&input, VMX_GROUP_CONTROL, &result);
-	vmx_check_group(&input, VMX_GROUP_HOST, &result);
-	vmx_check_group(&input, VMX_GROUP_GUEST, &result);
-	for (unsigned rule = 1; rule < VMX_CHECK_COUNT; rule++)
-		if (vmx_check_in(result.broken, rule))
-			findings[count++] = (struct finding){.rule = (enum vmx_check)rule};
 	for (unsigned i = 0; i < dump->msrs; i++) {
 		enum vmx_check rule = vmx_check_msr_load(dump->msr[i], false);
 
 		if (rule)
-			findings[count++] = (struct finding){.rule = rule, .entry = i + 1};
+			findings[count++] = (struct rule_finding){.rule = rule, .entry = i + 1, .msr = dump->msr[i]};
 	}
 	print_dump(job, dump, &input, &result, findings, count);
 	job->dumps++;
