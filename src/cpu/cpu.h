@@ -58,7 +58,8 @@ struct fault {
 	uint32_t reason; /* basic exit reason */
 	uint64_t qualification;
 	uint64_t linear;   /* with bit 7 of the qualification of an EPT violation; else 0 */
-	uint64_t physical; /* guest-physical address; 0 for a full page-modification log */
+	uint64_t physical; /* guest-physical address; 0 for a full page-modification log and for APIC accesses */
+	uint8_t length;	   /* of the instruction whose access it was; 0: of none */
 };
 
 /* What holds of a walk of EPT besides the EPT pointer: controls in force, and what the processor offers. */
@@ -69,6 +70,18 @@ enum ept_controls {
 	EPT_PAGES_2M = 1 << 3,
 	EPT_PAGES_1G = 1 << 4,
 	EPT_ADVANCED_INFO = 1 << 5, /* in the qualification of EPT violations */
+};
+
+/*
+ * APIC virtualization, as far as memory accesses depend on it: controls in force in non-root operation. SDM vol. 3,
+ * "Virtualizing Memory-Mapped APIC Accesses".
+ */
+enum vapic_controls {
+	VAPIC_ACCESSES = 1 << 0,   /* "virtualize APIC accesses": apic_access_page is one */
+	VAPIC_TPR_SHADOW = 1 << 1, /* "use TPR shadow": virtual_apic_page is one */
+	VAPIC_REGISTERS = 1 << 2,  /* "APIC-register virtualization" */
+	VAPIC_INTERRUPTS = 1 << 3, /* "virtual-interrupt delivery" */
+	VAPIC_IPIS = 1 << 4,	   /* "IPI virtualization" */
 };
 
 enum activity { ACTIVITY_ACTIVE, ACTIVITY_HLT, ACTIVITY_SHUTDOWN, ACTIVITY_WAIT_SIPI, ACTIVITY_MWAIT };
@@ -185,7 +198,13 @@ struct cpu {
 	uint16_t vpid;	    /* of the translations in use; 0 in root operation and without VPIDs */
 	uint16_t pml_index; /* mem/ counts it down */
 	uint64_t pml_address;
-	uint32_t ept_controls; /* enum ept_controls; looked at while eptp is not 0 */
+	uint32_t ept_controls;	 /* enum ept_controls; looked at while eptp is not 0 */
+	uint32_t vapic_controls; /* enum vapic_controls; 0 in root operation */
+	uint64_t apic_access_page, virtual_apic_page;
+	/* A virtualized write to the APIC-access page, or what counts as one, whose effects wait for the end of the
+	 * instruction: offset and size. 0: none. */
+	uint16_t vapic_write;
+	uint8_t vapic_write_size;
 	struct fpu fpu;
 
 	/* Faults and pins: exec/event, apic/. */

@@ -12,6 +12,7 @@ struct part {
 	pa_t pa;
 	uint8_t *host; /* NULL: a device */
 	bool writable; /* with host */
+	bool virtual_apic; /* pa is in the virtual-APIC page, in place of the APIC-access page */
 	unsigned size;
 };
 
@@ -65,6 +66,11 @@ static bool find_part(struct cpu *cpu, la_t la, unsigned size, unsigned access, 
 	if (translate(cpu, la, access, &t))
 		return true;
 	*part = (struct part){.pa = t.pa, .size = size};
+	if (is_apic_access_page(cpu, t.pa)) {
+		part->virtual_apic = true;
+		part->pa = cpu->virtual_apic_page | (t.pa & ~PAGE_MASK);
+		return mem_apic_access(cpu, (unsigned)(t.pa & ~PAGE_MASK), size, access);
+	}
 	if (is_apic_page(cpu, t.pa))
 		return false;
 	bus_lookup(cpu->bus, t.pa, cpu->in_smm, &span);
@@ -128,7 +134,7 @@ static uint64_t read_part(struct cpu *cpu, const struct part *part)
 {
 	if (part->host)
 		return load_le(part->host, part->size);
-	if (is_apic_page(cpu, part->pa))
+	if (!part->virtual_apic && is_apic_page(cpu, part->pa))
 		return apic_access(cpu, part->pa, part->size, false, 0);
 	return bus_read(cpu->bus, part->pa, part->size, cpu->in_smm);
 }
@@ -138,6 +144,9 @@ static void write_part(struct cpu *cpu, const struct part *part, uint64_t value)
 	if (part->host && part->writable) {
 		code_will_change(cpu, part->host, part->size);
 		store_le(part->host, part->size, value);
+	} else if (part->virtual_apic) {
+		bus_write(cpu->bus, part->pa, part->size, value, cpu->in_smm);
+		mem_apic_written(cpu, (unsigned)(part->pa & ~PAGE_MASK), part->size);
 	} else if (is_apic_page(cpu, part->pa)) {
 		apic_access(cpu, part->pa, part->size, true, value);
 	} else {
@@ -223,7 +232,8 @@ static bool bytes(struct cpu *cpu, la_t la, uint8_t *data, size_t size, unsigned
 			}
 		} else if (move) {
 			for (unsigned done = 0; done < now; done += part.size) { /* natural pieces of at most 8 bytes */
-				struct part piece = {.pa = part.pa + done, .size = 8};
+				struct part piece = {
+					.pa = part.pa + done, .size = 8, .virtual_apic = part.virtual_apic};
 
 				while (piece.size > now - done || !is_aligned(piece.pa, piece.size))
 					piece.size /= 2;
@@ -303,6 +313,8 @@ bool mem_fetch(struct cpu *cpu, la_t la, const uint8_t **code, size_t *left, boo
 	}
 	if (translate(cpu, la, ACCESS_EXEC, &t))
 		return true;
+	if (is_apic_access_page(cpu, t.pa))
+		return mem_apic_access(cpu, (unsigned)(t.pa & ~PAGE_MASK), 1, ACCESS_EXEC);
 	bus_lookup(cpu->bus, t.pa, cpu->in_smm, &span);
 	*left = min_u64(*left, span.end - t.pa);
 	*cacheable = span.host && !is_apic_page(cpu, t.pa) && (!span.writable || in_ram(mem, span.host));

@@ -32,25 +32,25 @@
 #define VIOLATION_WRITABLE   BIT(10)
 #define VIOLATION_NO_EXECUTE BIT(11)
 
-enum exit_reason {
-#define X(number, name, title) EXIT_##name = number,
-#include "vmx_exit_reasons.def"
-#undef X
-};
-
 struct ept_path {
 	unsigned used; /* entries passed */
 	pa_t at[MAX_LEVELS];
 	uint64_t entry[MAX_LEVELS];
 };
 
-static bool vm_exit(struct cpu *cpu, enum exit_reason reason, uint64_t qualification, la_t la, pa_t gpa)
+bool mem_vm_exit(struct cpu *cpu, enum exit_reason reason, uint64_t qualification, la_t la, pa_t gpa)
 {
 	cpu->fault = (struct fault){
-		.kind = FAULT_VM_EXIT, .reason = reason, .qualification = qualification, .linear = la, .physical = gpa};
+		.kind = FAULT_VM_EXIT,
+		.reason = reason,
+		.qualification = qualification,
+		.linear = la,
+		.physical = gpa,
+		.length = cpu->insn ? cpu->insn->len : 0,
+	};
 	if (log_on(cpu->log, LOG_MMU))
 		log_line(cpu->log, LOG_MMU,
-			 "cpu %u: EPT exit %u, qualification %#llx, guest-physical %#llx, linear %#llx", cpu->number,
+			 "cpu %u: VM exit %u, qualification %#llx, guest-physical %#llx, linear %#llx", cpu->number,
 			 reason, (unsigned long long)qualification, (unsigned long long)gpa, (unsigned long long)la);
 	return true;
 }
@@ -79,7 +79,7 @@ static bool violation(struct cpu *cpu, pa_t gpa, const struct ept_access *how, u
 	/* An EPT violation invalidates what is cached for its addresses: whoever mends the entry needs no INVEPT. */
 	if (how->linear && how->update)
 		mem_forget_page(cpu->mem->current, how->la);
-	return vm_exit(cpu, EXIT_EPT_VIOLATION, qualification, how->la, gpa);
+	return mem_vm_exit(cpu, EXIT_EPT_VIOLATION, qualification, how->la, gpa);
 }
 
 /* SDM vol. 3, "EPT Misconfigurations", of an entry that is present. level: 1 is the PTE; leaf: it maps a page. */
@@ -126,7 +126,7 @@ static bool set_flags(struct cpu *cpu, pa_t gpa, bool write, struct ept_path *pa
 		if ((path->entry[i] & EPT_A) && !dirties)
 			continue;
 		if (full)
-			return vm_exit(cpu, EXIT_PML_FULL, 0, 0, 0);
+			return mem_vm_exit(cpu, EXIT_PML_FULL, 0, 0, 0);
 		path->entry[i] |= EPT_A | (dirties ? EPT_D : 0);
 		mem_write_entry(cpu, path->at[i], 8, path->entry[i]);
 		if (dirties && logs) {
@@ -159,7 +159,7 @@ bool mem_ept_walk(struct cpu *cpu, pa_t gpa, const struct ept_access *how, struc
 		if (!(entry & present))
 			return violation(cpu, gpa, how, 0);
 		if (misconfigured(cpu, level, leaf, entry))
-			return vm_exit(cpu, EXIT_EPT_MISCONFIGURATION, 0, 0, gpa);
+			return mem_vm_exit(cpu, EXIT_EPT_MISCONFIGURATION, 0, 0, gpa);
 		allowed &= entry;
 		path.at[path.used] = at;
 		path.entry[path.used++] = entry;

@@ -49,6 +49,7 @@
 #define VIOLATION 48
 #define MISCONFIG 49
 #define PML_FULL  62
+#define APIC_ACCESS 44
 #define LINEAR	  0x80u
 #define FINAL	  0x100u
 
@@ -687,6 +688,45 @@ static void paging_of_32_bits(void **state)
 	expect_exit(mem_read8(&f->cpu, 3, &value), VIOLATION, LINEAR | 1, 3, PT);
 }
 
+/* The APIC-access page is a physical one: behind EPT, and below its violations. */
+static void apic_access_page(void **state)
+{
+	uint64_t pdpte[4], kept = *guest(PT);
+
+	f->cpu.apic_access_page = HOST + PAGE;
+	f->cpu.virtual_apic_page = 0x7000;
+	f->cpu.vapic_controls = VAPIC_ACCESSES | VAPIC_TPR_SHADOW;
+	f->cpu.eptp = EPTP_AD;
+	changed();
+	*at(0x7080) = 0x50;
+	*ept_pte(PAGE) &= ~(uint64_t)W;
+	expect_exit(access_at(0x30, ACCESS_WRITE), VIOLATION, LINEAR | FINAL | 2 | (R | X) << 3, 0x30, PAGE + 0x30);
+	*ept_pte(PAGE) |= W;
+	assert_false(*guest(PT) & D);
+	expect_exit(access_at(0x30, ACCESS_WRITE), APIC_ACCESS, 1 << 12 | 0x30, 0, 0);
+	assert_true(*guest(PT) & D); /* the flags come before the exit */
+	assert_true(*ept_pte(PAGE) & ED);
+	expect_exit(access_at(0x30, ACCESS_READ), APIC_ACCESS, 0x30, 0, 0);
+	expect_exit(access_at(0x30, ACCESS_EXEC), APIC_ACCESS, 2 << 12 | 0x30, 0, 0);
+	assert_false(access_at(0x80, ACCESS_WRITE));
+	assert_int_equal(*at(0x7080), 1);
+	assert_int_equal(*guest(PAGE + 0x80), 0);
+	f->cpu.vapic_write = 0;
+	*guest(PT) = kept;
+
+	/* guest paging structures there, and PDPTEs */
+	f->cpu.apic_access_page = HOST + PT;
+	changed();
+	expect_exit(access_at(0x80, ACCESS_READ), APIC_ACCESS, 15 << 12, 0, 0);
+	f->cpu.vapic_controls |= VAPIC_REGISTERS;
+	expect_exit(access_at(0x80, ACCESS_READ), APIC_ACCESS, 15 << 12, 0, 0);
+	expect_exit(mem_read_pdptes(&f->cpu, PT, pdpte), APIC_ACCESS, 15 << 12, 0, 0);
+	assert_false(mem_read_pdptes(&f->cpu, 0x30000, pdpte));
+	f->cpu.vapic_controls = 0;
+	changed();
+	assert_false(access_at(0x80, ACCESS_READ));
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -708,6 +748,7 @@ int main(void)
 		T(more_contexts_than_spaces),
 		T(control_registers_changed_by_an_entry_count),
 		T(paging_of_32_bits),
+		T(apic_access_page),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

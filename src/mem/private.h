@@ -19,7 +19,7 @@ enum bank_kind {
 /* All of the CPU's state that translations depend on besides the tags of their space. When it changes, nothing cached
  * holds. */
 struct config {
-	uint64_t cr0, cr4, efer, pkru, apic_base, dr7, ept;
+	uint64_t cr0, cr4, efer, pkru, apic_base, dr7, ept, apic_access;
 	uint64_t dr[4];
 };
 
@@ -88,6 +88,31 @@ struct ept_access {
 
 /* ept.c: true is a VM exit in cpu->fault. Fills pa, rights and dirty of *t. Called while cpu->eptp is not 0. */
 MUST_CHECK bool mem_ept_walk(struct cpu *cpu, pa_t gpa, const struct ept_access *how, struct translation *t);
+
+enum exit_reason {
+#define X(number, name, title) EXIT_##name = number,
+#include "vmx_exit_reasons.def"
+#undef X
+};
+
+/* A VM exit for an access. Fills cpu->fault, and is true like any fault. */
+bool mem_vm_exit(struct cpu *cpu, enum exit_reason reason, uint64_t qualification, la_t la, pa_t gpa);
+
+/* apic_access.c: accesses to the page at cpu->apic_access_page. */
+
+/*
+ * An access by linear address: true is a VM exit in cpu->fault, false that it goes to the same place of the
+ * virtual-APIC page. When such a write is done, call mem_apic_written().
+ */
+MUST_CHECK bool mem_apic_access(struct cpu *cpu, unsigned offset, unsigned size, unsigned access);
+void mem_apic_written(struct cpu *cpu, unsigned offset, unsigned size);
+/* A guest-physical access to it. Always true. */
+bool mem_apic_guest_physical(struct cpu *cpu);
+
+static inline bool is_apic_access_page(const struct cpu *cpu, pa_t pa)
+{
+	return unlikely(cpu->vapic_controls & VAPIC_ACCESSES) && ((pa ^ cpu->apic_access_page) & PAGE_MASK) == 0;
+}
 
 /* Are accesses to guest paging structures writes? SDM vol. 3, "Accessed and Dirty Flags for EPT". */
 static inline bool ept_flags_enabled(const struct cpu *cpu)

@@ -109,6 +109,7 @@ void mem_context_changed(struct cpu *cpu)
 		.pkru = cpu->cr4 & CR4_PKE ? cpu->fpu.pkru : 0,
 		.apic_base = cpu->apic_base,
 		.ept = cpu->eptp ? cpu->ept_controls : 0,
+		.apic_access = cpu->vapic_controls & VAPIC_ACCESSES ? cpu->apic_access_page : ~UINT64_C(0),
 	};
 	struct space key = {
 		.smm = cpu->in_smm,
@@ -172,7 +173,7 @@ void mem_fill(struct cpu *cpu, struct bank *bank, enum bank_kind kind, la_t la, 
 	bool data;
 
 	bus_lookup(cpu->bus, pa, cpu->in_smm, &span);
-	if (!span.host || pa + PAGE_SIZE - 1 > span.end - 1 || is_apic_page(cpu, pa))
+	if (!span.host || pa + PAGE_SIZE - 1 > span.end - 1 || is_apic_page(cpu, pa) || is_apic_access_page(cpu, pa))
 		return;
 	host = span.host + (pa - span.base);
 	data = kind != BANK_USER_ALIGNED && !(mem->watching && watched(cpu, page));

@@ -79,7 +79,7 @@ static COLD bool entry_at(struct cpu *cpu, la_t la, unsigned access, bool update
 	if (mem_ept_walk(cpu, gpa, &how, &t))
 		return true;
 	*pa = t.pa;
-	return false;
+	return update && is_apic_access_page(cpu, t.pa) && mem_apic_guest_physical(cpu);
 }
 
 /* Take the guest's translation of la, complete in *t, through EPT. True: a VM exit. */
@@ -339,7 +339,8 @@ bool mem_read_pdptes(struct cpu *cpu, uint64_t cr3, uint64_t pdpte[4])
 
 	/* data reads even when EPT has accessed and dirty flags, and for no linear address */
 	if (cpu->eptp &&
-	    mem_ept_walk(cpu, table.pa, &(struct ept_access){.access = ACCESS_READ, .update = true}, &table))
+	    (mem_ept_walk(cpu, table.pa, &(struct ept_access){.access = ACCESS_READ, .update = true}, &table) ||
+	     (is_apic_access_page(cpu, table.pa) && mem_apic_guest_physical(cpu))))
 		return true;
 	for (unsigned i = 0; i < 4; i++) {
 		entries[i] = mem_read_entry(cpu, table.pa + 8 * i, 8);
