@@ -1,6 +1,6 @@
 /*
- * VMX instructions: VMXON VMXOFF VMPTRLD VMPTRST VMCLEAR VMREAD VMWRITE VMLAUNCH VMRESUME VMCALL INVEPT INVVPID. SDM
- * vol. 3, "VMX Instruction Reference".
+ * VMX instructions: VMXON VMXOFF VMPTRLD VMPTRST VMCLEAR VMREAD VMWRITE VMLAUNCH VMRESUME VMCALL VMFUNC INVEPT INVVPID.
+ * SDM vol. 3, "VMX Instruction Reference".
  *
  * Here are operands, modes, privilege and the order of checks; what pointers and VMCSs are is vmx/'s. A model without
  * VMX has none of them. Not modelled: the dual-monitor treatment, so VMCALL in VMX root operation fails, and SMX.
@@ -9,7 +9,7 @@
 #include "exec/entries.h"
 #include "exec/protect.h"
 #include "exec/run.h"
-#include "vmx/interruption.h"
+#include "vmx/intercept.h"
 #include "vmx/report.h"
 
 #define FEATURE_CONTROL_LOCK	    BIT(0)
@@ -354,25 +354,6 @@ static enum step exec_vmcall(struct cpu *cpu, const struct insn *insn)
 	return STEP_NEXT;
 }
 
-/* Does VM entry take this EPT pointer? Its rules read nothing else of a VMCS. */
-static bool eptp_ok(const struct vmx_capability *caps, uint64_t eptp)
-{
-	static const enum vmx_check rules[] = {VMX_CHECK_CTL_EPTP_MEMTYPE,  VMX_CHECK_CTL_EPTP_WALK,
-					       VMX_CHECK_CTL_EPTP_AD,	    VMX_CHECK_CTL_EPTP_SSS,
-					       VMX_CHECK_CTL_EPTP_RESERVED, VMX_CHECK_CTL_EPTP_WIDTH};
-	struct vmx_check_result result = {0};
-	struct vmcs v = {0};
-
-	vmcs_set(&v, VM_PROCBASED_CTLS, PROCBASED_CTLS_ACTIVATE_SECONDARY_CONTROLS);
-	vmcs_set(&v, VM_PROCBASED_CTLS2, PROCBASED_CTLS2_ENABLE_EPT);
-	vmcs_set(&v, EPTP, eptp);
-	vmx_check_section(&(struct vmx_check_input){.vmcs = &v, .caps = caps}, VMX_SECTION_EXECUTION, &result);
-	for (unsigned i = 0; i < ARRAY_SIZE(rules); i++)
-		if (vmx_check_in(result.broken, rules[i]))
-			return false;
-	return true;
-}
-
 MUST_CHECK static bool read_descriptor(struct cpu *cpu, const struct insn *insn, uint64_t descriptor[2])
 {
 	la_t la;
@@ -409,7 +390,7 @@ static enum step exec_invept(struct cpu *cpu, const struct insn *insn)
 		return bad_operand(cpu, insn, type);
 	if (read_descriptor(cpu, insn, descriptor))
 		return STEP_FAULT;
-	if (type == INVEPT_SINGLE && !eptp_ok(vmx->caps, descriptor[0]))
+	if (type == INVEPT_SINGLE && !vmx_eptp_allowed(vmx->caps, descriptor[0]))
 		return bad_operand(cpu, insn, type);
 	if (type == INVEPT_SINGLE)
 		mem_flush_ept(cpu, descriptor[0]);
@@ -447,6 +428,22 @@ static enum step exec_invvpid(struct cpu *cpu, const struct insn *insn)
 	return invalidated(cpu);
 }
 
+/* In non-root operation alone, in every mode and at every CPL. */
+static enum step exec_vmfunc(struct cpu *cpu, const struct insn *insn)
+{
+	if (!in_vmx(cpu) || !in_nonroot(cpu))
+		return raise_fault(cpu, VECTOR_UD);
+	switch (vmx_intercept(cpu, insn, 0)) {
+	case VMX_UNDEFINED: return raise_fault(cpu, VECTOR_UD);
+	case VMX_PROCEED:
+		if (vmx_switch_eptp(cpu))
+			return STEP_LEAVE;
+		break;
+	case VMX_EXITS: break;
+	}
+	return exit_instruction(cpu, insn, VMX_EXIT_VMFUNC, 0, 0);
+}
+
 const struct exec_entry exec_vmx_insn_entries[] = {
 	ENTRY(VMXON, exec_vmxon),
 	ENTRY(VMXOFF, exec_vmxoff),
@@ -460,5 +457,6 @@ const struct exec_entry exec_vmx_insn_entries[] = {
 	ENTRY(VMCALL, exec_vmcall),
 	ENTRY(INVEPT, exec_invept),
 	ENTRY(INVVPID, exec_invvpid),
+	ENTRY(VMFUNC, exec_vmfunc),
 	{0},
 };

@@ -146,6 +146,11 @@ enum vmx_entry vmx_enter(struct cpu *cpu, bool launch, enum vmx_error *error, st
    cpu->pending_debug what is pending. */
 bool vmx_perform_exit(struct cpu *cpu);
 
+/* vm_function.c: may VM entry, INVEPT and VMFUNC use this EPT pointer? */
+bool vmx_eptp_allowed(const struct vmx_capability *caps, uint64_t eptp);
+/* VM function 0, with its argument in ECX. False: nothing has changed, and VMFUNC exits. */
+MUST_CHECK bool vmx_switch_eptp(struct cpu *cpu);
+
 /* intercept.c: would this exit? Pure questions over the controls, asked only when cpu->nonroot. */
 bool vmx_intercepts_exception(const struct cpu *cpu, unsigned vector, uint32_t error);
 bool vmx_intercepts_io(struct cpu *cpu, uint16_t port, unsigned size);
