@@ -60,16 +60,18 @@ struct fault {
 	uint64_t linear;   /* with bit 7 of the qualification of an EPT violation; else 0 */
 	uint64_t physical; /* guest-physical address; 0 for a full page-modification log and for APIC accesses */
 	uint8_t length;	   /* of the instruction whose access it was; 0: of none */
+	bool convertible;  /* an EPT violation that may become a virtualization exception */
 };
 
 /* What holds of a walk of EPT besides the EPT pointer: controls in force, and what the processor offers. */
 enum ept_controls {
 	EPT_MODE_BASED_EXECUTE = 1 << 0,
-	EPT_PML = 1 << 1,	   /* page-modification logging is enabled */
-	EPT_EXECUTE_ONLY = 1 << 2, /* from here: offered */
-	EPT_PAGES_2M = 1 << 3,
-	EPT_PAGES_1G = 1 << 4,
-	EPT_ADVANCED_INFO = 1 << 5, /* in the qualification of EPT violations */
+	EPT_PML = 1 << 1, /* page-modification logging is enabled */
+	EPT_VIOLATION_VE = 1 << 2,
+	EPT_EXECUTE_ONLY = 1 << 3, /* from here: offered */
+	EPT_PAGES_2M = 1 << 4,
+	EPT_PAGES_1G = 1 << 5,
+	EPT_ADVANCED_INFO = 1 << 6, /* in the qualification of EPT violations */
 };
 
 /*

@@ -375,13 +375,14 @@ static void deliver_fault(struct cpu *cpu, enum fault_class delivering)
 
 	chain.count = 0;
 	for (;;) {
-		enum fault_class class = class_of(cpu->fault.vector);
+		enum fault_class class;
 		struct event event;
 
-		if (cpu->fault.kind == FAULT_VM_EXIT) {
+		if (cpu->fault.kind == FAULT_VM_EXIT && !vmx_convert_violation(cpu)) {
 			take_exit(cpu);
 			return;
 		}
+		class = class_of(cpu->fault.vector);
 		if (cpu->fault.vector == VECTOR_PF)
 			cpu->cr2 = cpu->fault.address; /* whatever becomes of it */
 		/* "Conditions for Generating a Double Fault": what is not in the table is handled one after the other.

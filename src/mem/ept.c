@@ -2,9 +2,9 @@
  * The walk of extended page tables: guest-physical to physical address, in non-root operation with an EPT pointer.
  *
  * SDM vol. 3, "The Extended Page Table Mechanism (EPT)": "EPT Translation Mechanism", "EPT-Induced VM Exits", "Accessed
- * and Dirty Flags for EPT", "Page-Modification Logging". Memory types change nothing here and are only checked. Not
- * done: #VE, sub-page write permissions, paging-write access, guest-paging verification, supervisor shadow-stack
- * control.
+ * and Dirty Flags for EPT", "Page-Modification Logging", "Convertible EPT Violations". Memory types change nothing here and are only
+ * checked. Not done: sub-page write permissions, paging-write access, guest-paging verification, supervisor
+ * shadow-stack control.
  */
 #include "mem/private.h"
 
@@ -16,6 +16,7 @@
 #define EPT_D		 BIT(9)
 #define EPT_USER_EXECUTE BIT(10) /* with mode-based execute control */
 #define EPT_ADDR	 BITS(51, 12)
+#define EPT_SUPPRESS_VE	 BIT(63) /* with "EPT-violation #VE"; of an entry that maps a page or is not present */
 
 #define MAX_LEVELS  5
 #define PML_ENTRIES 512
@@ -55,8 +56,8 @@ bool mem_vm_exit(struct cpu *cpu, enum exit_reason reason, uint64_t qualificatio
 	return true;
 }
 
-/* allowed: the bits that all entries used have, none when one was not present. */
-static bool violation(struct cpu *cpu, pa_t gpa, const struct ept_access *how, uint64_t allowed)
+/* allowed: the bits that all entries used have, none when one was not present. last: the entry that ended the walk. */
+static bool violation(struct cpu *cpu, pa_t gpa, const struct ept_access *how, uint64_t allowed, uint64_t last)
 {
 	uint64_t qualification = (allowed & (EPT_READ | EPT_WRITE | EPT_EXECUTE)) << 3;
 
@@ -79,7 +80,9 @@ static bool violation(struct cpu *cpu, pa_t gpa, const struct ept_access *how, u
 	/* An EPT violation invalidates what is cached for its addresses: whoever mends the entry needs no INVEPT. */
 	if (how->linear && how->update)
 		mem_forget_page(cpu->mem->current, how->la);
-	return mem_vm_exit(cpu, EXIT_EPT_VIOLATION, qualification, how->la, gpa);
+	mem_vm_exit(cpu, EXIT_EPT_VIOLATION, qualification, how->la, gpa);
+	cpu->fault.convertible = (cpu->ept_controls & EPT_VIOLATION_VE) && !(last & EPT_SUPPRESS_VE);
+	return true;
 }
 
 /* SDM vol. 3, "EPT Misconfigurations", of an entry that is present. level: 1 is the PTE; leaf: it maps a page. */
@@ -148,8 +151,8 @@ bool mem_ept_walk(struct cpu *cpu, pa_t gpa, const struct ept_access *how, struc
 		present |= EPT_USER_EXECUTE;
 		execute = how->user ? EPT_USER_EXECUTE : EPT_EXECUTE;
 	}
-	if (level == 4 && gpa >> 48)
-		return violation(cpu, gpa, how, 0);
+	if (level == 4 && gpa >> 48) /* no entry could suppress #VE: the VMM hears of it */
+		return violation(cpu, gpa, how, 0, EPT_SUPPRESS_VE);
 	for (;; level--) {
 		unsigned shift = 12 + 9 * (level - 1);
 		pa_t at = table + (gpa >> shift & 0x1ff) * 8;
@@ -157,7 +160,7 @@ bool mem_ept_walk(struct cpu *cpu, pa_t gpa, const struct ept_access *how, struc
 		bool leaf = maps_page(cpu, level, entry);
 
 		if (!(entry & present))
-			return violation(cpu, gpa, how, 0);
+			return violation(cpu, gpa, how, 0, entry);
 		if (misconfigured(cpu, level, leaf, entry))
 			return mem_vm_exit(cpu, EXIT_EPT_MISCONFIGURATION, 0, 0, gpa);
 		allowed &= entry;
@@ -174,7 +177,7 @@ bool mem_ept_walk(struct cpu *cpu, pa_t gpa, const struct ept_access *how, struc
 		    (allowed & execute ? ACCESS_EXEC : 0);
 	if (how->update) {
 		if ((t->rights & how->access) != how->access)
-			return violation(cpu, gpa, how, allowed);
+			return violation(cpu, gpa, how, allowed, path.entry[path.used - 1]);
 		if (ept_flags_enabled(cpu) && set_flags(cpu, gpa, how->access & ACCESS_WRITE, &path))
 			return true;
 	}

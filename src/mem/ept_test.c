@@ -670,6 +670,45 @@ static void more_contexts_than_spaces(void **state)
 		}
 }
 
+/* SDM vol. 3, "Convertible EPT Violations": bit 63 counts where an entry is not present or maps a page, else not. */
+static void convertible_violations(void **state)
+{
+	static const pa_t entries[] = {EPML4, EPDPT, EPD, EPT + PAGE / 512};
+
+	*guest(PT) = (PAGE + 0x200000) | P | RW;
+	*at(EPD + 8) = EPT | R | W | X;
+	for (unsigned control = 0; control < 2; control++)
+		for (unsigned i = 0; i < 4; i++)
+			for (unsigned bits = 0; bits < 4; bits++) {
+				bool suppress = bits & 1, present = bits & 2;
+				uint64_t kept = *at(entries[i]);
+
+				f->cpu.ept_controls = control ? EPT_VIOLATION_VE : 0;
+				*ept_pte(PAGE) &= ~(uint64_t)W;
+				*at(entries[i]) = (suppress ? BIT(63) : 0) | (present ? *at(entries[i]) : 0);
+				changed();
+				assert_true(access_at(0, ACCESS_WRITE));
+				assert_int_equal(f->cpu.fault.kind, FAULT_VM_EXIT);
+				assert_int_equal(f->cpu.fault.convertible,
+						 control && !(suppress && (!present || i == 3)));
+				*at(entries[i]) = kept;
+			}
+	/* neither a misconfiguration nor an address that no entry is about */
+	f->cpu.ept_controls = EPT_VIOLATION_VE;
+	*ept_pte(PAGE) = HOST | W;
+	changed();
+	assert_true(access_at(0, ACCESS_READ));
+	assert_int_equal(f->cpu.fault.reason, MISCONFIG);
+	assert_false(f->cpu.fault.convertible);
+	f->model.physical_bits = 52;
+	mem_cpu_destroy(&f->cpu);
+	mem_cpu_create(&f->cpu);
+	*guest(PT) = BIT(48) | P | RW;
+	assert_true(access_at(0, ACCESS_READ));
+	assert_int_equal(f->cpu.fault.reason, VIOLATION);
+	assert_false(f->cpu.fault.convertible);
+}
+
 static void paging_of_32_bits(void **state)
 {
 	uint8_t value;
@@ -747,6 +786,7 @@ int main(void)
 		T(a_violation_invalidates_its_page),
 		T(more_contexts_than_spaces),
 		T(control_registers_changed_by_an_entry_count),
+		T(convertible_violations),
 		T(paging_of_32_bits),
 		T(apic_access_page),
 	};

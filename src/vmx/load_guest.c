@@ -69,6 +69,7 @@ static uint32_t ept_controls(const struct vmx *vmx)
 {
 	return (vmx_proc2(vmx, MODE_BASED_EXECUTE) ? EPT_MODE_BASED_EXECUTE : 0) |
 	       (vmx_proc2(vmx, ENABLE_PML) ? EPT_PML : 0) |
+	       (vmx_proc2(vmx, EPT_VIOLATION_VE) ? EPT_VIOLATION_VE : 0) |
 	       (vmx_may(vmx->caps, EPT_VPID_CAP, EXECUTE_ONLY) ? EPT_EXECUTE_ONLY : 0) |
 	       (vmx_may(vmx->caps, EPT_VPID_CAP, PAGES_2M) ? EPT_PAGES_2M : 0) |
 	       (vmx_may(vmx->caps, EPT_VPID_CAP, PAGES_1G) ? EPT_PAGES_1G : 0) |

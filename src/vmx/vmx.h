@@ -151,6 +151,9 @@ bool vmx_eptp_allowed(const struct vmx_capability *caps, uint64_t eptp);
 /* VM function 0, with its argument in ECX. False: nothing has changed, and VMFUNC exits. */
 MUST_CHECK bool vmx_switch_eptp(struct cpu *cpu);
 
+/* virtualization_exception.c: cpu->fault is a VM exit. True: it was an EPT violation and has become #VE. */
+bool vmx_convert_violation(struct cpu *cpu);
+
 /* intercept.c: would this exit? Pure questions over the controls, asked only when cpu->nonroot. */
 bool vmx_intercepts_exception(const struct cpu *cpu, unsigned vector, uint32_t error);
 bool vmx_intercepts_io(struct cpu *cpu, uint16_t port, unsigned size);
