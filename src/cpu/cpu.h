@@ -168,7 +168,8 @@ struct cpu {
 	uint8_t shadow;		     /* enum shadow, twice */
 	bool nmi_blocked;
 	bool in_smm;
-	bool a20m; /* A20M# is asserted: mem_set_a20m() */
+	bool a20m;			/* physical address bit 20 is 0: A20M# is asserted and not blocked */
+	bool a20m_pin, a20m_blocked;	/* mem_set_a20m(), mem_block_a20m() */
 	enum activity activity;
 	struct table_register gdtr, idtr;
 	uint64_t cr0, cr2, cr3, cr4, cr8;

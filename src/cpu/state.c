@@ -52,7 +52,7 @@ void cpu_mode_changed(struct cpu *cpu)
 /* Powered on, but not by INIT: what only a reset clears. */
 static void reset_kept_by_init(struct cpu *cpu)
 {
-	cpu->a20m = false;
+	cpu->a20m = cpu->a20m_pin = cpu->a20m_blocked = false;
 	cpu->fpu = (struct fpu){.mxcsr = 0x1f80, .xcr0 = 1};
 	store_le(cpu->fpu.x87, 2, 0x40);     /* FCW */
 	store_le(cpu->fpu.x87 + 4, 1, 0xff); /* FTW 5555H: all valid (and zero), in FXSAVE's abridged form */
@@ -146,7 +146,8 @@ void cpu_state(struct cpu *cpu, struct state *state)
 	state_var(state, cpu->shadow);
 	state_bool(state, &cpu->nmi_blocked);
 	state_bool(state, &cpu->in_smm);
-	state_bool(state, &cpu->a20m);
+	state_bool(state, &cpu->a20m_pin);
+	state_bool(state, &cpu->a20m_blocked);
 	state_var(state, cpu->activity);
 	table_state(&cpu->gdtr, state);
 	table_state(&cpu->idtr, state);
@@ -212,6 +213,7 @@ void cpu_state(struct cpu *cpu, struct state *state)
 	    cpu->fpu.xss & ~cpu->model->xss_allowed)
 		state_refuse(state, "a vCPU's MXCSR, XCR0 or IA32_XSS has bits that it does not have");
 	cpu_set_rflags(cpu, rflags);
+	cpu->a20m = cpu->a20m_pin && !cpu->a20m_blocked;
 	cpu_mode_changed(cpu);
 	/* What asks for attention is worked out anew from the state. */
 	cpu_attend(cpu, ATTEND_PINS);

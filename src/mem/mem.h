@@ -56,8 +56,10 @@ void mem_flush_epts(struct cpu *cpu);				   /* INVEPT type 2 */
 /* WRMSR as a whole: the MSR's owner, and what translations depend on in it. False: #GP(0). */
 MUST_CHECK bool mem_write_msr(struct cpu *cpu, uint32_t index, uint64_t value);
 
-/* The A20M# pin, which keyboard controller and port 92H drive: asserted, physical address bit 20 is 0. */
+/* The A20M# pin, which keyboard controller and port 92H drive: asserted, physical address bit 20 is 0; but not while
+ * VMX operation blocks it. SDM vol. 3, "Restrictions on VMX Operation". */
 void mem_set_a20m(struct cpu *cpu, bool asserted);
+void mem_block_a20m(struct cpu *cpu, bool blocked);
 
 /* Data, little-endian, any alignment, with the current CPL. The inline versions are in mem/access.h. */
 MUST_CHECK bool mem_read_bytes(struct cpu *cpu, la_t la, void *to, size_t size, unsigned access);

@@ -362,6 +362,12 @@ static void a20m_clears_bit_20(void **state)
 	assert_int_equal(value, 1);
 	assert_false(mem_read8(&f->cpu, 0x300234, &value)); /* is 200234H */
 	assert_int_equal(value, 0);
+	mem_block_a20m(&f->cpu, true);
+	assert_false(mem_read8(&f->cpu, 0x100234, &value));
+	assert_int_equal(value, 2);
+	mem_block_a20m(&f->cpu, false);
+	assert_false(mem_read8(&f->cpu, 0x100234, &value));
+	assert_int_equal(value, 1);
 	mem_set_a20m(&f->cpu, false);
 	assert_false(mem_read8(&f->cpu, 0x100234, &value));
 	assert_int_equal(value, 2);

@@ -365,12 +365,26 @@ bool mem_write_msr(struct cpu *cpu, uint32_t index, uint64_t value)
 	return true;
 }
 
-void mem_set_a20m(struct cpu *cpu, bool asserted)
+static void update_a20m(struct cpu *cpu)
 {
+	bool asserted = cpu->a20m_pin && !cpu->a20m_blocked;
+
 	if (cpu->a20m == asserted)
 		return;
 	cpu->a20m = asserted;
 	mem_flush_all(cpu);
+}
+
+void mem_set_a20m(struct cpu *cpu, bool asserted)
+{
+	cpu->a20m_pin = asserted;
+	update_a20m(cpu);
+}
+
+void mem_block_a20m(struct cpu *cpu, bool blocked)
+{
+	cpu->a20m_blocked = blocked;
+	update_a20m(cpu);
 }
 
 void mem_connect_code(struct cpu *cpu, const struct code_ops *ops)

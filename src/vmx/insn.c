@@ -6,6 +6,7 @@
  */
 #include "bus/bus.h"
 #include "cpu/flags.h"
+#include "mem/mem.h"
 #include "vmx/vmx.h"
 
 void vmx_succeed(struct cpu *cpu)
@@ -65,6 +66,7 @@ bool vmx_start(struct cpu *cpu, pa_t region)
 	vmx->vmxon_pointer = region;
 	vmx->current = ~UINT64_C(0);
 	cpu->monitor_armed = false;
+	mem_block_a20m(cpu, true);
 	return true;
 }
 
@@ -76,6 +78,7 @@ void vmx_stop(struct cpu *cpu)
 	vmx->on = false;
 	vmx->current = ~UINT64_C(0);
 	cpu->monitor_armed = false;
+	mem_block_a20m(cpu, false);
 	cpu_attend(cpu, ATTEND_PINS); /* INIT is not blocked any more */
 }
 
