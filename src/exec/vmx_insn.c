@@ -21,15 +21,9 @@ static bool mode_ok(const struct cpu *cpu)
 	return cpu_protected(cpu) && !cpu_v86(cpu) && (!cpu_long_mode(cpu) || cpu_64bit(cpu));
 }
 
-/* In SMM under the default treatment, a logical processor is not in VMX operation. */
 static bool in_vmx(const struct cpu *cpu)
 {
-	return cpu->vmx && cpu->vmx->on && !cpu->in_smm;
-}
-
-static bool in_nonroot(const struct cpu *cpu)
-{
-	return cpu->nonroot && !cpu->in_smm;
+	return cpu->vmx && cpu->vmx->on;
 }
 
 /* The last displacement or address, as exit qualifications have it; RIP-relative: of what it points at. */
@@ -79,7 +73,7 @@ static enum step begin(struct cpu *cpu, const struct insn *insn, uint32_t reason
 {
 	if (!in_vmx(cpu) || !mode_ok(cpu))
 		return raise_fault(cpu, VECTOR_UD);
-	if (in_nonroot(cpu))
+	if (cpu->nonroot)
 		return exit_instruction(cpu, insn, reason, displacement(cpu, insn),
 					insn->form->has_modrm && insn->form->operands ? instruction_info(insn, has_reg2)
 										      : 0);
@@ -139,7 +133,7 @@ static enum step exec_vmxon(struct cpu *cpu, const struct insn *insn)
 
 	if (!vmx || !(cpu->cr4 & CR4_VMXE) || !mode_ok(cpu))
 		return raise_fault(cpu, VECTOR_UD);
-	if (in_nonroot(cpu))
+	if (cpu->nonroot)
 		return exit_instruction(cpu, insn, VMX_EXIT_VMXON, displacement(cpu, insn),
 					instruction_info(insn, false));
 	if (cpu->cpl)
@@ -223,12 +217,12 @@ static enum step begin_field(struct cpu *cpu, const struct insn *insn, bool writ
 	if (!in_vmx(cpu) || !mode_ok(cpu))
 		return raise_fault(cpu, VECTOR_UD);
 	*encoding = reg_get(cpu, insn->reg, cpu_64bit(cpu) ? 8 : 4);
-	if (in_nonroot(cpu) && vmx_intercepts_field(cpu, *encoding, write))
+	if (cpu->nonroot && vmx_intercepts_field(cpu, *encoding, write))
 		return exit_instruction(cpu, insn, write ? VMX_EXIT_VMWRITE : VMX_EXIT_VMREAD, displacement(cpu, insn),
 					instruction_info(insn, true));
 	if (cpu->cpl)
 		return raise_gp0(cpu);
-	*none = (in_nonroot(cpu) ? vmcs_get(&vmx->vmcs, VMCS_LINK_POINTER) : vmx->current) == ~UINT64_C(0);
+	*none = (cpu->nonroot ? vmcs_get(&vmx->vmcs, VMCS_LINK_POINTER) : vmx->current) == ~UINT64_C(0);
 	if (*none)
 		fail_invalid(cpu, insn, *encoding);
 	return STEP_NEXT;
@@ -251,7 +245,7 @@ static enum step exec_vmread(struct cpu *cpu, const struct insn *insn)
 
 	if ((step = begin_field(cpu, insn, false, &encoding, &none)) || none)
 		return step;
-	error = in_nonroot(cpu) ? vmx_shadow_read(cpu, encoding, wide, &value)
+	error = cpu->nonroot ? vmx_shadow_read(cpu, encoding, wide, &value)
 				: vmcs_read(&cpu->vmx->vmcs, cpu->vmx->caps, encoding, wide, &value);
 	if (error == VMX_OK && operand_write(cpu, insn, wide ? 8 : 4, value))
 		return STEP_FAULT;
@@ -271,7 +265,7 @@ static enum step exec_vmwrite(struct cpu *cpu, const struct insn *insn)
 		return step;
 	if (operand_read(cpu, insn, wide ? 8 : 4, &value))
 		return STEP_FAULT;
-	error = in_nonroot(cpu) ? vmx_shadow_write(cpu, encoding, wide, value)
+	error = cpu->nonroot ? vmx_shadow_write(cpu, encoding, wide, value)
 				: vmcs_write(&cpu->vmx->vmcs, cpu->vmx->caps, encoding, wide, value, writer);
 	finish_field(cpu, insn, error, encoding);
 	return STEP_NEXT;
@@ -344,7 +338,7 @@ static enum step exec_vmcall(struct cpu *cpu, const struct insn *insn)
 {
 	if (!in_vmx(cpu))
 		return raise_fault(cpu, VECTOR_UD);
-	if (in_nonroot(cpu))
+	if (cpu->nonroot)
 		return exit_instruction(cpu, insn, VMX_EXIT_VMCALL, 0, 0);
 	if (!mode_ok(cpu))
 		return raise_fault(cpu, VECTOR_UD);
@@ -431,7 +425,7 @@ static enum step exec_invvpid(struct cpu *cpu, const struct insn *insn)
 /* In non-root operation alone, in every mode and at every CPL. */
 static enum step exec_vmfunc(struct cpu *cpu, const struct insn *insn)
 {
-	if (!in_vmx(cpu) || !in_nonroot(cpu))
+	if (!cpu->nonroot)
 		return raise_fault(cpu, VECTOR_UD);
 	switch (vmx_intercept(cpu, insn, 0)) {
 	case VMX_UNDEFINED: return raise_fault(cpu, VECTOR_UD);

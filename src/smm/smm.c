@@ -4,14 +4,14 @@
  * SDM vol. 3, "System Management Mode": "SMM Revision Identifier", "Auto HALT Restart", "SMBASE Relocation", "I/O
  * Instruction Restart", "Returning from SMM". The save map is the one with revision 20064H (AMD64 Architecture
  * Programmer's Manual vol. 2, "SMRAM State-Save Area"), which the firmware of this board knows; see docs/decisions/.
- * Not modelled: the dual-monitor treatment; an SMI raised by INS or OUTS is told of as asynchronous and cannot be
- * restarted.
+ * Not modelled: an SMI raised by INS or OUTS is told of as asynchronous and cannot be restarted.
  */
 #include "smm/smm.h"
 #include "bus/bus.h"
 #include "cpu/control.h"
 #include "cpu/flags.h"
 #include "decode/insn.h"
+#include "vmx/vmx.h"
 
 /* Offsets from SMBASE + 8000H. */
 enum {
@@ -27,7 +27,10 @@ enum {
 	NMI_MASK = 0x7eca,
 	CPL = 0x7ecb,
 	EFER = 0x7ed0,
+	EPTP = 0x7ed8, /* AMD64's map has its own virtualization in these two; SDM vol. 3, "Default Treatment of SMI */
+	EPT = 0x7ee0,  /* Delivery" gives them this use. EPT: bit 0 is "enable EPT" */
 	PENDING_DEBUG = 0x7ef0, /* ours, in reserved bytes */
+	SHUTDOWN = 0x7ef8,	/* ours: the SMI found the processor in shutdown */
 	REVISION = 0x7efc,
 	SMBASE = 0x7f00,
 	CR4 = 0x7f48,
@@ -64,7 +67,7 @@ static void save(const struct cpu *cpu, uint8_t *map)
 {
 	put(map, CR0, 8, cpu->cr0);
 	put(map, CR3, 8, cpu->cr3);
-	put(map, CR4, 8, cpu->cr4);
+	put(map, CR4, 8, cpu->cr4 & ~CR4_VMXE);
 	put(map, EFER, 8, cpu->efer);
 	put(map, RFLAGS, 8, cpu_rflags(cpu));
 	put(map, RIP, 8, cpu->rip);
@@ -91,8 +94,13 @@ static void save(const struct cpu *cpu, uint8_t *map)
 	put(map, IO_RIP, 8, cpu->io_rip);
 	put(map, SMBASE, 4, cpu->smbase);
 	put(map, REVISION, 4, REVISION_ID);
+	if (cpu->vmx)
+		put(map, EPT, 4, cpu->eptp != 0);
+	if (cpu->eptp)
+		put(map, EPTP, 8, cpu->eptp);
 	put(map, IO_RESTART, 1, 0);
 	put(map, HALT_RESTART, 1, cpu->activity == ACTIVITY_HLT);
+	put(map, SHUTDOWN, 1, cpu->activity == ACTIVITY_SHUTDOWN);
 }
 
 /* The host bytes of the save map, or NULL when something else than RAM is there. */
@@ -117,6 +125,8 @@ bool smm_enter(struct cpu *cpu)
 		return false;
 	memcpy(image, map, MAP_SIZE); /* bytes that the manual does not name keep what they were */
 	save(cpu, image);
+	if (cpu->vmx)
+		vmx_smi(cpu);
 
 	/* SDM vol. 3, "SMI Handler Execution Environment". */
 	cpu->in_smm = true;
@@ -153,18 +163,23 @@ void smm_io_raised(struct cpu *cpu, bool in, uint16_t port, unsigned size)
 	cpu->io_rip = cpu->insn_rip;
 }
 
+static bool mode_valid(uint64_t cr0, uint64_t cr4, uint64_t efer)
+{
+	bool long_mode = efer & EFER_LMA;
+
+	return long_mode == ((cr0 & CR0_PG) && (efer & EFER_LME)) && (long_mode ? cr4 & CR4_PAE : !(cr4 & CR4_PCIDE));
+}
+
 /* SDM vol. 3, "Exiting From SMM": what makes the processor shut down. */
 static bool is_valid(const struct cpu *cpu, const uint8_t *map)
 {
 	uint64_t cr0 = get(map, CR0, 8), cr4 = get(map, CR4, 8), cr3 = get(map, CR3, 8), efer = get(map, EFER, 8);
-	bool paging = cr0 & CR0_PG, long_mode = efer & EFER_LMA;
+	bool long_mode = efer & EFER_LMA;
 
-	if (!cpu_cr0_valid(cr0) || (cr4 & ~cpu_cr4_allowed(cpu->model)) || (efer & ~cpu_efer_allowed(cpu->model)))
+	/* VMXE: SDM vol. 3, "Default Treatment of RSM". */
+	if (!cpu_cr0_valid(cr0) || (cr4 & (~cpu_cr4_allowed(cpu->model) | CR4_VMXE)) || (efer & ~cpu_efer_allowed(cpu->model)))
 		return false;
-	if (long_mode != (paging && (efer & EFER_LME)) || (long_mode && !(cr4 & CR4_PAE)) ||
-	    (!long_mode && (cr4 & CR4_PCIDE)))
-		return false;
-	if (!cpu_cr3_valid(cpu->model, cr3, long_mode) || get(map, CPL, 1) > 3)
+	if (!mode_valid(cr0, cr4, efer) || !cpu_cr3_valid(cpu->model, cr3, long_mode) || get(map, CPL, 1) > 3)
 		return false;
 	return !(long_mode && (get(map, RFLAGS, 8) & RFLAGS_VM));
 }
@@ -186,6 +201,13 @@ static void restore_segments(struct cpu *cpu, const uint8_t *map)
 	cpu->idtr.base = get(map, IDTR + 8, 8);
 	cpu->gdtr.limit = (uint16_t)get(map, GDTR + 4, 2);
 	cpu->idtr.limit = (uint16_t)get(map, IDTR + 4, 2);
+}
+
+static enum activity activity(const uint8_t *map)
+{
+	if (get(map, HALT_RESTART, 1) & 1)
+		return ACTIVITY_HLT;
+	return get(map, SHUTDOWN, 1) & 1 ? ACTIVITY_SHUTDOWN : ACTIVITY_ACTIVE;
 }
 
 bool smm_leave(struct cpu *cpu)
@@ -216,10 +238,16 @@ bool smm_leave(struct cpu *cpu)
 	cpu->pending_debug = get(map, PENDING_DEBUG, 8) & (BITS(3, 0) | DR6_BS | DR6_BT);
 	cpu->shadow = 0;
 	cpu->smbase = (uint32_t)get(map, SMBASE, 4);
-	cpu->activity = get(map, HALT_RESTART, 1) & 1 ? ACTIVITY_HLT : ACTIVITY_ACTIVE;
+	cpu->activity = activity(map);
+	if (cpu->vmx) {
+		vmx_rsm(cpu);
+		/* Bits that VMX operation fixes may have turned paging on. */
+		if (!mode_valid(cpu->cr0, cpu->cr4, cpu->efer))
+			return false;
+	}
 	cpu_mode_changed(cpu);
 	mem_context_changed(cpu);
-	if ((cpu->cr0 & CR0_PG) && (cpu->cr4 & CR4_PAE) && !(cpu->efer & EFER_LMA) &&
+	if ((cpu->cr0 & CR0_PG) && (cpu->cr4 & CR4_PAE) && !(cpu->efer & EFER_LMA) && !cpu->eptp &&
 	    mem_read_pdptes(cpu, cpu->cr3, cpu->pdpte))
 		return false;
 	if (cpu->pending_debug || cpu->dr7 & 0xff)

@@ -32,7 +32,7 @@ bool vmx_cr0_allowed(const struct cpu *cpu, uint64_t value)
 	const struct vmx *vmx = cpu->vmx;
 	uint64_t fixed0;
 
-	if (!vmx || !vmx->on || cpu->in_smm)
+	if (!vmx || !vmx->on)
 		return true;
 	fixed0 = vmx->caps->cr0_fixed0;
 	if (cpu->nonroot && vmx_proc2(vmx, UNRESTRICTED_GUEST))
@@ -40,14 +40,14 @@ bool vmx_cr0_allowed(const struct cpu *cpu, uint64_t value)
 	return is_fixed(value, fixed0, vmx->caps->cr0_fixed1);
 }
 
-/* In SMM, software cannot set VMXE: SDM vol. 3, "Protection of CR4.VMXE in SMM". */
+/* In SMM under the default treatment VMXE is reserved: SDM vol. 3, "Protection of CR4.VMXE in SMM". */
 bool vmx_cr4_allowed(const struct cpu *cpu, uint64_t value)
 {
 	const struct vmx *vmx = cpu->vmx;
 
 	if (!vmx)
 		return true;
-	if (cpu->in_smm)
-		return !(value & CR4_VMXE);
-	return !vmx->on || is_fixed(value, vmx->caps->cr4_fixed0, vmx->caps->cr4_fixed1);
+	if (vmx->on)
+		return is_fixed(value, vmx->caps->cr4_fixed0, vmx->caps->cr4_fixed1);
+	return !cpu->in_smm || !(value & CR4_VMXE);
 }

@@ -48,6 +48,20 @@ static void vmcs_state(struct vmx *vmx, struct state *state)
 	v->written = IN_ALL;
 }
 
+static void smi_state(struct vmx_smi *smi, struct state *state)
+{
+	state_bool(state, &smi->vmxe);
+	state_bool(state, &smi->on);
+	state_bool(state, &smi->nonroot);
+	state_bool(state, &smi->v86);
+	state_var(state, smi->cpl);
+	state_var(state, smi->vpid);
+	state_var(state, smi->eptp);
+	state_var(state, smi->pdpte);
+	if (state_restoring(state) && smi->cpl > 3)
+		state_refuse(state, "a privilege level is out of range");
+}
+
 /* Between instructions: no VM exit and no event delivery is under way. */
 void vmx_state(struct cpu *cpu, struct state *state)
 {
@@ -67,7 +81,9 @@ void vmx_state(struct cpu *cpu, struct state *state)
 	state_var(state, cpu->ept_controls);
 	state_var(state, cpu->pml_address);
 	state_var(state, cpu->pml_index);
+	smi_state(&vmx->smi, state);
 	vmcs_state(vmx, state);
-	if (state_restoring(state) && cpu->nonroot && (!vmx->on || !vmx_has_current(vmx)))
+	if (state_restoring(state) && ((cpu->nonroot && !vmx->on) || (vmx->smi.nonroot && !vmx->smi.on) ||
+				       ((cpu->nonroot || vmx->smi.nonroot) && !vmx_has_current(vmx))))
 		state_refuse(state, "a guest without a VMCS");
 }

@@ -29,9 +29,20 @@ struct vmx_pause_loop {
 	uint64_t first, last; /* of the loop; the latest */
 };
 
+/* In SMM under the default treatment: what the SMI found. */
+struct vmx_smi {
+	bool vmxe;	  /* CR4.VMXE */
+	bool on, nonroot; /* in VMX operation, and in which */
+	bool v86;	  /* RFLAGS.VM */
+	uint8_t cpl;	  /* SS.DPL */
+	uint16_t vpid;
+	uint64_t eptp;
+	uint64_t pdpte[4]; /* with EPT they need not be what memory has */
+};
+
 struct vmx {
 	const struct vmx_capability *caps;
-	bool on; /* in VMX operation: after VMXON */
+	bool on; /* in VMX operation: after VMXON, and not in SMM under the default treatment */
 	pa_t vmxon_pointer;
 	pa_t current;		     /* current-VMCS pointer, ~0: none */
 	struct vmcs vmcs;	     /* the current VMCS, active; flushed to memory when another becomes current */
@@ -47,6 +58,7 @@ struct vmx {
 	uint64_t timer_end; /* nonroot with the preemption timer: it is 0 when the TSC >> VMX_TIMER_RATE reaches this */
 	bool host_lma;	    /* what the host-state checks last held for */
 	struct vmx_pause_loop pause_loop;
+	struct vmx_smi smi;
 	uint64_t entered; /* counters: VM entries, VM exits by reason */
 	uint64_t exits[80];
 };
@@ -153,6 +165,11 @@ MUST_CHECK bool vmx_switch_eptp(struct cpu *cpu);
 
 /* virtualization_exception.c: cpu->fault is a VM exit. True: it was an EPT violation and has become #VE. */
 bool vmx_convert_violation(struct cpu *cpu);
+
+/* smi.c: SMI delivery leaves VMX operation, after the state was saved; RSM returns to it, after the state was restored
+ * but for what cpu_mode_changed() and mem_context_changed() do. */
+void vmx_smi(struct cpu *cpu);
+void vmx_rsm(struct cpu *cpu);
 
 /* intercept.c: would this exit? Pure questions over the controls, asked only when cpu->nonroot. */
 bool vmx_intercepts_exception(const struct cpu *cpu, unsigned vector, uint32_t error);
