@@ -235,7 +235,7 @@ struct cpu {
 	void (*event)(struct cpu *cpu, enum cpu_event event);
 
 	/* Counters: the engines. */
-	uint64_t retired; /* instructions, up to the last look-up; exec_retired() adds the running block's part */
+	uint64_t retired; /* instructions, up to the last look-up; run_retired() adds the running block's part */
 	uint64_t blocks, decoded, tlb_misses, exceptions, interrupts;
 };
 

@@ -22,6 +22,12 @@ static inline uint64_t run_elapsed(const struct cpu *cpu)
 	return (uint64_t)(cpu->turn - (cpu->budget + unexecuted));
 }
 
+/* Instructions that this vCPU has retired since power-on, before the one being executed. */
+static inline uint64_t run_retired(const struct cpu *cpu)
+{
+	return cpu->retired + run_elapsed(cpu) - cpu->idle;
+}
+
 /* Ticks of this turn that are left after the instruction being executed; not above 0 when the turn is used up. */
 static inline int64_t run_left(const struct cpu *cpu)
 {

@@ -255,7 +255,7 @@ static enum step exec_vmread(struct cpu *cpu, const struct insn *insn)
 
 static enum step exec_vmwrite(struct cpu *cpu, const struct insn *insn)
 {
-	struct vmcs_writer writer = {.rip = cpu->insn_rip, .count = cpu->retired + run_elapsed(cpu)};
+	struct vmcs_writer writer = {.rip = cpu->insn_rip, .count = run_retired(cpu)};
 	bool wide = cpu_64bit(cpu), none = false;
 	uint64_t encoding = 0, value;
 	enum vmx_error error;
