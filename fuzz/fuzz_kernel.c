@@ -1,7 +1,9 @@
 /*
  * Kernel files from strangers, for all loaders: bzImage, Multiboot 1 and 2, PVH, with the same bytes as initrd. What
- * was loaded runs a few instructions.
+ * was loaded runs a few instructions. Its symbols are
+ * read too.
  */
+#include "debug/symbols.h"
 #include "firmware/image.h"
 #include "machine/board.h"
 #include "whole.h"
@@ -9,6 +11,19 @@
 #include <string.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+/* Its symbols, for explanations. */
+static void read_symbols(const struct file *file)
+{
+	struct symbols *symbols = symbols_create();
+	const char *name;
+	uint64_t offset;
+
+	symbols_add(symbols, file->bytes, file->size);
+	if (symbols_find(symbols, 0x100000, ~UINT64_C(0), &name, &offset) && strlen(name) > file->size)
+		abort();
+	symbols_destroy(symbols);
+}
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
@@ -38,6 +53,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	/* Of exactly its size, so that a sanitizer sees a read beyond the end. */
 	file.bytes = malloc(size);
 	memcpy(file.bytes, data, size);
+	read_symbols(&file);
 	if (load_kernel(&boot, &file, ACPI_BASE, &error)) {
 		whole_settle(m);
 		machine_run(m, 1000);

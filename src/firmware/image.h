@@ -1,5 +1,6 @@
 /*
- * Private to firmware/: files as bytes, where they go in memory, and the state in which a boot protocol wants the CPU.
+ * Private to firmware/, but for files: those as bytes, where they go in memory, and the state in which a boot protocol
+ * wants the CPU.
  */
 #pragma once
 
