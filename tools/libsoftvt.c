@@ -20,6 +20,7 @@ struct softvt {
 	struct machine *machine;
 	struct monitor *monitor;
 	struct gdb *gdb;
+	struct vmx_watch *watch;
 	FILE *log_file; /* of -D, or NULL */
 	bool pid_written, concluded;
 	unsigned named; /* of the back ends, those that a -chardev made: the first ones */
@@ -202,6 +203,12 @@ static bool open_consoles(struct softvt *vt, struct error *error)
 	return !o->gdb || open_gdb(vt, error);
 }
 
+/* Explanations are for people: on a terminal, unless asked for otherwise. */
+static enum explain_mode explain_mode(const struct options *o)
+{
+	return o->explain_said ? o->explain : isatty(STDERR_FILENO) ? EXPLAIN_TEXT : EXPLAIN_OFF;
+}
+
 static bool build(struct softvt *vt, struct error *error)
 {
 	struct options *o = &vt->options;
@@ -217,6 +224,13 @@ static bool build(struct softvt *vt, struct error *error)
 	if (!vt->machine)
 		return false;
 	machine_on_cpu_reset(vt->machine, dump_reset, &o->machine);
+	vt->watch = vmx_watch_create(vt->machine, &(struct vmx_watch_config){
+							  .explain = explain_mode(o),
+							  .exits = o->exits,
+							  .exits_file = o->exits_file,
+							  .kernel = o->machine.kernel,
+							  .modules = o->machine.initrd,
+						  });
 	if (vt->monitor_chardev)
 		vt->monitor = monitor_create(vt->machine, vt->monitor_chardev,
 					     vt->monitor_chardev == vt->muxed ? CHARDEV_MONITOR : CHARDEV_SERIAL);
@@ -260,6 +274,8 @@ static void conclude(struct softvt *vt)
 
 	if (o->screendump && !machine_screendump(vt->machine, o->screendump, &error))
 		fprintf(stderr, "softvt: %s\n", error.text);
+	if (!vmx_watch_conclude(vt->watch, &error))
+		fprintf(stderr, "softvt: %s\n", error.text);
 	if (o->stats)
 		machine_print_stats(vt->machine, stderr);
 }
@@ -270,6 +286,7 @@ void softvt_destroy(struct softvt *vt)
 		return;
 	gdb_destroy(vt->gdb);
 	monitor_destroy(vt->monitor);
+	vmx_watch_destroy(vt->watch);
 	machine_destroy(vt->machine);
 	for (unsigned i = 0; i < vt->options.machine.chardevs; i++) {
 		chardev_destroy(vt->options.machine.chardev[i]);

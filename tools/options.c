@@ -27,7 +27,7 @@
 
 struct option {
 	const char *name;     /* NULL: a heading */
-	const char *argument; /* NULL: takes none */
+	const char *argument; /* NULL: takes none; "[=...]": may have one, in the same word */
 	const char *help;     /* NULL: the same as the row before */
 	bool (*parse)(struct options *o, const char *argument, struct error *error);
 };
@@ -744,6 +744,25 @@ static bool parse_stats(struct options *o, const char *argument, struct error *e
 	return o->stats = true;
 }
 
+static bool parse_explain(struct options *o, const char *argument, struct error *error)
+{
+	o->explain_said = true;
+	o->explain = EXPLAIN_TEXT;
+	if (!argument || !strcmp(argument, "text"))
+		return true;
+	if (!ONE_OF(argument, "json", "off"))
+		return error_set(error, "it is text, json or off");
+	o->explain = !strcmp(argument, "json") ? EXPLAIN_JSON : EXPLAIN_OFF;
+	return true;
+}
+
+static bool parse_exits(struct options *o, const char *argument, struct error *error)
+{
+	o->exits = true;
+	o->exits_file = argument;
+	return !argument || *argument || error_set(error, "the name of a file is missing after '='");
+}
+
 static bool parse_version(struct options *o, const char *argument, struct error *error)
 {
 	puts(SOFTVT_BANNER);
@@ -838,6 +857,11 @@ static const struct option table[] = {
 	{"gdb", "WHERE", "wait for gdb: tcp:HOST:PORT, unix:PATH, stdio, chardev:ID, none", parse_gdb},
 	{"d", "ITEM[,ITEM...]", "log these; -d help lists them", parse_log},
 	{"D", "FILE", "log into this file, not to stderr", parse_log_file},
+	{"explain", "[=text|json|off]",
+	 "say on stderr why a VMX instruction or VM entry failed, or a triple fault came; by default on a terminal",
+	 parse_explain},
+	{"exits", "[=FILE]", "at the end, count, share and time of VM exits, to stderr or FILE; .json is JSON",
+	 parse_exits},
 	{"stats", NULL, "at the end, say on stderr what ran how fast, and a digest of the machine's state",
 	 parse_stats},
 
@@ -871,6 +895,11 @@ static const struct {
 	{"watchdog", "watchdogs are not modelled"},
 };
 
+static bool is_inline(const struct option *row)
+{
+	return row->argument && row->argument[0] == '[';
+}
+
 static bool parse_help(struct options *o, const char *argument, struct error *error)
 {
 	puts(SOFTVT_BANNER
@@ -890,7 +919,7 @@ static bool parse_help(struct options *o, const char *argument, struct error *er
 			printf("\n%s:\n", row->help);
 			continue;
 		}
-		snprintf(left, sizeof(left), "-%s%s%s", row->name, row->argument ? " " : "",
+		snprintf(left, sizeof(left), "-%s%s%s", row->name, row->argument && !is_inline(row) ? " " : "",
 			 row->argument ? row->argument : "");
 		if (strlen(left) > 26)
 			printf("  %s\n  %-27s%s\n", left, "", row->help);
@@ -921,6 +950,22 @@ static const struct option *find(const char *name)
 	for (unsigned i = 0; i < ARRAY_SIZE(table); i++) {
 		if (table[i].name && !strcmp(table[i].name, name))
 			return &table[i];
+	}
+	return NULL;
+}
+
+/* -NAME=VALUE. NULL: that is none of the options that are written so. */
+static const struct option *find_inline(const char *word, const char **value)
+{
+	size_t size = strcspn(word, "=");
+
+	for (unsigned i = 0; word[size] && i < ARRAY_SIZE(table); i++) {
+		const struct option *row = &table[i];
+
+		if (row->name && is_inline(row) && strlen(row->name) == size && !memcmp(row->name, word, size)) {
+			*value = word + size + 1;
+			return row;
+		}
 	}
 	return NULL;
 }
@@ -956,7 +1001,7 @@ bool options_parse(struct options *o, int argc, char *const argv[], struct error
 					  .vga = true},
 			      .cpu = "max"};
 	for (int i = 1; i < argc; i++) {
-		const char *argument = argv[i], *name = argument;
+		const char *argument = argv[i], *name = argument, *value;
 		const struct option *row;
 
 		if (*name != '-' || !name[1]) {
@@ -966,8 +1011,18 @@ bool options_parse(struct options *o, int argc, char *const argv[], struct error
 		}
 		name += name[1] == '-' ? 2 : 1;
 		row = find(name);
+		if (!row && (row = find_inline(name, &value))) {
+			if (!row->parse(o, value, error))
+				return error_prefix(error, "%s", argument);
+			continue;
+		}
 		if (!row)
 			return unknown(argument, name, error);
+		if (is_inline(row)) {
+			if (!row->parse(o, NULL, error))
+				return error_prefix(error, "%s", argument);
+			continue;
+		}
 		if (row->argument && ++i == argc)
 			return error_set(error, "%s: %s is missing after it", argument, row->argument);
 		if (!row->parse(o, row->argument ? argv[i] : NULL, error))

@@ -3,6 +3,7 @@
  */
 #pragma once
 
+#include "debug/vmx_watch.h"
 #include "machine/config.h"
 
 /* Three words, then the version, as scripts that probe an emulator's version expect it. */
@@ -18,6 +19,9 @@ struct options {
 	const char *debugcon, *monitor, *gdb; /* specifications, or NULL */
 	const char *log_file, *pid_file, *screendump, *restore;
 	uint32_t log_enabled; /* BIT(enum log_category) */
+	const char *exits_file; /* of -exits=FILE, or NULL */
+	enum explain_mode explain;
+	bool explain_said, exits;
 	bool no_defaults, vga_said, snapshot, paused, stats;
 	bool monitor_by_id; /* monitor is the id of a -chardev */
 	bool done;	    /* only text was asked for, and it has been printed */

@@ -194,6 +194,9 @@ static void sentences(void **unused)
 		{"-initrd x", "-initrd goes with -kernel, which is missing"},
 		{"-append x", "-append goes with -kernel, which is missing"},
 		{"-device thing,help", "-device thing,help: no thing"},
+		{"-explain=loud", "-explain=loud: it is text, json or off"},
+		{"-exits=", "-exits=: the name of a file is missing after '='"},
+		{"-stats=x", "option '-stats=x' is unknown; the nearest known one is '-stats'"},
 		{"-nic user", "-nic user: networks are not modelled; only 'none' is accepted"},
 	};
 
@@ -205,6 +208,27 @@ static void sentences(void **unused)
 		assert_string_equal(error.text, cases[i].sentence);
 		options_free(&o);
 	}
+}
+
+/* Options whose argument may be left out have it in the same word. */
+static void inline_arguments(void **unused)
+{
+	struct options o = good("");
+
+	assert_false(o.explain_said);
+	assert_false(o.exits);
+	o = good("-explain -exits disk.img");
+	assert_int_equal(o.explain, EXPLAIN_TEXT);
+	assert_true(o.explain_said);
+	assert_true(o.exits);
+	assert_null(o.exits_file);
+	assert_int_equal(o.machine.drives, 1);
+	o = good("--explain=json -exits=a=b.json");
+	assert_int_equal(o.explain, EXPLAIN_JSON);
+	assert_string_equal(o.exits_file, "a=b.json");
+	o = good("-explain -explain=off");
+	assert_int_equal(o.explain, EXPLAIN_OFF);
+	assert_true(o.explain_said);
 }
 
 /* Lists have an end, and say so. */
@@ -226,7 +250,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(defaults), cmocka_unit_test(dashes_and_order), cmocka_unit_test(kvm_unit_tests),
 		cmocka_unit_test(drives),   cmocka_unit_test(time_and_ids),	cmocka_unit_test(sentences),
-		cmocka_unit_test(too_many),
+		cmocka_unit_test(too_many), cmocka_unit_test(inline_arguments),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -22,3 +22,5 @@ enum vmx_exit {
 const char *vmx_error_text(unsigned number);
 /* The basic exit reason's title, or NULL when it is reserved. */
 const char *vmx_exit_text(unsigned basic_reason);
+/* What a VMX-abort indicator (enum vmx_abort) says, or NULL. */
+const char *vmx_abort_text(unsigned indicator);

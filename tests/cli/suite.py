@@ -220,6 +220,25 @@ def test_triple_fault(context):
     has(errors, "^RAX=[0-9a-f]{16} RBX=")
 
 
+def test_explain_triple_fault(context):
+    """-explain: a triple fault's chain of faults and the bad IDT entries, once however often it comes; -explain=json; off by default"""
+    arguments = ["-kernel", context.image(SAY_UP + TRIPLE), *QUIET]
+    _, errors = context.run(*arguments, "-no-reboot", "-explain", stderr=None)
+    has(errors, rf"^softvt: #1: triple fault\n  CPU 0, outside VMX operation, at {ENTRY + len(SAY_UP) + 7:#x}, instruction 8$")
+    has(errors, r"^  #GP\(0x1a\): IDT entry 3 lies beyond IDTR's limit \(base 0x0, limit 0\)$")
+    has(errors, r"^  #GP\(0x43\) when #DF was to be delivered: IDT entry 8 ")
+    _, errors = context.run(*arguments, "-no-reboot", "-explain=json", stderr=None)
+    found = json.loads(errors)
+    same("the JSON object", (found["event"], found["instructions"], len(found["faults"])), ("triple_fault", 8, 4))
+    context.run(*arguments, "-no-reboot")
+    with context.start(*arguments, "-serial", "stdio", "-explain") as child:
+        wait_for(child, b"up\nup\nup\n")
+        child.terminate()
+        errors = child.communicate(timeout=SECONDS)[1].decode()
+    same("explanations", errors.count("#GP(0x1a)"), 1)
+    has(errors, r"^softvt: #1: triple fault \(repeated \d+ times\)$")
+
+
 def test_stats(context):
     """-stats: two runs have the same digest and instruction count, another program has another"""
     seen = []
