@@ -218,7 +218,7 @@ static enum step invpcid(struct cpu *cpu, const struct insn *insn)
 	switch ((enum invpcid)type) {
 	case INVPCID_ADDRESS: mem_flush_page_pcid(cpu, (unsigned)descriptor[0], descriptor[1]); break;
 	case INVPCID_CONTEXT: mem_flush_pcid(cpu, (unsigned)descriptor[0]); break;
-	case INVPCID_ALL: mem_flush_all(cpu); break;
+	case INVPCID_ALL: mem_flush_vpid(cpu, cpu->vpid, false); break;
 	case INVPCID_NON_GLOBAL: mem_flush_non_global(cpu); break;
 	}
 	return STEP_LEAVE;

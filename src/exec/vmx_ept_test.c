@@ -158,6 +158,41 @@ static void test_eptp_switching_and_translations(void **state)
 	}
 }
 
+/* What the host flushes of its own is not the guest's, which has a VPID; and the other way round. */
+static void test_flushes_end_at_a_vpid(void **state)
+{
+	struct fixture *f = *state;
+	uint64_t misses;
+
+	fill_ept(f, PROCBASED_CTLS2_ENABLE_VPID | PROCBASED_CTLS2_ENABLE_INVPCID);
+	CODE_BYTES(f, GUEST_AT, VMCALL);
+	ENTER(f, VMLAUNCH);
+	fixture_run(f);
+	assert_field(EXIT_REASON, VMX_EXIT_VMCALL);
+	f->cpu->r[RCX] = MSR_EFER;
+	f->cpu->r[RAX] = EFER_LME | EFER_LMA | EFER_SCE;
+	f->cpu->r[RDX] = 0;
+	RUN_AT(f, 0x0f, 0x30); /* WRMSR */
+	assert_int_equal(fixture_step(f), STEP_LEAVE);
+	f->cpu->r[RAX] = 2;
+	poke(f, POINTER_AT, 8, 0);
+	poke(f, POINTER_AT + 8, 8, 0);
+	RUN_AT(f, 0x66, 0x0f, 0x38, 0x82, MEMORY(0x04)); /* INVPCID, all contexts */
+	assert_int_equal(fixture_step(f), STEP_LEAVE);
+	ENTER(f, VMRESUME);
+	misses = f->cpu->tlb_misses;
+	assert_int_equal(fixture_step(f), STEP_FAULT); /* VMCALL */
+	assert_int_equal(f->cpu->tlb_misses, misses);
+
+	f->cpu->rip = GUEST_AT;
+	mem_flush_vpid(f->cpu, f->cpu->vpid, false);
+	exec_fault(f->cpu);
+	misses = f->cpu->tlb_misses;
+	RUN_AT(f, 0x90);
+	assert_int_equal(fixture_step(f), STEP_NEXT);
+	assert_int_equal(f->cpu->tlb_misses, misses);
+}
+
 static void launch_to_write(struct fixture *f, uint64_t bits)
 {
 	poke(f, 0x52000, 8, 6 << 3 | BIT(7) | bits);
@@ -243,6 +278,7 @@ int main(void)
 		TEST(test_vmfunc),
 		TEST(test_eptp_switching),
 		TEST(test_eptp_switching_and_translations),
+		TEST(test_flushes_end_at_a_vpid),
 		TEST(test_virtualization_exception),
 		TEST(test_violations_that_stay_exits),
 	};

@@ -52,8 +52,11 @@ static bool translate(struct cpu *cpu, la_t la, unsigned access, struct translat
 	if (unlikely(cpu_long_mode(cpu) && !mem_canonical(cpu, la)))
 		return not_canonical(cpu, access);
 	cpu->tlb_misses++;
-	if (mem_walk(cpu, la, access, who, true, t))
+	if (mem_walk(cpu, la, access, who, true, t)) {
+		if (cpu->fault.kind == FAULT_EXCEPTION)
+			mem_forget_faulting(cpu->mem->current, la, cpu->fault.error & PF_P);
 		return true;
+	}
 	mem_fill(cpu, mem_bank(cpu, cpu->mem->current, kind), kind, la, t);
 	return false;
 }

@@ -229,6 +229,38 @@ static void large_pages_and_invlpg(void **state)
 	assert_int_equal(value, 3);
 }
 
+static void a_page_fault_invalidates_its_page(void **state)
+{
+	static const struct {
+		uint64_t before, after; /* of the entry */
+		unsigned access;
+		bool large;
+	} cases[] = {
+		{PAGE | P | US, (PAGE + 0x1000) | P | RW | US, ACCESS_WRITE, false},
+		{PAGE | P | RW | US | XD, (PAGE + 0x1000) | P | US, ACCESS_EXEC, false},
+		{0x400000 | P | US | PS, 0x600000 | P | RW | US | PS, ACCESS_WRITE, true},
+	};
+	uint8_t value;
+
+	for (unsigned i = 0; i < ARRAY_SIZE(cases); i++)
+		for (unsigned k = 0; k < 2; k++) { /* read at the same place, then elsewhere in the large page */
+			uint64_t *entry = at(cases[i].large ? PD : PT);
+			la_t la = k && cases[i].large ? 0x5000 : 0;
+
+			*entry = cases[i].before;
+			f->ram[PAGE] = f->ram[0x400000 + la] = 1;
+			f->ram[PAGE + 0x1000] = f->ram[0x600000 + la] = 2;
+			changed();
+			assert_false(mem_read8(&f->cpu, la, &value));
+			assert_int_equal(value, 1);
+			assert_true(access_at(0, cases[i].access));
+			*entry = cases[i].after;
+			assert_false(mem_read8(&f->cpu, la, &value));
+			assert_int_equal(value, 2);
+			*at(PD) = PT | P | RW | US;
+		}
+}
+
 static void global_pages_survive_mov_cr3(void **state)
 {
 	uint8_t value;
@@ -420,6 +452,7 @@ int main(void)
 		T(protection_keys),
 		T(reserved_bits),
 		T(large_pages_and_invlpg),
+		T(a_page_fault_invalidates_its_page),
 		T(global_pages_survive_mov_cr3),
 		T(pcids_keep_their_translations),
 		T(pse36_and_32bit_paging),

@@ -122,6 +122,9 @@ static inline bool ept_flags_enabled(const struct cpu *cpu)
 
 /* tlb.c */
 void mem_forget_page(struct space *space, la_t la); /* all of its translations there */
+/* A page fault at la. SDM vol. 3, "Operations that Invalidate TLBs and Paging-Structure Caches": whoever mends the
+ * entry needs no INVLPG. present: a translation exists, so one may be cached. */
+void mem_forget_faulting(struct space *space, la_t la, bool present);
 struct bank *mem_bank(struct cpu *cpu, struct space *space, enum bank_kind kind);
 void mem_fill(struct cpu *cpu, struct bank *bank, enum bank_kind kind, la_t la, const struct translation *t);
 enum bank_kind mem_current_kind(const struct cpu *cpu);

@@ -280,6 +280,25 @@ void mem_forget_page(struct space *space, la_t la)
 	space_flush_page(space, la, false);
 }
 
+static bool is_cached(const struct space *space, la_t la)
+{
+	for (unsigned kind = 0; kind < BANK_KINDS; kind++) {
+		const struct tlb_entry *entry = space->bank[kind] ? tlb_slot(space->bank[kind], la) : NULL;
+		la_t page = la & PAGE_MASK;
+
+		if (entry && (entry->read == page || entry->write == page || entry->exec == page))
+			return true;
+	}
+	return false;
+}
+
+/* Most faults are of pages that are not present: those find nothing, and must not empty a bank for a large page. */
+void mem_forget_faulting(struct space *space, la_t la, bool present)
+{
+	if (present || is_cached(space, la))
+		mem_forget_page(space, la);
+}
+
 void mem_flush_vpid_page(struct cpu *cpu, uint16_t vpid, la_t la)
 {
 	for (unsigned i = 0; i < cpu->mem->spaces; i++)
@@ -356,9 +375,9 @@ bool mem_write_msr(struct cpu *cpu, uint32_t index, uint64_t value)
 {
 	if (!msr_write(cpu, index, value))
 		return false;
-	/* EFER.NXE decides whether bit 63 of an entry is reserved; the local APIC's page may have moved. */
+	/* EFER.NXE decides whether bit 63 of an entry is reserved; the local APIC's page may have moved. What was
+	 * cached under other values goes, and other VPIDs keep theirs: VM entries and exits load EFER from lists. */
 	if (index == MSR_EFER || index == MSR_APIC_BASE) {
-		mem_flush_all(cpu);
 		cpu_mode_changed(cpu);
 		mem_context_changed(cpu);
 	}
