@@ -68,10 +68,11 @@ enum ept_controls {
 	EPT_MODE_BASED_EXECUTE = 1 << 0,
 	EPT_PML = 1 << 1, /* page-modification logging is enabled */
 	EPT_VIOLATION_VE = 1 << 2,
-	EPT_EXECUTE_ONLY = 1 << 3, /* from here: offered */
-	EPT_PAGES_2M = 1 << 4,
-	EPT_PAGES_1G = 1 << 5,
-	EPT_ADVANCED_INFO = 1 << 6, /* in the qualification of EPT violations */
+	EPT_SUBPAGE = 1 << 3,	   /* sub-page write permissions: spptp is the table's address */
+	EPT_EXECUTE_ONLY = 1 << 8, /* from here: offered */
+	EPT_PAGES_2M = 1 << 9,
+	EPT_PAGES_1G = 1 << 10,
+	EPT_ADVANCED_INFO = 1 << 11, /* in the qualification of EPT violations */
 };
 
 /*
@@ -201,6 +202,7 @@ struct cpu {
 	uint16_t vpid;	    /* of the translations in use; 0 in root operation and without VPIDs */
 	uint16_t pml_index; /* mem/ counts it down */
 	uint64_t pml_address;
+	uint64_t spptp;
 	uint32_t ept_controls;	 /* enum ept_controls; looked at while eptp is not 0 */
 	uint32_t vapic_controls; /* enum vapic_controls; 0 in root operation */
 	uint64_t apic_access_page, virtual_apic_page;

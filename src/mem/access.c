@@ -44,10 +44,10 @@ static enum bank_kind kind_for(const struct cpu *cpu, unsigned access)
 }
 
 /* Translate, with faults, and fill the bank that the access belongs to. */
-static bool translate(struct cpu *cpu, la_t la, unsigned access, struct translation *t)
+static bool translate(struct cpu *cpu, la_t la, unsigned size, unsigned access, struct translation *t)
 {
 	enum bank_kind kind = kind_for(cpu, access);
-	struct requester who = {.user = kind >= BANK_USER, .smap_off = kind == BANK_SUPERVISOR_AC};
+	struct requester who = {.user = kind >= BANK_USER, .smap_off = kind == BANK_SUPERVISOR_AC, .size = (uint16_t)size};
 
 	if (unlikely(cpu_long_mode(cpu) && !mem_canonical(cpu, la)))
 		return not_canonical(cpu, access);
@@ -66,7 +66,7 @@ static bool find_part(struct cpu *cpu, la_t la, unsigned size, unsigned access, 
 	struct translation t;
 	struct bus_span span;
 
-	if (translate(cpu, la, access, &t))
+	if (translate(cpu, la, size, access, &t))
 		return true;
 	*part = (struct part){.pa = t.pa, .size = size};
 	if (is_apic_access_page(cpu, t.pa)) {
@@ -314,7 +314,7 @@ bool mem_fetch(struct cpu *cpu, la_t la, const uint8_t **code, size_t *left, boo
 		*cacheable = true;
 		return false;
 	}
-	if (translate(cpu, la, ACCESS_EXEC, &t))
+	if (translate(cpu, la, 1, ACCESS_EXEC, &t))
 		return true;
 	if (is_apic_access_page(cpu, t.pa))
 		return mem_apic_access(cpu, (unsigned)(t.pa & ~PAGE_MASK), 1, ACCESS_EXEC);
@@ -337,7 +337,7 @@ bool mem_fetch(struct cpu *cpu, la_t la, const uint8_t **code, size_t *left, boo
 
 bool mem_debug_translate(struct cpu *cpu, la_t la, pa_t *pa)
 {
-	struct requester who = {.smap_off = true};
+	struct requester who = {.smap_off = true, .size = 1};
 	struct fault kept = cpu->fault;
 	struct translation t;
 

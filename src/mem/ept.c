@@ -3,7 +3,7 @@
  *
  * SDM vol. 3, "The Extended Page Table Mechanism (EPT)": "EPT Translation Mechanism", "EPT-Induced VM Exits", "Accessed
  * and Dirty Flags for EPT", "Page-Modification Logging", "Convertible EPT Violations". Memory types change nothing here and are only
- * checked. Not done: sub-page write permissions, paging-write access, guest-paging verification, supervisor
+ * checked. Not done: paging-write access, guest-paging verification, supervisor
  * shadow-stack control.
  */
 #include "mem/private.h"
@@ -16,6 +16,7 @@
 #define EPT_D		 BIT(9)
 #define EPT_USER_EXECUTE BIT(10) /* with mode-based execute control */
 #define EPT_ADDR	 BITS(51, 12)
+#define EPT_SUBPAGE_WRITE BIT(61)
 #define EPT_SUPPRESS_VE	 BIT(63) /* with "EPT-violation #VE"; of an entry that maps a page or is not present */
 
 #define MAX_LEVELS  5
@@ -140,9 +141,19 @@ static bool set_flags(struct cpu *cpu, pa_t gpa, bool write, struct ept_path *pa
 	return false;
 }
 
+/* May sub-page write permissions allow what the rights deny? Only of a 4-KByte page, when the write bit of the last
+ * entry alone is missing, and not for the guest's paging structures. */
+static bool asks_subpages(const struct cpu *cpu, const struct ept_access *how, unsigned level, uint64_t above,
+			  unsigned rights, uint64_t last)
+{
+	return (cpu->ept_controls & EPT_SUBPAGE) && (last & EPT_SUBPAGE_WRITE) && level == 1 && how->final &&
+	       (how->access & ~rights) == ACCESS_WRITE && (above & EPT_WRITE);
+}
+
 bool mem_ept_walk(struct cpu *cpu, pa_t gpa, const struct ept_access *how, struct translation *t)
 {
 	uint64_t present = EPT_READ | EPT_WRITE | EPT_EXECUTE, execute = EPT_EXECUTE, allowed = ~UINT64_C(0), size;
+	uint64_t above = allowed, last;
 	unsigned level = cpu->eptp & BIT(5) ? 5 : 4; /* VM entry has checked that bits 5:3 are 3 or 4 */
 	pa_t table = cpu->eptp & EPT_ADDR;
 	struct ept_path path = {.used = 0};
@@ -163,6 +174,7 @@ bool mem_ept_walk(struct cpu *cpu, pa_t gpa, const struct ept_access *how, struc
 			return violation(cpu, gpa, how, 0, entry);
 		if (misconfigured(cpu, level, leaf, entry))
 			return mem_vm_exit(cpu, EXIT_EPT_MISCONFIGURATION, 0, 0, gpa);
+		above = allowed;
 		allowed &= entry;
 		path.at[path.used] = at;
 		path.entry[path.used++] = entry;
@@ -172,12 +184,19 @@ bool mem_ept_walk(struct cpu *cpu, pa_t gpa, const struct ept_access *how, struc
 			break;
 		}
 	}
+	last = path.entry[path.used - 1];
 	t->pa = (table & ~(size - 1)) | (gpa & (size - 1));
 	t->rights = (allowed & EPT_READ ? ACCESS_READ : 0) | (allowed & EPT_WRITE ? ACCESS_WRITE : 0) |
 		    (allowed & execute ? ACCESS_EXEC : 0);
 	if (how->update) {
-		if ((t->rights & how->access) != how->access)
-			return violation(cpu, gpa, how, allowed, path.entry[path.used - 1]);
+		enum subpage subpage = SUBPAGE_DENIED;
+
+		if (unlikely(asks_subpages(cpu, how, level, above, t->rights, last)))
+			subpage = mem_subpage_walk(cpu, gpa, how->size, how->la);
+		if (subpage == SUBPAGE_EXIT)
+			return true;
+		if ((t->rights & how->access) != how->access && subpage == SUBPAGE_DENIED)
+			return violation(cpu, gpa, how, allowed, last);
 		if (ept_flags_enabled(cpu) && set_flags(cpu, gpa, how->access & ACCESS_WRITE, &path))
 			return true;
 	}

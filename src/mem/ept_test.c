@@ -709,6 +709,125 @@ static void convertible_violations(void **state)
 	assert_false(f->cpu.fault.convertible);
 }
 
+#define SPPL4	0x60000 /* sub-page permission tables, physical */
+#define SPPL3	0x61000
+#define SPPL2	0x62000
+#define SPPL1	0x63000
+#define SUBPAGE 66
+#define MISS	0x800u
+#define SPP	BIT(61)
+
+static uint64_t *subpages_of(pa_t gpa)
+{
+	*at(SPPL4) = SPPL3 | 1;
+	*at(SPPL3) = SPPL2 | 1;
+	*at(SPPL2) = SPPL1 | 1;
+	f->cpu.spptp = SPPL4;
+	f->cpu.ept_controls = EPT_SUBPAGE;
+	*ept_pte(gpa) = (HOST + gpa) | WB | R | X | SPP;
+	changed();
+	return at(SPPL1 + gpa / 4096 * 8);
+}
+
+static void sub_page_write_permissions(void **state)
+{
+	uint64_t *vector = subpages_of(PAGE), value;
+
+	for (unsigned sub = 0; sub < 32; sub++) {
+		*vector = BIT(2 * sub);
+		for (unsigned i = 0; i < 4096; i += 64) {
+			bool faulted = access_at(i, ACCESS_WRITE);
+
+			if (i / 128 == sub)
+				assert_false(faulted);
+			else
+				expect_exit(faulted, VIOLATION, LINEAR | FINAL | 2 | 0x28, i, PAGE + i);
+			assert_false(mem_read64(&f->cpu, i, &value)); /* fills the TLB */
+		}
+		assert_false(mem_write64(&f->cpu, sub * 128 + 120, 1));
+		if (sub < 31)
+			assert_true(mem_write64(&f->cpu, sub * 128 + 121, 1)); /* of two sub-pages */
+	}
+	*vector = 5; /* sub-pages 0 and 1 */
+	assert_false(mem_write64(&f->cpu, 124, UINT64_C(0x1122334455667788)));
+	assert_int_equal(*guest(PAGE + 124), UINT64_C(0x1122334455667788));
+	assert_false(mem_write64(&f->cpu, 248, 1));
+	assert_true(mem_write64(&f->cpu, 249, 1));
+	/* reads and fetches never ask */
+	*at(SPPL4) = 0;
+	assert_false(access_at(0, ACCESS_READ));
+	assert_false(access_at(0, ACCESS_EXEC));
+}
+
+static void sub_page_tables_can_be_wrong(void **state)
+{
+	static const pa_t entries[] = {SPPL4, SPPL3, SPPL2};
+	uint64_t *vector = subpages_of(PAGE);
+
+	*vector = 1;
+	for (unsigned i = 0; i < 3; i++) {
+		uint64_t kept = *at(entries[i]);
+
+		for (unsigned bit = 0; bit < 64; bit++) {
+			if (bit >= 12 && bit < 40)
+				continue;
+			*at(entries[i]) = kept ^ BIT(bit);
+			expect_exit(access_at(0x10, ACCESS_WRITE), SUBPAGE, bit ? 0 : MISS, 0x10, PAGE + 0x10);
+		}
+		*at(entries[i]) = kept;
+		assert_false(access_at(0x10, ACCESS_WRITE));
+	}
+	for (unsigned bit = 1; bit < 64; bit += 2) {
+		*vector = 1 | BIT(bit);
+		expect_exit(access_at(0x10, ACCESS_WRITE), SUBPAGE, 0, 0x10, PAGE + 0x10);
+	}
+}
+
+/* Bit 61 counts for writes that the write bit of a 4-KByte page alone forbids. */
+static void what_sub_pages_are_not_for(void **state)
+{
+	*subpages_of(PAGE) = ~UINT64_C(0) / 3;
+	assert_false(access_at(0, ACCESS_WRITE));
+	*at(EPD) &= ~(uint64_t)W; /* above */
+	changed();
+	assert_true(access_at(0, ACCESS_WRITE));
+	*at(EPD) |= W;
+	f->cpu.ept_controls = EPT_EXECUTE_ONLY; /* the control */
+	changed();
+	assert_true(access_at(0, ACCESS_WRITE));
+	f->cpu.ept_controls = EPT_SUBPAGE | EPT_EXECUTE_ONLY;
+	*ept_pte(PAGE) &= ~SPP; /* the bit */
+	changed();
+	assert_true(access_at(0, ACCESS_WRITE));
+	*ept_pte(PAGE) |= SPP;
+	*ept_pte(PAGE) &= ~(uint64_t)R; /* a read that is not allowed, together with the write */
+	changed();
+	assert_true(mem_rmw_begin(&f->cpu, &(struct mem_rmw){0}, 0, 1, &(uint64_t){0}));
+	expect_exit(true, VIOLATION, LINEAR | FINAL | 3 | 0x20, 0, PAGE);
+	/* guest paging structures */
+	*ept_pte(PAGE) |= R | W;
+	*subpages_of(PT) = ~UINT64_C(0) / 3;
+	*guest(PT) = PAGE | P | RW;
+	expect_exit(access_at(0, ACCESS_READ), VIOLATION, LINEAR | 2 | 0x28, 0, PT);
+}
+
+static void sub_page_writes_are_dirty_and_logged(void **state)
+{
+	*subpages_of(PAGE) = 1;
+	f->cpu.eptp = EPTP_AD;
+	changed();
+	assert_false(access_at(0, ACCESS_READ));
+	f->cpu.ept_controls |= EPT_PML;
+	f->cpu.pml_address = LOG;
+	f->cpu.pml_index = 5;
+	changed();
+	assert_int_equal(*ept_pte(PAGE) & ED, 0);
+	assert_false(access_at(8, ACCESS_WRITE));
+	assert_int_equal(*ept_pte(PAGE) & ED, ED);
+	assert_int_equal(*at(LOG + 8 * 5), PAGE);
+	assert_true(access_at(128, ACCESS_WRITE)); /* the TLB does not let it through */
+}
+
 static void paging_of_32_bits(void **state)
 {
 	uint8_t value;
@@ -787,6 +906,10 @@ int main(void)
 		T(more_contexts_than_spaces),
 		T(control_registers_changed_by_an_entry_count),
 		T(convertible_violations),
+		T(sub_page_write_permissions),
+		T(sub_page_tables_can_be_wrong),
+		T(what_sub_pages_are_not_for),
+		T(sub_page_writes_are_dirty_and_logged),
 		T(paging_of_32_bits),
 		T(apic_access_page),
 	};

@@ -66,6 +66,7 @@ struct translation {
 struct requester {
 	bool user;     /* user-mode access */
 	bool smap_off; /* supervisor access with RFLAGS.AC: user pages are allowed */
+	uint16_t size; /* bytes of the access, which is within a page */
 };
 
 /* walk.c: true is a fault in cpu->fault. update: set A and D bits, and fail with faults; otherwise look only. */
@@ -83,11 +84,16 @@ struct ept_access {
 	bool final;			 /* the access itself, not one to guest paging structures; with linear */
 	bool update;			 /* as of mem_walk() */
 	bool user, writable, no_execute; /* with final: what the guest's paging structures say of la */
+	unsigned size;			 /* with final: bytes of the access */
 	la_t la;
 };
 
 /* ept.c: true is a VM exit in cpu->fault. Fills pa, rights and dirty of *t. Called while cpu->eptp is not 0. */
 MUST_CHECK bool mem_ept_walk(struct cpu *cpu, pa_t gpa, const struct ept_access *how, struct translation *t);
+
+/* subpage.c: a write of a 4-KByte page that only the write bit of its EPT entry forbids. */
+enum subpage { SUBPAGE_ALLOWED, SUBPAGE_DENIED, SUBPAGE_EXIT /* in cpu->fault */ };
+enum subpage mem_subpage_walk(struct cpu *cpu, pa_t gpa, unsigned size, la_t la);
 
 enum exit_reason {
 #define X(number, name, title) EXIT_##name = number,

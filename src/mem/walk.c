@@ -83,8 +83,8 @@ static COLD bool entry_at(struct cpu *cpu, la_t la, unsigned access, bool update
 }
 
 /* Take the guest's translation of la, complete in *t, through EPT. True: a VM exit. */
-static COLD bool final_address(struct cpu *cpu, la_t la, unsigned access, bool update, const struct path *path,
-			       struct translation *t)
+static COLD bool final_address(struct cpu *cpu, la_t la, unsigned access, unsigned size, bool update,
+			       const struct path *path, struct translation *t)
 {
 	struct ept_access how = {
 		.access = access,
@@ -95,6 +95,7 @@ static COLD bool final_address(struct cpu *cpu, la_t la, unsigned access, bool u
 		.user = path->user,
 		.writable = path->writable,
 		.no_execute = path->no_execute,
+		.size = size,
 	};
 	struct translation ept;
 
@@ -220,7 +221,7 @@ static bool finish(struct cpu *cpu, la_t la, unsigned access, struct requester w
 	t->dirty = (leaf & PTE_D) || (update && write);
 	t->global = (leaf & PTE_G) && (cpu->cr4 & CR4_PGE);
 	if (unlikely(cpu->eptp) &&
-	    ((update && probe_mark(cpu, la, path, write)) || final_address(cpu, la, wanted, update, path, t)))
+	    ((update && probe_mark(cpu, la, path, write)) || final_address(cpu, la, wanted, who.size, update, path, t)))
 		return true;
 	if (update)
 		mark(cpu, path, entry_size, write);
@@ -321,7 +322,7 @@ bool mem_walk(struct cpu *cpu, la_t la, unsigned access, struct requester who, b
 					  .rights = ACCESS_READ | ACCESS_WRITE | ACCESS_EXEC,
 					  .dirty = true};
 		return unlikely(cpu->eptp) &&
-		       final_address(cpu, la, access & (ACCESS_READ | ACCESS_WRITE | ACCESS_EXEC), update,
+		       final_address(cpu, la, access & (ACCESS_READ | ACCESS_WRITE | ACCESS_EXEC), who.size, update,
 				     &(struct path){.user = true, .writable = true}, t);
 	}
 	if (cpu->cr4 & CR4_PAE ? walk_64bit(cpu, la, access, who, update, t)

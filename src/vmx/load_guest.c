@@ -70,6 +70,7 @@ static uint32_t ept_controls(const struct vmx *vmx)
 	return (vmx_proc2(vmx, MODE_BASED_EXECUTE) ? EPT_MODE_BASED_EXECUTE : 0) |
 	       (vmx_proc2(vmx, ENABLE_PML) ? EPT_PML : 0) |
 	       (vmx_proc2(vmx, EPT_VIOLATION_VE) ? EPT_VIOLATION_VE : 0) |
+	       (vmx_proc2(vmx, SUBPAGE_WRITE_PERMISSIONS) ? EPT_SUBPAGE : 0) |
 	       (vmx_may(vmx->caps, EPT_VPID_CAP, EXECUTE_ONLY) ? EPT_EXECUTE_ONLY : 0) |
 	       (vmx_may(vmx->caps, EPT_VPID_CAP, PAGES_2M) ? EPT_PAGES_2M : 0) |
 	       (vmx_may(vmx->caps, EPT_VPID_CAP, PAGES_1G) ? EPT_PAGES_1G : 0) |
@@ -85,6 +86,7 @@ static void load_translation(struct cpu *cpu)
 	cpu->eptp = vmx_proc2(vmx, ENABLE_EPT) ? vmcs_get(v, EPTP) : 0;
 	cpu->vpid = vmx_proc2(vmx, ENABLE_VPID) ? (uint16_t)vmcs_get(v, VPID) : 0;
 	cpu->ept_controls = ept_controls(vmx);
+	cpu->spptp = vmx_proc2(vmx, SUBPAGE_WRITE_PERMISSIONS) ? vmcs_get(v, SPPTP) : 0;
 	cpu->pml_address = vmx_proc2(vmx, ENABLE_PML) ? vmcs_get(v, PML_ADDRESS) : 0;
 	cpu->pml_index = vmx_proc2(vmx, ENABLE_PML) ? (uint16_t)vmcs_get(v, PML_INDEX) : 0;
 	if (!cpu->vpid)
