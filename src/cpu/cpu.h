@@ -69,6 +69,8 @@ enum ept_controls {
 	EPT_PML = 1 << 1, /* page-modification logging is enabled */
 	EPT_VIOLATION_VE = 1 << 2,
 	EPT_SUBPAGE = 1 << 3,	   /* sub-page write permissions: spptp is the table's address */
+	EPT_PAGING_WRITE = 1 << 4, /* EPT paging-write control */
+	EPT_VERIFY_PAGING = 1 << 5, /* guest-paging verification */
 	EPT_EXECUTE_ONLY = 1 << 8, /* from here: offered */
 	EPT_PAGES_2M = 1 << 9,
 	EPT_PAGES_1G = 1 << 10,

@@ -3,8 +3,7 @@
  *
  * SDM vol. 3, "The Extended Page Table Mechanism (EPT)": "EPT Translation Mechanism", "EPT-Induced VM Exits", "Accessed
  * and Dirty Flags for EPT", "Page-Modification Logging", "Convertible EPT Violations". Memory types change nothing here and are only
- * checked. Not done: paging-write access, guest-paging verification, supervisor
- * shadow-stack control.
+ * checked. Not done: supervisor shadow-stack control, for want of CET.
  */
 #include "mem/private.h"
 
@@ -16,6 +15,8 @@
 #define EPT_D		 BIT(9)
 #define EPT_USER_EXECUTE BIT(10) /* with mode-based execute control */
 #define EPT_ADDR	 BITS(51, 12)
+#define EPT_VERIFY	  BIT(57) /* with "guest-paging verification", of an entry that maps a page */
+#define EPT_PAGING	  BIT(58) /* with "EPT paging-write control", of an entry that maps a page */
 #define EPT_SUBPAGE_WRITE BIT(61)
 #define EPT_SUPPRESS_VE	 BIT(63) /* with "EPT-violation #VE"; of an entry that maps a page or is not present */
 
@@ -33,6 +34,7 @@
 #define VIOLATION_USER	     BIT(9)
 #define VIOLATION_WRITABLE   BIT(10)
 #define VIOLATION_NO_EXECUTE BIT(11)
+#define VIOLATION_UNVERIFIED BIT(15)
 
 struct ept_path {
 	unsigned used; /* entries passed */
@@ -58,7 +60,8 @@ bool mem_vm_exit(struct cpu *cpu, enum exit_reason reason, uint64_t qualificatio
 }
 
 /* allowed: the bits that all entries used have, none when one was not present. last: the entry that ended the walk. */
-static bool violation(struct cpu *cpu, pa_t gpa, const struct ept_access *how, uint64_t allowed, uint64_t last)
+static bool violation(struct cpu *cpu, pa_t gpa, const struct ept_access *how, uint64_t allowed, uint64_t last,
+		      bool unverified)
 {
 	uint64_t qualification = (allowed & (EPT_READ | EPT_WRITE | EPT_EXECUTE)) << 3;
 
@@ -78,6 +81,8 @@ static bool violation(struct cpu *cpu, pa_t gpa, const struct ept_access *how, u
 			qualification |= (how->user ? VIOLATION_USER : 0) | (how->writable ? VIOLATION_WRITABLE : 0) |
 					 (how->no_execute ? VIOLATION_NO_EXECUTE : 0);
 	}
+	if (unverified)
+		qualification |= VIOLATION_UNVERIFIED;
 	/* An EPT violation invalidates what is cached for its addresses: whoever mends the entry needs no INVEPT. */
 	if (how->linear && how->update)
 		mem_forget_page(cpu->mem->current, how->la);
@@ -98,6 +103,8 @@ static bool misconfigured(const struct cpu *cpu, unsigned level, bool leaf, uint
 	if (leaf) {
 		unsigned type = (unsigned)bits_get(entry, 5, 3);
 
+		if (!(entry & EPT_READ) && (entry & EPT_PAGING) && (cpu->ept_controls & EPT_PAGING_WRITE))
+			return true;
 		if (type == 2 || type == 3 || type == 7)
 			return true;
 		if (level > 1)
@@ -150,6 +157,14 @@ static bool asks_subpages(const struct cpu *cpu, const struct ept_access *how, u
 	       (how->access & ~rights) == ACCESS_WRITE && (above & EPT_WRITE);
 }
 
+/* SDM vol. 3, "Guest-Paging Verification": of pages that ask for it. Without "EPT paging-write control" no page is one
+ * for guest paging structures, and none asks. */
+static bool unverified(const struct cpu *cpu, const struct ept_access *how, uint64_t last)
+{
+	return how->unverified && (last & EPT_VERIFY) && (cpu->ept_controls & EPT_VERIFY_PAGING) &&
+	       (cpu->ept_controls & EPT_PAGING_WRITE);
+}
+
 bool mem_ept_walk(struct cpu *cpu, pa_t gpa, const struct ept_access *how, struct translation *t)
 {
 	uint64_t present = EPT_READ | EPT_WRITE | EPT_EXECUTE, execute = EPT_EXECUTE, allowed = ~UINT64_C(0), size;
@@ -163,7 +178,7 @@ bool mem_ept_walk(struct cpu *cpu, pa_t gpa, const struct ept_access *how, struc
 		execute = how->user ? EPT_USER_EXECUTE : EPT_EXECUTE;
 	}
 	if (level == 4 && gpa >> 48) /* no entry could suppress #VE: the VMM hears of it */
-		return violation(cpu, gpa, how, 0, EPT_SUPPRESS_VE);
+		return violation(cpu, gpa, how, 0, EPT_SUPPRESS_VE, false);
 	for (;; level--) {
 		unsigned shift = 12 + 9 * (level - 1);
 		pa_t at = table + (gpa >> shift & 0x1ff) * 8;
@@ -171,7 +186,7 @@ bool mem_ept_walk(struct cpu *cpu, pa_t gpa, const struct ept_access *how, struc
 		bool leaf = maps_page(cpu, level, entry);
 
 		if (!(entry & present))
-			return violation(cpu, gpa, how, 0, entry);
+			return violation(cpu, gpa, how, 0, entry, false);
 		if (misconfigured(cpu, level, leaf, entry))
 			return mem_vm_exit(cpu, EXIT_EPT_MISCONFIGURATION, 0, 0, gpa);
 		above = allowed;
@@ -188,6 +203,9 @@ bool mem_ept_walk(struct cpu *cpu, pa_t gpa, const struct ept_access *how, struc
 	t->pa = (table & ~(size - 1)) | (gpa & (size - 1));
 	t->rights = (allowed & EPT_READ ? ACCESS_READ : 0) | (allowed & EPT_WRITE ? ACCESS_WRITE : 0) |
 		    (allowed & execute ? ACCESS_EXEC : 0);
+	t->paging_write = (cpu->ept_controls & EPT_PAGING_WRITE) && (last & EPT_PAGING);
+	if (t->paging_write && how->linear && !how->final && (above & EPT_WRITE))
+		t->rights |= ACCESS_WRITE;
 	if (how->update) {
 		enum subpage subpage = SUBPAGE_DENIED;
 
@@ -196,7 +214,9 @@ bool mem_ept_walk(struct cpu *cpu, pa_t gpa, const struct ept_access *how, struc
 		if (subpage == SUBPAGE_EXIT)
 			return true;
 		if ((t->rights & how->access) != how->access && subpage == SUBPAGE_DENIED)
-			return violation(cpu, gpa, how, allowed, last);
+			return violation(cpu, gpa, how, allowed, last, false);
+		if (how->final && unverified(cpu, how, last))
+			return violation(cpu, gpa, how, allowed, last, true);
 		if (ept_flags_enabled(cpu) && set_flags(cpu, gpa, how->access & ACCESS_WRITE, &path))
 			return true;
 	}

@@ -828,6 +828,82 @@ static void sub_page_writes_are_dirty_and_logged(void **state)
 	assert_true(access_at(128, ACCESS_WRITE)); /* the TLB does not let it through */
 }
 
+#define VERIFY	   BIT(57)
+#define PAGING	   BIT(58)
+#define UNVERIFIED 0x8000u
+
+/* Guest paging structures on a page that is not writable: A and D bits, and all accesses when EPT has such flags. */
+static void paging_write_control(void **state)
+{
+	for (unsigned flags = 0; flags < 2; flags++)
+		for (unsigned control = 0; control < 2; control++)
+			for (unsigned bit = 0; bit < 2; bit++)
+				for (unsigned above = 0; above < 2; above++) {
+					bool allowed = control && bit && above, faulted;
+
+					f->cpu.eptp = flags ? EPTP_AD : EPTP;
+					f->cpu.ept_controls = EPT_EXECUTE_ONLY | (control ? EPT_PAGING_WRITE : 0);
+					*ept_pte(PT) = (HOST + PT) | WB | R | X | (bit ? PAGING : 0);
+					*at(EPD + 8) = EPT | R | X | (above ? W : 0);
+					*guest(PD) = (PT + 0x200000) | P | RW | US;
+					*guest(PT) = PAGE | P | RW;
+					changed();
+					faulted = access_at(0, ACCESS_READ);
+					if (allowed)
+						assert_false(faulted);
+					else
+						expect_exit(faulted, VIOLATION,
+							    LINEAR | (flags ? 3 : 2) | 0x28, 0, PT + 0x200000);
+					assert_int_equal((*guest(PT) & A) != 0, allowed);
+					assert_int_equal((*ept_pte(PT) & ED) != 0, allowed && flags);
+				}
+	/* other writes there are not allowed */
+	*guest(PT) = PT | P | RW;
+	*guest(PD) = PT | P | RW | US;
+	f->cpu.eptp = EPTP;
+	changed();
+	expect_exit(access_at(0, ACCESS_WRITE), VIOLATION, LINEAR | FINAL | 2 | 0x28, 0, PT);
+	/* bit 58 without bit 0, in an entry that maps a page */
+	*ept_pte(PAGE) = (HOST + PAGE) | WB | X | PAGING;
+	*guest(PT) = PAGE | P | RW | A;
+	changed();
+	expect_exit(access_at(0, ACCESS_EXEC), MISCONFIG, 0, 0, PAGE);
+	f->cpu.ept_controls = EPT_EXECUTE_ONLY;
+	*ept_pte(PT) |= W;
+	changed();
+	assert_false(access_at(0, ACCESS_EXEC));
+}
+
+static void guest_paging_verification(void **state)
+{
+	static const pa_t tables[] = {PML4, PDPT, PD, PT};
+	static const unsigned controls[] = {0, EPT_PAGING_WRITE, EPT_VERIFY_PAGING,
+					    EPT_PAGING_WRITE | EPT_VERIFY_PAGING};
+	static const unsigned accesses[] = {ACCESS_READ, ACCESS_WRITE, ACCESS_EXEC};
+
+	for (unsigned c = 0; c < 4; c++)
+		for (unsigned bits = 0; bits < 32; bits++)
+			for (unsigned i = 0; i < 3; i++) {
+				f->cpu.ept_controls = controls[c];
+				for (unsigned k = 0; k < 4; k++)
+					*ept_pte(tables[k]) =
+						(HOST + tables[k]) | WB | R | W | (bits & 1u << k ? PAGING : 0);
+				*ept_pte(PAGE) = (HOST + PAGE) | WB | R | W | X | (bits & 16 ? VERIFY : 0);
+				changed();
+				if (c == 3 && (bits & 16) && bits != 31)
+					expect_exit(access_at(0, accesses[i]), VIOLATION,
+						    LINEAR | FINAL | kind_of(accesses[i]) | 0x38 | UNVERIFIED, 0, PAGE);
+				else
+					assert_false(access_at(0, accesses[i]));
+			}
+	/* no paging, no structures */
+	f->cpu.cr0 &= ~CR0_PG;
+	f->cpu.efer = 0;
+	*ept_pte(PAGE) |= VERIFY;
+	changed();
+	assert_false(access_at(PAGE, ACCESS_READ));
+}
+
 static void paging_of_32_bits(void **state)
 {
 	uint8_t value;
@@ -910,6 +986,8 @@ int main(void)
 		T(sub_page_tables_can_be_wrong),
 		T(what_sub_pages_are_not_for),
 		T(sub_page_writes_are_dirty_and_logged),
+		T(paging_write_control),
+		T(guest_paging_verification),
 		T(paging_of_32_bits),
 		T(apic_access_page),
 	};

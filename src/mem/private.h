@@ -59,6 +59,7 @@ struct translation {
 	uint64_t size;	 /* of the page: 4 KiB, 2 MiB, 4 MiB, 1 GiB */
 	unsigned rights; /* ACCESS_READ, ACCESS_WRITE, ACCESS_EXEC that this requester has */
 	bool dirty;	 /* the D bit is set, so writes may be cached */
+	bool paging_write; /* of mem_ept_walk(): the page is one for guest paging structures */
 	bool global;
 };
 
@@ -85,6 +86,7 @@ struct ept_access {
 	bool update;			 /* as of mem_walk() */
 	bool user, writable, no_execute; /* with final: what the guest's paging structures say of la */
 	unsigned size;			 /* with final: bytes of the access */
+	bool unverified;		 /* with final: some of those are on other pages than paging_write has */
 	la_t la;
 };
 

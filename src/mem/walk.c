@@ -27,6 +27,7 @@
 /* What the entries on the path allow together. */
 struct path {
 	bool user, writable, no_execute;
+	bool unverified; /* an entry is in a page that EPT does not have for guest paging structures */
 	unsigned key;
 	unsigned used;		   /* entries passed */
 	pa_t at[MAX_LEVELS];	   /* where they are */
@@ -69,7 +70,7 @@ uint64_t mem_read_entry(struct cpu *cpu, pa_t pa, unsigned size)
 }
 
 /* Where an entry of the guest's paging structures is. True: a VM exit. */
-static COLD bool entry_at(struct cpu *cpu, la_t la, unsigned access, bool update, pa_t gpa, pa_t *pa)
+static COLD bool entry_at(struct cpu *cpu, la_t la, unsigned access, bool update, pa_t gpa, struct path *path, pa_t *pa)
 {
 	struct ept_access how = {.access = access, .linear = true, .update = update, .la = la};
 	struct translation t;
@@ -79,6 +80,7 @@ static COLD bool entry_at(struct cpu *cpu, la_t la, unsigned access, bool update
 	if (mem_ept_walk(cpu, gpa, &how, &t))
 		return true;
 	*pa = t.pa;
+	path->unverified |= !t.paging_write;
 	return update && is_apic_access_page(cpu, t.pa) && mem_apic_guest_physical(cpu);
 }
 
@@ -96,6 +98,7 @@ static COLD bool final_address(struct cpu *cpu, la_t la, unsigned access, unsign
 		.writable = path->writable,
 		.no_execute = path->no_execute,
 		.size = size,
+		.unverified = path->unverified,
 	};
 	struct translation ept;
 
@@ -194,14 +197,14 @@ static void mark(struct cpu *cpu, struct path *path, unsigned entry_size, bool w
 }
 
 /* May mark() write? When EPT has accessed and dirty flags, reading the entries has asked already. True: a VM exit. */
-static COLD bool probe_mark(struct cpu *cpu, la_t la, const struct path *path, bool write)
+static COLD bool probe_mark(struct cpu *cpu, la_t la, struct path *path, bool write)
 {
 	pa_t pa;
 
 	for (unsigned i = 0; i < path->used && !ept_flags_enabled(cpu); i++) {
 		uint64_t want = wanted_bits(path, i, write);
 
-		if ((path->entry[i] & want) != want && entry_at(cpu, la, ACCESS_WRITE, true, path->guest_at[i], &pa))
+		if ((path->entry[i] & want) != want && entry_at(cpu, la, ACCESS_WRITE, true, path->guest_at[i], path, &pa))
 			return true;
 	}
 	return false;
@@ -241,7 +244,7 @@ static bool walk_32bit(struct cpu *cpu, la_t la, unsigned access, struct request
 		pa_t guest_at = table + (la >> shift & 0x3ff) * 4, at = guest_at;
 		uint64_t entry;
 
-		if (unlikely(nested) && entry_at(cpu, la, ACCESS_READ, update, guest_at, &at))
+		if (unlikely(nested) && entry_at(cpu, la, ACCESS_READ, update, guest_at, &path, &at))
 			return true;
 		entry = mem_read_entry(cpu, at, 4);
 		if (!(entry & PTE_P))
@@ -290,7 +293,7 @@ static bool walk_64bit(struct cpu *cpu, la_t la, unsigned access, struct request
 		uint64_t entry;
 		bool leaf;
 
-		if (unlikely(nested) && entry_at(cpu, la, ACCESS_READ, update, guest_at, &at))
+		if (unlikely(nested) && entry_at(cpu, la, ACCESS_READ, update, guest_at, &path, &at))
 			return true;
 		entry = mem_read_entry(cpu, at, 8);
 		leaf = level == 1 || (level <= 3 && (entry & PTE_PS));

@@ -71,6 +71,8 @@ static uint32_t ept_controls(const struct vmx *vmx)
 	       (vmx_proc2(vmx, ENABLE_PML) ? EPT_PML : 0) |
 	       (vmx_proc2(vmx, EPT_VIOLATION_VE) ? EPT_VIOLATION_VE : 0) |
 	       (vmx_proc2(vmx, SUBPAGE_WRITE_PERMISSIONS) ? EPT_SUBPAGE : 0) |
+	       (vmx_proc3(vmx, EPT_PAGING_WRITE_CONTROL) ? EPT_PAGING_WRITE : 0) |
+	       (vmx_proc3(vmx, GUEST_PAGING_VERIFICATION) ? EPT_VERIFY_PAGING : 0) |
 	       (vmx_may(vmx->caps, EPT_VPID_CAP, EXECUTE_ONLY) ? EPT_EXECUTE_ONLY : 0) |
 	       (vmx_may(vmx->caps, EPT_VPID_CAP, PAGES_2M) ? EPT_PAGES_2M : 0) |
 	       (vmx_may(vmx->caps, EPT_VPID_CAP, PAGES_1G) ? EPT_PAGES_1G : 0) |
