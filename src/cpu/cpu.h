@@ -71,6 +71,7 @@ enum ept_controls {
 	EPT_SUBPAGE = 1 << 3,	   /* sub-page write permissions: spptp is the table's address */
 	EPT_PAGING_WRITE = 1 << 4, /* EPT paging-write control */
 	EPT_VERIFY_PAGING = 1 << 5, /* guest-paging verification */
+	EPT_HLAT = 1 << 6, /* HLAT paging: from hlatp, where hlat_prefix_size says */
 	EPT_EXECUTE_ONLY = 1 << 8, /* from here: offered */
 	EPT_PAGES_2M = 1 << 9,
 	EPT_PAGES_1G = 1 << 10,
@@ -204,7 +205,8 @@ struct cpu {
 	uint16_t vpid;	    /* of the translations in use; 0 in root operation and without VPIDs */
 	uint16_t pml_index; /* mem/ counts it down */
 	uint64_t pml_address;
-	uint64_t spptp;
+	uint64_t spptp, hlatp;
+	uint16_t hlat_prefix_size;
 	uint32_t ept_controls;	 /* enum ept_controls; looked at while eptp is not 0 */
 	uint32_t vapic_controls; /* enum vapic_controls; 0 in root operation */
 	uint64_t apic_access_page, virtual_apic_page;

@@ -137,6 +137,7 @@ enum vector {
 #define PF_RSVD BIT(3)
 #define PF_I	BIT(4)
 #define PF_PK	BIT(5)
+#define PF_HLAT BIT(7)
 
 #define DR6_FIXED (BITS(31, 16) | BITS(11, 4)) /* bits that read as 1, with RTM and bus-lock debugging absent */
 #define DR6_BD	  BIT(13)

@@ -904,6 +904,127 @@ static void guest_paging_verification(void **state)
 	assert_false(access_at(PAGE, ACCESS_READ));
 }
 
+#define HPML4	 0x30000 /* guest-physical */
+#define HPDPT	 0x31000
+#define HPD	 0x32000
+#define HPT	 0x33000
+#define HPAGE	 0x34000
+#define RESTART	 0x800u
+#define HALF	 UINT64_C(0xffff800000000000)
+
+/* Both roots map linear address 0 and the first of the upper half: by CR3 to PAGE, by HLATP to HPAGE. */
+static void start_hlat(uint16_t prefix)
+{
+	*guest(PML4 + 0x800) = PDPT | P | RW | US;
+	*guest(HPML4) = *guest(HPML4 + 0x800) = HPDPT | P | RW | US;
+	*guest(HPDPT) = HPD | P | RW | US;
+	*guest(HPD) = HPT | P | RW | US;
+	*guest(HPT) = HPAGE | P | RW | US;
+	f->cpu.hlatp = HPML4 | 0x18;
+	f->cpu.hlat_prefix_size = prefix;
+	f->cpu.ept_controls = EPT_HLAT;
+	f->ram[HOST + PAGE] = 1;
+	f->ram[HOST + HPAGE] = 2;
+	changed();
+}
+
+static unsigned read_at(la_t la)
+{
+	uint8_t value = 0;
+
+	assert_false(mem_read8(&f->cpu, la, &value));
+	return value;
+}
+
+static void hlat_paging_begins_at_its_own_root(void **state)
+{
+	start_hlat(0);
+	assert_int_equal(read_at(0), 2);
+	assert_int_equal(read_at(HALF), 2);
+	start_hlat(1);
+	assert_int_equal(read_at(0), 1);
+	assert_int_equal(read_at(HALF), 2);
+	f->cpu.ept_controls = 0; /* the control */
+	changed();
+	assert_int_equal(read_at(HALF), 1);
+	/* neither PAE paging nor none */
+	start_hlat(0);
+	f->cpu.efer = 0;
+	f->cpu.seg[CS].ar = AR_DB | AR_P | AR_S | AR_CODE;
+	f->cpu.pdpte[0] = PD | P;
+	changed();
+	assert_int_equal(read_at(0), 1);
+	f->cpu.cr0 &= ~CR0_PG;
+	changed();
+	assert_int_equal(read_at(HPAGE), 2);
+}
+
+static void hlat_paging_restarts(void **state)
+{
+	static const pa_t entries[] = {HPML4, HPDPT, HPD, HPT};
+
+	for (unsigned i = 0; i < 4; i++) {
+		start_hlat(0);
+		*guest(entries[i]) |= RESTART;
+		*guest(HPML4) &= ~(uint64_t)(RW | US); /* rights of HLAT entries do not count then */
+		*guest(PML4) &= ~(uint64_t)A;
+		f->cpu.cpl = 3;
+		changed();
+		assert_false(access_at(0, ACCESS_WRITE));
+		assert_int_equal(read_at(0), 1);
+		assert_int_equal(*guest(PML4) & A, A);
+		assert_int_equal(*guest(HPML4) & A, 0);
+		/* an entry that is not present says nothing */
+		*guest(entries[i]) = RESTART;
+		changed();
+		expect_pf(access_at(0, ACCESS_READ), PF_U | PF_HLAT);
+		f->cpu.cpl = 0;
+	}
+	/* in ordinary paging the bit is ignored */
+	start_hlat(1);
+	*guest(PT) |= RESTART;
+	changed();
+	assert_int_equal(read_at(0), 1);
+	/* a large page that a restart led to is cached as no larger than what restarted: INVLPG elsewhere leaves it */
+	start_hlat(0);
+	*guest(HPT) |= RESTART;
+	*guest(HPT + 8) = HPAGE | P;
+	*guest(PD) = P | RW | US | PS;
+	f->ram[HOST] = 1;
+	changed();
+	assert_int_equal(read_at(0), 1);
+	f->ram[HOST + PAGE] = 3;
+	*guest(PD) = PT | P | RW | US;
+	*guest(PT) = PAGE | P | RW | US;
+	mem_flush_page(&f->cpu, 0x1000);
+	assert_int_equal(read_at(0), 1);
+	mem_flush_page(&f->cpu, 0);
+	assert_int_equal(read_at(0), 3);
+}
+
+static void hlat_faults_say_so(void **state)
+{
+	static const pa_t entries[] = {HPML4, HPDPT, HPD, HPT};
+
+	for (unsigned i = 0; i < 4; i++) {
+		start_hlat(0);
+		*guest(entries[i]) &= ~(uint64_t)P;
+		changed();
+		expect_pf(access_at(0, ACCESS_READ), PF_HLAT);
+		*guest(entries[i]) |= P | BIT(45);
+		changed();
+		expect_pf(access_at(0, ACCESS_WRITE), PF_P | PF_W | PF_RSVD | PF_HLAT);
+	}
+	start_hlat(0);
+	*guest(HPT) &= ~(uint64_t)RW; /* access rights are no fault of HLAT's */
+	changed();
+	expect_pf(access_at(0, ACCESS_WRITE), PF_P | PF_W);
+	*guest(HPT) |= RESTART;
+	*guest(PT) = 0; /* after a restart */
+	changed();
+	expect_pf(access_at(0, ACCESS_READ), 0);
+}
+
 static void paging_of_32_bits(void **state)
 {
 	uint8_t value;
@@ -988,6 +1109,9 @@ int main(void)
 		T(sub_page_writes_are_dirty_and_logged),
 		T(paging_write_control),
 		T(guest_paging_verification),
+		T(hlat_paging_begins_at_its_own_root),
+		T(hlat_paging_restarts),
+		T(hlat_faults_say_so),
 		T(paging_of_32_bits),
 		T(apic_access_page),
 	};

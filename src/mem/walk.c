@@ -6,6 +6,8 @@
  * and the reserved bits. A bits are set when the translation succeeds, for all entries at once, and the D bit with
  * them.
  *
+ * HLAT paging, "HLAT Paging": the same from another root, until an entry says to begin again at CR3.
+ *
  * With EPT the addresses in CR3 and in entries are guest-physical, and so is the walk's result: each goes through
  * mem_ept_walk(). SDM vol. 3, "EPT Translation Mechanism", "Prioritization of EPT Misconfigurations and EPT
  * Violations".
@@ -19,6 +21,7 @@
 #define PTE_D	 BIT(6)
 #define PTE_PS	 BIT(7)
 #define PTE_G	 BIT(8)
+#define PTE_R	 BIT(11) /* of HLAT paging: restart */
 #define PTE_ADDR BITS(51, 12)
 #define PTE_XD	 BIT(63)
 
@@ -271,14 +274,21 @@ static bool walk_32bit(struct cpu *cpu, la_t la, unsigned access, struct request
 	return finish(cpu, la, access, who, update, &path, 4, t);
 }
 
+/* Only with 4-level and 5-level paging. A prefix size of 1, the largest that is offered, is the upper half of addresses. */
+static bool uses_hlat(const struct cpu *cpu, la_t la)
+{
+	return (cpu->ept_controls & EPT_HLAT) && cpu_long_mode(cpu) && (!cpu->hlat_prefix_size || la >> 63);
+}
+
 /* PAE, 4-level and 5-level paging: 8-byte entries, 9 bits of the address a level. */
 static bool walk_64bit(struct cpu *cpu, la_t la, unsigned access, struct requester who, bool update,
 		       struct translation *t)
 {
 	struct path path = {.user = true, .writable = true, .used = 0};
-	bool nested = cpu->eptp;
-	unsigned level = cpu_long_mode(cpu) ? (cpu->cr4 & CR4_LA57 ? 5 : 4) : 2;
-	pa_t table = cpu->cr3 & PTE_ADDR;
+	bool nested = cpu->eptp, hlat = unlikely(nested) && uses_hlat(cpu, la);
+	unsigned levels = cpu_long_mode(cpu) ? (cpu->cr4 & CR4_LA57 ? 5 : 4) : 2, level = levels;
+	pa_t table = (hlat ? cpu->hlatp : cpu->cr3) & PTE_ADDR;
+	uint64_t limit = ~UINT64_C(0); /* the size of what a restart was for: no larger page is cached */
 
 	if (level == 2) { /* the PDPTEs are registers; their reserved bits were checked when they were loaded */
 		uint64_t pdpte = cpu->pdpte[la >> 30 & 3];
@@ -298,9 +308,17 @@ static bool walk_64bit(struct cpu *cpu, la_t la, unsigned access, struct request
 		entry = mem_read_entry(cpu, at, 8);
 		leaf = level == 1 || (level <= 3 && (entry & PTE_PS));
 		if (!(entry & PTE_P))
-			return page_fault(cpu, la, access, who, 0);
+			return page_fault(cpu, la, access, who, hlat ? PF_HLAT : 0);
 		if (entry & reserved_bits(cpu, level, leaf, entry))
-			return page_fault(cpu, la, access, who, PF_P | PF_RSVD);
+			return page_fault(cpu, la, access, who, PF_P | PF_RSVD | (hlat ? PF_HLAT : 0));
+		if (unlikely(hlat && (entry & PTE_R))) {
+			path = (struct path){.user = true, .writable = true};
+			hlat = false;
+			limit = UINT64_C(1) << shift;
+			table = cpu->cr3 & PTE_ADDR;
+			level = levels + 1;
+			continue;
+		}
 		path.at[path.used] = at;
 		path.guest_at[path.used] = guest_at;
 		path.entry[path.used++] = entry;
@@ -308,9 +326,11 @@ static bool walk_64bit(struct cpu *cpu, la_t la, unsigned access, struct request
 		path.writable &= (entry & PTE_RW) != 0;
 		path.no_execute |= (entry & PTE_XD) != 0;
 		if (leaf) {
+			uint64_t size = UINT64_C(1) << shift;
+
 			path.key = (unsigned)bits_get(entry, 62, 59);
-			t->size = UINT64_C(1) << shift;
-			t->pa = (entry & PTE_ADDR & ~(t->size - 1)) | (la & (t->size - 1));
+			t->size = min_u64(size, limit);
+			t->pa = (entry & PTE_ADDR & ~(size - 1)) | (la & (size - 1));
 			return finish(cpu, la, access, who, update, &path, 8, t);
 		}
 		table = entry & PTE_ADDR;

@@ -370,15 +370,16 @@ static bool msr_exists(const struct vmx_capability *caps, enum vmx_word word)
 	}
 }
 
-/* What no bit of a table says: SDM vol. 3, "Basic VMX Information" and "Miscellaneous Data". The MSEG revision
+/* What no bit of a table says: SDM vol. 3, "Basic VMX Information" and "Miscellaneous Data", and "VPID and EPT Capabilities". The MSEG revision
  * identifier is 0. */
-static uint64_t numbers(enum vmx_word word)
+static uint64_t numbers(const struct vmx_capability *caps, enum vmx_word word)
 {
 	const uint64_t write_back = 6;
 
 	switch (word) {
 	case VMX_BASIC: return VMX_REVISION | (uint64_t)VMX_REGION_SIZE << 32 | write_back << 50;
 	case VMX_MISC: return VMX_TIMER_RATE | VMX_CR3_TARGETS << 16;
+	case VMX_EPT_VPID_CAP: return vmx_may(caps, PROCBASED_CTLS3, ENABLE_HLAT) ? VMX_HLAT_PREFIX_SIZE << 48 : 0;
 	default: return 0;
 	}
 }
@@ -412,7 +413,7 @@ bool vmx_capability_msr(const struct vmx_capability *caps, uint32_t index, uint6
 		if (!msr_exists(caps, (enum vmx_word)i) || (is_true && !vmx_may(caps, BASIC, TRUE_CTLS)))
 			return false;
 		if (info->plain)
-			*value = caps->offers[i] | numbers((enum vmx_word)i);
+			*value = caps->offers[i] | numbers(caps, (enum vmx_word)i);
 		else
 			*value = vmx_allowed1(caps, (enum vmx_word)i) << 32 |
 				 (is_true ? vmx_allowed0(caps, (enum vmx_word)i) : info->default1);

@@ -336,7 +336,7 @@ static void max_words(void **state)
 	assert_int_equal(msr(&max, 0x488), 0x2000);
 	assert_int_equal(msr(&max, 0x489), 0x00773fff);
 	assert_int_equal(msr(&max, 0x48b), 0x06d77fff00000000);
-	assert_int_equal(msr(&max, 0x48c), 0x00000f01067341c1);
+	assert_int_equal(msr(&max, 0x48c), 0x00010f01067341c1);
 	assert_int_equal(msr(&max, 0x48d), 0x000000ff00000016);
 	assert_int_equal(msr(&max, 0x48e), 0xfffbfffe04006172);
 	assert_int_equal(msr(&max, 0x48f), 0x407fffff00036dfb);

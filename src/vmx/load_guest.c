@@ -71,6 +71,7 @@ static uint32_t ept_controls(const struct vmx *vmx)
 	       (vmx_proc2(vmx, ENABLE_PML) ? EPT_PML : 0) |
 	       (vmx_proc2(vmx, EPT_VIOLATION_VE) ? EPT_VIOLATION_VE : 0) |
 	       (vmx_proc2(vmx, SUBPAGE_WRITE_PERMISSIONS) ? EPT_SUBPAGE : 0) |
+	       (vmx_proc3(vmx, ENABLE_HLAT) ? EPT_HLAT : 0) |
 	       (vmx_proc3(vmx, EPT_PAGING_WRITE_CONTROL) ? EPT_PAGING_WRITE : 0) |
 	       (vmx_proc3(vmx, GUEST_PAGING_VERIFICATION) ? EPT_VERIFY_PAGING : 0) |
 	       (vmx_may(vmx->caps, EPT_VPID_CAP, EXECUTE_ONLY) ? EPT_EXECUTE_ONLY : 0) |
@@ -89,6 +90,8 @@ static void load_translation(struct cpu *cpu)
 	cpu->vpid = vmx_proc2(vmx, ENABLE_VPID) ? (uint16_t)vmcs_get(v, VPID) : 0;
 	cpu->ept_controls = ept_controls(vmx);
 	cpu->spptp = vmx_proc2(vmx, SUBPAGE_WRITE_PERMISSIONS) ? vmcs_get(v, SPPTP) : 0;
+	cpu->hlatp = vmx_proc3(vmx, ENABLE_HLAT) ? vmcs_get(v, HLATP) : 0;
+	cpu->hlat_prefix_size = vmx_proc3(vmx, ENABLE_HLAT) ? (uint16_t)vmcs_get(v, HLAT_PREFIX_SIZE) : 0;
 	cpu->pml_address = vmx_proc2(vmx, ENABLE_PML) ? vmcs_get(v, PML_ADDRESS) : 0;
 	cpu->pml_index = vmx_proc2(vmx, ENABLE_PML) ? (uint16_t)vmcs_get(v, PML_INDEX) : 0;
 	if (!cpu->vpid)

@@ -80,6 +80,8 @@ void vmx_state(struct cpu *cpu, struct state *state)
 	state_var(state, cpu->vpid);
 	state_var(state, cpu->ept_controls);
 	state_var(state, cpu->spptp);
+	state_var(state, cpu->hlatp);
+	state_var(state, cpu->hlat_prefix_size);
 	state_var(state, cpu->pml_address);
 	state_var(state, cpu->pml_index);
 	smi_state(&vmx->smi, state);
