@@ -80,6 +80,11 @@ void apic_claim_msrs(struct msr_table *table);
  */
 int apic_acknowledge(struct cpu *cpu);
 
+/* EOI of the interrupt in service, as a write to the register. For posted interrupts, as is the other: a fixed
+ * interrupt to a physical destination, in the format of the posted-interrupt descriptor's NDST. */
+void apic_eoi(struct apic *apic);
+void apic_notify(struct apic *apic, uint32_t destination, uint8_t vector);
+
 /* TPR, 8 bits; CR8 is its bits 7:4. */
 uint8_t apic_get_tpr(const struct apic *apic);
 void apic_set_tpr(struct apic *apic, uint8_t tpr);

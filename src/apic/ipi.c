@@ -147,6 +147,21 @@ void apic_send_ipi(struct apic *apic, uint64_t icr)
 	deliver(apic->bus, &interrupt, (enum shorthand)bits_get(icr, 19, 18), apic);
 }
 
+/* SDM vol. 3, "Posted-Interrupt Descriptor": NDST is an x2APIC ID, or has the xAPIC ID in bits 15:8. */
+void apic_notify(struct apic *apic, uint32_t destination, uint8_t vector)
+{
+	bool x2apic = apic_mode(apic) == APIC_X2APIC;
+	struct interrupt interrupt = {
+		.destination = x2apic ? destination : destination >> 8 & 0xff,
+		.vector = vector,
+		.delivery = APIC_FIXED,
+		.narrow = !x2apic,
+		.assert = true,
+	};
+
+	apic_deliver(apic->bus, &interrupt);
+}
+
 void apic_send_msi(void *apic_bus, const struct msi *msi)
 {
 	struct apic_bus *bus = apic_bus;

@@ -80,7 +80,6 @@ void apic_error(struct apic *apic, uint32_t bit);
 void apic_fire_lvt(struct apic *apic, enum lvt which);
 uint8_t apic_ppr(const struct apic *apic);
 void apic_set_lint_lvt(struct apic *apic, unsigned pin, uint32_t value);
-void apic_eoi(struct apic *apic);
 
 /* registers.c: access by index; the caller applied the mode's access rules, a row of apic_registers.def. */
 struct apic_access {

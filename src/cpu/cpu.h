@@ -104,7 +104,8 @@ enum attention {
 	ATTEND_YIELD = 1 << 6,	  /* this vCPU spins (PAUSE): give the turn to another */
 };
 
-enum pin { PIN_INTR, PIN_NMI, PIN_SMI, PIN_INIT, PIN_SIPI, PIN_COUNT };
+/* PIN_VIRTUAL is none: in non-root operation, a virtual interrupt is recognized. */
+enum pin { PIN_INTR, PIN_NMI, PIN_SMI, PIN_INIT, PIN_SIPI, PIN_VIRTUAL, PIN_COUNT };
 
 /* What a vCPU tells the machine. */
 enum cpu_event {

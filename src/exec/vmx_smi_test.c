@@ -106,7 +106,9 @@ static void nonroot_operation(void **state)
 	enter_guest(f, 0);
 	cpu->r[RBP] = 0x5555;
 	cpu->vmx->mtf_pending = true;
+	cpu->vapic_controls = VAPIC_ACCESSES;
 	smi(f);
+	assert_int_equal(cpu->vapic_controls, 0);
 	assert_int_equal(cpu->eptp, 0);
 	assert_int_equal(cpu->vpid, 0);
 	assert_int_equal(peek(f, MAP_EPT, 4), 1);
@@ -121,6 +123,7 @@ static void nonroot_operation(void **state)
 	assert_int_equal(cpu->r[RBP], 0x5555);
 	assert_int_equal(cpu->eptp, EPTP_VALUE);
 	assert_int_equal(cpu->vpid, 7);
+	assert_int_equal(cpu->vapic_controls, VAPIC_ACCESSES);
 	assert_true(cpu->vmx->mtf_pending);
 	cpu->vmx->mtf_pending = false;
 	CODE_BYTES(f, GUEST_AT, VMCALL);

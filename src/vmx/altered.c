@@ -1,11 +1,8 @@
 /*
  * What instructions do in VMX non-root operation when they do not exit. SDM vol. 3, "Changes to Instruction Behavior in
- * VMX Non-Root Operation"; "Virtualizing CR8-Based TPR Accesses".
+ * VMX Non-Root Operation".
  */
 #include "vmx/intercept.h"
-#include "bus/bus.h"
-
-#define VTPR 0x80 /* in the virtual-APIC page */
 
 static bool primary(const struct cpu *cpu, uint64_t control)
 {
@@ -67,30 +64,4 @@ bool vmx_mwait_falls_through(const struct cpu *cpu, bool virtual_interrupt)
 {
 	return (cpu->r[RCX] & 1) && !(cpu->rflags & RFLAGS_IF) &&
 	       (virtual_interrupt || primary(cpu, PROCBASED_CTLS_INTERRUPT_WINDOW_EXITING));
-}
-
-bool vmx_cr8_is_virtual(const struct cpu *cpu)
-{
-	return primary(cpu, PROCBASED_CTLS_USE_TPR_SHADOW);
-}
-
-static uint64_t read_vtpr(const struct cpu *cpu)
-{
-	return bus_read(cpu->bus, vmcs_get(&cpu->vmx->vmcs, VIRTUAL_APIC_ADDRESS) + VTPR, 1, cpu->in_smm);
-}
-
-uint64_t vmx_read_cr8(const struct cpu *cpu)
-{
-	return read_vtpr(cpu) >> 4;
-}
-
-void vmx_write_cr8(struct cpu *cpu, uint64_t value)
-{
-	bus_write(cpu->bus, vmcs_get(&cpu->vmx->vmcs, VIRTUAL_APIC_ADDRESS) + VTPR, 4, value << 4, cpu->in_smm);
-}
-
-bool vmx_tpr_below_threshold(const struct cpu *cpu)
-{
-	return !vmx_secondary(cpu, PROCBASED_CTLS2_VIRTUAL_INTERRUPT_DELIVERY) &&
-	       read_vtpr(cpu) >> 4 < bits_get(vmcs_get(&cpu->vmx->vmcs, TPR_THRESHOLD), 3, 0);
 }

@@ -10,6 +10,7 @@
 #include "cpu/msr.h"
 #include "mem/mem.h"
 #include "vmx/interruption.h"
+#include "vmx/virtual_apic.h"
 #include "vmx/report.h"
 
 /* Which of enum vmcs_checks a section's rules are. */
@@ -161,6 +162,7 @@ enum vmx_entry vmx_enter(struct cpu *cpu, bool launch, enum vmx_error *error, st
 	if (launch)
 		vmx->vmcs.launched = true;
 	vmx->entered++;
+	vmx_vapic_enter(cpu);
 	if (vmx_reports_transitions(cpu))
 		cpu->reporter->entered(cpu->reporter->ctx, cpu, launch);
 	*inject = (struct vmx_injection){

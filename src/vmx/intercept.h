@@ -4,7 +4,7 @@
  *
  * Questions over the current VMCS, the vCPU and a decoded instruction, asked only when cpu->nonroot. Nothing changes
  * but cpu->vmx->exit, which those that say "exit" fill, and the times that PAUSE-loop exiting keeps. Not here: EPT, the
- * APIC-access page and virtual interrupts, the preemption timer and the monitor trap flag.
+ * virtual APIC (virtual_apic.h), the preemption timer and the monitor trap flag.
  */
 #pragma once
 
@@ -99,14 +99,6 @@ uint64_t vmx_tsc(const struct cpu *cpu, uint64_t tsc);
 uint64_t vmx_delay(const struct cpu *cpu, uint64_t ticks);
 /* MWAIT goes on at once. virtual_interrupt: one is recognized. */
 bool vmx_mwait_falls_through(const struct cpu *cpu, bool virtual_interrupt);
-/* MOV CR8 with "use TPR shadow" is of VTPR in the virtual-APIC page. value: 0 to 15; TPR virtualization is then the
- * caller's. */
-bool vmx_cr8_is_virtual(const struct cpu *cpu);
-uint64_t vmx_read_cr8(const struct cpu *cpu);
-void vmx_write_cr8(struct cpu *cpu, uint64_t value);
-/* TPR virtualization without "virtual-interrupt delivery": exit with VMX_EXIT_TPR_BELOW_THRESHOLD when the instruction
- * is done? */
-bool vmx_tpr_below_threshold(const struct cpu *cpu);
 
 /* qualification.c: "Basic VM-Exit Information". */
 uint64_t vmx_qualification(const struct cpu *cpu, const struct insn *insn, enum vmx_exit reason, uint64_t operand);

@@ -21,7 +21,6 @@
 #define MSRS	 0x3000
 #define VMREADS	 0x4000
 #define VMWRITES 0x5000
-#define VAPIC	 0x6000
 #define RIP	 0x400000
 
 struct machine {
@@ -87,7 +86,6 @@ static void start(void)
 	set(MSR_BITMAP, MSRS);
 	set(VMREAD_BITMAP, VMREADS);
 	set(VMWRITE_BITMAP, VMWRITES);
-	set(VIRTUAL_APIC_ADDRESS, VAPIC);
 }
 
 static int create(void **state)
@@ -843,28 +841,6 @@ static void mwait_falls_through(void **state)
 	}
 }
 
-static void cr8_and_the_tpr_shadow(void **state)
-{
-	start();
-	assert_false(vmx_cr8_is_virtual(cpu));
-	set(VM_PROCBASED_CTLS, PRI(USE_TPR_SHADOW) | PRI(ACTIVATE_SECONDARY_CONTROLS));
-	assert_true(vmx_cr8_is_virtual(cpu));
-	for (unsigned tpr = 0; tpr < 16; tpr++) {
-		store_le(m->ram + VAPIC + 0x80, 8, ~UINT64_C(0));
-		vmx_write_cr8(cpu, tpr);
-		assert_int_equal(load_le(m->ram + VAPIC + 0x80, 8), UINT64_C(0xffffffff00000000) | tpr << 4);
-		m->ram[VAPIC + 0x80] |= 9;
-		assert_int_equal(vmx_read_cr8(cpu), tpr);
-		for (unsigned threshold = 0; threshold < 16; threshold++) {
-			set(TPR_THRESHOLD, 0xf0 | threshold);
-			set(VM_PROCBASED_CTLS2, 0);
-			assert_int_equal(vmx_tpr_below_threshold(cpu), tpr < threshold);
-			set(VM_PROCBASED_CTLS2, SEC(VIRTUAL_INTERRUPT_DELIVERY));
-			assert_false(vmx_tpr_below_threshold(cpu));
-		}
-	}
-}
-
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
@@ -894,7 +870,6 @@ int main(void)
 		cmocka_unit_test(control_registers_are_merged),
 		cmocka_unit_test(time_stamps),
 		cmocka_unit_test(mwait_falls_through),
-		cmocka_unit_test(cr8_and_the_tpr_shadow),
 	};
 
 	return cmocka_run_group_tests(tests, create, destroy);

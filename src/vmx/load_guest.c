@@ -80,6 +80,15 @@ static uint32_t ept_controls(const struct vmx *vmx)
 	       (vmx_may(vmx->caps, EPT_VPID_CAP, ADVANCED_EXIT_INFO) ? EPT_ADVANCED_INFO : 0);
 }
 
+static uint32_t vapic_controls(const struct vmx *vmx)
+{
+	return (vmx_proc2(vmx, VIRTUALIZE_APIC_ACCESSES) ? VAPIC_ACCESSES : 0) |
+	       (vmx_proc(vmx, USE_TPR_SHADOW) ? VAPIC_TPR_SHADOW : 0) |
+	       (vmx_proc2(vmx, APIC_REGISTER_VIRTUALIZATION) ? VAPIC_REGISTERS : 0) |
+	       (vmx_proc2(vmx, VIRTUAL_INTERRUPT_DELIVERY) ? VAPIC_INTERRUPTS : 0) |
+	       (vmx_proc3(vmx, IPI_VIRTUALIZATION) ? VAPIC_IPIS : 0);
+}
+
 static void load_translation(struct cpu *cpu)
 {
 	const struct vmx *vmx = cpu->vmx;
@@ -94,6 +103,9 @@ static void load_translation(struct cpu *cpu)
 	cpu->hlat_prefix_size = vmx_proc3(vmx, ENABLE_HLAT) ? (uint16_t)vmcs_get(v, HLAT_PREFIX_SIZE) : 0;
 	cpu->pml_address = vmx_proc2(vmx, ENABLE_PML) ? vmcs_get(v, PML_ADDRESS) : 0;
 	cpu->pml_index = vmx_proc2(vmx, ENABLE_PML) ? (uint16_t)vmcs_get(v, PML_INDEX) : 0;
+	cpu->vapic_controls = vapic_controls(vmx);
+	cpu->apic_access_page = vmcs_get(v, APIC_ACCESS_ADDRESS);
+	cpu->virtual_apic_page = vmcs_get(v, VIRTUAL_APIC_ADDRESS);
 	if (!cpu->vpid)
 		mem_flush_vpid(cpu, 0, false);
 	if (pae && cpu->eptp) {

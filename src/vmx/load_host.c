@@ -85,6 +85,9 @@ bool vmx_load_host(struct cpu *cpu)
 	cpu->nonroot = false;
 	cpu->eptp = 0;
 	cpu->vpid = 0;
+	cpu->vapic_controls = 0;
+	cpu->vapic_write = 0;
+	cpu_set_pin(cpu, PIN_VIRTUAL, false);
 	if (!vmx_proc2(vmx, ENABLE_VPID))
 		mem_flush_vpid(cpu, 0, false);
 	cpu_mode_changed(cpu);

@@ -3,8 +3,9 @@
  * What any SMI saves and sets is smm/'s.
  *
  * In SMM the logical processor is not in VMX operation, so nobody touches the current VMCS, virtual-NMI blocking and a
- * pending MTF VM exit: they wait in struct vmx. So does the VMX-preemption timer, which is a point in time. Blocking by
- * STI and MOV SS is not among what is saved, because SMIs wait until it has ended (exec/event.c).
+ * pending MTF VM exit: they wait in struct vmx. So do the VMX-preemption timer, which is a point in time, and
+ * a virtual interrupt that is recognized: PIN_VIRTUAL means nothing outside non-root operation. Blocking by STI and MOV
+ * SS is not among what is saved, because SMIs wait until it has ended (exec/event.c).
  */
 #include "mem/mem.h"
 #include "vmx/vmx.h"
@@ -21,12 +22,14 @@ void vmx_smi(struct cpu *cpu)
 		.cpl = cpu->cpl,
 		.vpid = cpu->vpid,
 		.eptp = cpu->eptp,
+		.vapic_controls = cpu->vapic_controls,
 	};
 	memcpy(vmx->smi.pdpte, cpu->pdpte, sizeof(cpu->pdpte));
 	vmx->on = false;
 	cpu->nonroot = false;
 	cpu->eptp = 0;
 	cpu->vpid = 0;
+	cpu->vapic_controls = 0;
 	cpu->cr4 &= ~CR4_VMXE;
 	mem_block_a20m(cpu, false);
 	mem_flush_vpid(cpu, 0, false);
@@ -70,6 +73,7 @@ void vmx_rsm(struct cpu *cpu)
 		cpu->nonroot = saved.nonroot;
 		cpu->eptp = saved.eptp;
 		cpu->vpid = saved.vpid;
+		cpu->vapic_controls = saved.vapic_controls;
 		if (saved.eptp)
 			memcpy(cpu->pdpte, saved.pdpte, sizeof(cpu->pdpte));
 		fix_control_registers(cpu);

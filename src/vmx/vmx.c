@@ -29,6 +29,8 @@ void vmx_reset(struct cpu *cpu)
 	cpu->nonroot = false;
 	cpu->eptp = 0;
 	cpu->vpid = 0;
+	cpu->vapic_controls = 0;
+	cpu->vapic_write = 0;
 }
 
 static void vmcs_state(struct vmx *vmx, struct state *state)
@@ -57,6 +59,7 @@ static void smi_state(struct vmx_smi *smi, struct state *state)
 	state_var(state, smi->cpl);
 	state_var(state, smi->vpid);
 	state_var(state, smi->eptp);
+	state_var(state, smi->vapic_controls);
 	state_var(state, smi->pdpte);
 	if (state_restoring(state) && smi->cpl > 3)
 		state_refuse(state, "a privilege level is out of range");
@@ -84,6 +87,11 @@ void vmx_state(struct cpu *cpu, struct state *state)
 	state_var(state, cpu->hlat_prefix_size);
 	state_var(state, cpu->pml_address);
 	state_var(state, cpu->pml_index);
+	state_var(state, cpu->vapic_controls);
+	state_var(state, cpu->apic_access_page);
+	state_var(state, cpu->virtual_apic_page);
+	state_var(state, cpu->vapic_write);
+	state_var(state, cpu->vapic_write_size);
 	smi_state(&vmx->smi, state);
 	vmcs_state(vmx, state);
 	if (state_restoring(state) && ((cpu->nonroot && !vmx->on) || (vmx->smi.nonroot && !vmx->smi.on) ||

@@ -37,6 +37,7 @@ struct vmx_smi {
 	uint8_t cpl;	  /* SS.DPL */
 	uint16_t vpid;
 	uint64_t eptp;
+	uint32_t vapic_controls;
 	uint64_t pdpte[4]; /* with EPT they need not be what memory has */
 };
 
