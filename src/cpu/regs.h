@@ -23,8 +23,11 @@ enum {
 	R_ZERO,	 /* reads as 0: an absent base or index */
 	R_BLOCK, /* RIP of the first instruction of the running block: base of RIP-relative operands, which carry the
 		    rest in disp */
+	R_REACH, /* reads as REACH: the index of a RIP-relative operand whose displacement is too near 2^31 for that */
 	R_COUNT
 };
+
+#define REACH 0x2000 /* more than a block is long */
 
 enum segment_number { ES, CS, SS, DS, FS, GS, SEG_COUNT, LDTR = SEG_COUNT, TR, SEG_ALL };
 

@@ -83,6 +83,7 @@ void cpu_reset(struct cpu *cpu, bool init)
 	uint64_t caching = init ? cpu->cr0 & (CR0_CD | CR0_NW) : CR0_CD | CR0_NW;
 
 	memset(cpu->r, 0, sizeof(cpu->r));
+	cpu->r[R_REACH] = REACH;
 	cpu->r[RDX] = cpu_signature(cpu->model);
 	cpu_set_rflags(cpu, 0);
 	cpu->rip = 0xfff0;

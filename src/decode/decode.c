@@ -451,8 +451,14 @@ enum decode_result decode(struct decoder *decoder, const uint8_t *bytes, size_t 
 		return DECODE_LONG;
 	insn->len = (uint8_t)(s.p - start);
 	if (relative) {
+		int64_t disp = (int64_t)insn->disp + offset + insn->len;
+
 		insn->base = R_BLOCK;
-		insn->disp = (int32_t)((uint32_t)insn->disp + offset + insn->len);
+		if (unlikely(disp > INT32_MAX)) {
+			insn->index = R_REACH;
+			disp -= REACH;
+		}
+		insn->disp = (int32_t)disp;
 	}
 	return DECODE_OK;
 }

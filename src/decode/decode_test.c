@@ -282,12 +282,35 @@ static void pause_is_not_xchg_r8(void **state)
 	decoder_destroy(decoder);
 }
 
+/* SDM vol. 2, "RIP-Relative Addressing": 32 bits, sign-extended to 64, are added to the 64-bit RIP of the next
+ * instruction. */
+static void rip_relative_reaches_all_of_2_gib(void **state)
+{
+	static const int32_t disps[] = {INT32_MAX, INT32_MAX - 7, INT32_MAX - 4095, INT32_MAX - 8192, 0, INT32_MIN};
+	static const unsigned offsets[] = {0, 7, 4095};
+	struct decoder *decoder = decoder_create(&no_ops);
+	const uint64_t r[R_COUNT] = {[R_BLOCK] = 0x123456789000, [R_REACH] = REACH};
+	uint8_t lea[] = {0x48, 0x8d, 0x05, 0, 0, 0, 0};
+	struct insn insn;
+
+	for (unsigned i = 0; i < ARRAY_SIZE(disps); i++)
+		for (unsigned k = 0; k < ARRAY_SIZE(offsets); k++) {
+			store_le(lea + 3, 4, (uint32_t)disps[i]);
+			assert_int_equal(
+				decode(decoder, lea, sizeof(lea), MODE_CODE64 | MODE_PROTECTED, offsets[k], &insn),
+				DECODE_OK);
+			assert_int_equal(r[insn.base] + (r[insn.index] << insn.scale) + (uint64_t)(int64_t)insn.disp,
+					 r[R_BLOCK] + offsets[k] + sizeof(lea) + (uint64_t)(int64_t)disps[i]);
+		}
+	decoder_destroy(decoder);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(programs_decode_as_zydis_says), cmocka_unit_test(random_bytes_decode_as_zydis_says),
 		cmocka_unit_test(short_input_asks_for_more),	 cmocka_unit_test(sixteen_bytes_are_too_long),
-		cmocka_unit_test(pause_is_not_xchg_r8),
+		cmocka_unit_test(pause_is_not_xchg_r8),		 cmocka_unit_test(rip_relative_reaches_all_of_2_gib),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

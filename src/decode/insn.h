@@ -113,7 +113,7 @@ struct insn {
 	uint64_t imm;  /* immediate, sign-extended as the manual says; branch: displacement; moffs: offset; far pointer:
 			  offset */
 	int32_t disp;  /* displacement; RIP-relative: to be added to r[R_BLOCK] (already holds the offset of the next
-			  instruction) */
+			  instruction) and r[index], which is 0 or REACH */
 	uint16_t off;  /* of this instruction from the block's first byte */
 	uint16_t imm2; /* far pointer: selector; ENTER: nesting level */
 	uint8_t base, index, scale; /* into cpu->r; scale 0 to 3 (shift) */

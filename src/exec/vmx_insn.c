@@ -34,7 +34,7 @@ static uint64_t displacement(const struct cpu *cpu, const struct insn *insn)
 	if (insn->ea == EA_NONE)
 		return 0;
 	if (insn->base == R_BLOCK)
-		value += cpu->r[R_BLOCK];
+		value += cpu->r[R_BLOCK] + cpu->r[insn->index];
 	return cpu_64bit(cpu) ? value : value & BITS(31, 0);
 }
 

@@ -22,7 +22,7 @@ static uint64_t memory(const struct insn *insn)
 {
 	uint64_t info = size_code(insn->addr_size) << 7 | (uint64_t)insn->seg << 15;
 
-	info |= insn->index == R_ZERO ? INDEX_INVALID : insn->scale | (uint64_t)insn->index << 18;
+	info |= insn->index > R15 ? INDEX_INVALID : insn->scale | (uint64_t)insn->index << 18;
 	info |= insn->base > R15 ? BASE_INVALID : (uint64_t)insn->base << 23;
 	return info;
 }

@@ -34,9 +34,11 @@ static uint64_t operand_address(const struct cpu *cpu, const struct insn *insn)
 
 static uint64_t displacement(const struct cpu *cpu, const struct insn *insn)
 {
+	uint64_t value = (uint64_t)(int64_t)insn->disp;
+
 	if (insn->ea == EA_NONE)
 		return 0;
-	return (uint64_t)(int64_t)insn->disp + (insn->base == R_BLOCK ? cpu->r[R_BLOCK] : 0);
+	return insn->base == R_BLOCK ? value + cpu->r[R_BLOCK] + cpu->r[insn->index] : value;
 }
 
 static bool is_write(const struct insn *insn)
