@@ -29,7 +29,13 @@ static struct {
 static volatile bool running;
 static volatile uint64_t runs, runs_at_alarm;
 static volatile struct outcome caught;
+static volatile uint64_t caught_rsp;
 static struct sigaction previous_sigfpe; /* host_simd_create() came first */
+
+static bool is_canonical(uint64_t la)
+{
+	return (uint64_t)sign_extend(la, 48) == la;
+}
 
 static uint64_t *context(uint64_t at)
 {
@@ -51,7 +57,7 @@ static void on_signal(int signal, siginfo_t *info, void *raw)
 			sigaction(signal, &(struct sigaction){.sa_handler = SIG_DFL}, NULL);
 		return;
 	}
-	if (signal == SIGALRM && runs != runs_at_alarm) { /* this one is young */
+	if (signal == SIGALRM && runs != runs_at_alarm && is_canonical((uint64_t)g[REG_RSP])) { /* this one is young */
 		runs_at_alarm = runs;
 		return;
 	}
@@ -60,6 +66,9 @@ static void on_signal(int signal, siginfo_t *info, void *raw)
 	caught.error = (uint32_t)g[REG_ERR];
 	caught.address = (uint64_t)g[REG_CR2];
 	caught.rip = (uint64_t)g[REG_RIP];
+	/* Some hypervisors cannot return from a signal to a stack pointer that is not canonical. */
+	caught_rsp = (uint64_t)g[REG_RSP];
+	g[REG_RSP] = (greg_t)DATA;
 	g[REG_RIP] = (greg_t)(STUB + (stub_return - stub_begin));
 	g[REG_CSGSFS] = (g[REG_CSGSFS] & ~0xffffll) | USER_CS64;
 }
@@ -117,6 +126,15 @@ bool native_create(struct error *error)
 		sigaction(signals[i], &action, signals[i] == SIGFPE ? &previous_sigfpe : NULL);
 	setitimer(ITIMER_REAL, &often, NULL);
 	return true;
+}
+
+bool native_has_code32(void)
+{
+	uint32_t rights = 0;
+	bool valid;
+
+	__asm__("lar %2, %0" : "=r"(rights), "=@ccz"(valid) : "r"(USER_CS32));
+	return valid && (rights & AR_CODE << 8) && (rights & AR_DB << 8);
 }
 
 void native_write_code(uint64_t where, const uint8_t *bytes, size_t size)
@@ -179,6 +197,8 @@ void native_run(bool code64, bool vectors, uint64_t rip, struct state *state, st
 	if (vectors)
 		get_vectors(state);
 	*outcome = caught;
-	if (outcome->vector < 0)
+	if (outcome->vector != -1)
+		state->r[RSP] = caught_rsp;
+	else
 		outcome->rip = code64 ? LANDING64 : LANDING32;
 }

@@ -26,6 +26,8 @@ struct outcome {
 
 /* Native execution. The sandbox is one per process. */
 bool native_create(struct error *error);
+/* Has this host's kernel a segment for 32-bit code? Some that run in a container or virtual machine have none. */
+bool native_has_code32(void);
 /* Of CODE and DATA as the native instruction sees them: the linear addresses themselves. */
 void native_write_code(uint64_t at, const uint8_t *bytes, size_t size);
 void native_run(bool code64, bool vectors, uint64_t rip, struct state *state, struct outcome *outcome);
