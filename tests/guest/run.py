@@ -170,7 +170,7 @@ def given_up(rows, image, engine):
 
 def under(name, absent):
     """Is this line, or a group that it belongs to, called absent?"""
-    return any(name == a or name.startswith(a + "/") or name.startswith(a + "-") for a in absent)
+    return any(name == a or name.startswith(a.removesuffix("/") + "/") or name.startswith(a + "-") for a in absent)
 
 
 def compare(image, peers, options, rows):
