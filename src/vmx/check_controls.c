@@ -81,7 +81,9 @@ static void check_apic(struct check *c)
 	rule(c, CTL_X2APIC_NO_APIC_ACCESS, !PROC2(c, VIRTUALIZE_X2APIC_MODE) || !PROC2(c, VIRTUALIZE_APIC_ACCESSES));
 	rule(c, CTL_VID_EXTINT, !PROC2(c, VIRTUAL_INTERRUPT_DELIVERY) || PIN(c, EXTERNAL_INTERRUPT_EXITING));
 	rule(c, CTL_POSTED_VID, !PIN(c, PROCESS_POSTED_INTERRUPTS) || PROC2(c, VIRTUAL_INTERRUPT_DELIVERY));
-	rule(c, CTL_POSTED_ACK, !PIN(c, PROCESS_POSTED_INTERRUPTS) || ON_EXIT(c, ACKNOWLEDGE_INTERRUPT));
+	/* In a return from SMM both are of the executive VMCS, whose exits they are about. */
+	rule(c, CTL_POSTED_ACK,
+	     !PIN(c, PROCESS_POSTED_INTERRUPTS) || (get_execution(c, VM_EXIT_CTLS) & EXIT_CTLS_ACKNOWLEDGE_INTERRUPT));
 	rule(c, CTL_POSTED_VECTOR,
 	     !PIN(c, PROCESS_POSTED_INTERRUPTS) || !(get_execution(c, POSTED_INTERRUPT_VECTOR) & BITS(15, 8)));
 	rule(c, CTL_POSTED_DESC_ALIGN,
@@ -190,9 +192,10 @@ void check_exit_controls(struct check *c)
 	rule(c, CTL_EXIT_RESERVED, allowed(c, VMX_EXIT_CTLS, get(c, VM_EXIT_CTLS)));
 	rule(c, CTL_EXIT2_RESERVED,
 	     !ON_EXIT(c, ACTIVATE_SECONDARY_CONTROLS) || allowed(c, VMX_EXIT_CTLS2, get(c, VM_EXIT_CTLS2)));
-	/* A return from SMM to VMX root operation has no pin-based controls to agree with. */
+	/* Returns from SMM do not ask: the pin-based controls are of another VMCS. SDM vol. 3, "VM Entries That Return
+	 * from SMM", "Checks on VM-Execution Control Fields". */
 	rule(c, CTL_EXIT_SAVE_TIMER,
-	     !ON_EXIT(c, SAVE_PREEMPTION_TIMER) || check_returns_to_root(c) || PIN(c, PREEMPTION_TIMER));
+	     !ON_EXIT(c, SAVE_PREEMPTION_TIMER) || check_returns_from_smm(c) || PIN(c, PREEMPTION_TIMER));
 	MSR_AREA(EXIT_MSR_STORE, VM_EXIT_MSR_STORE);
 	MSR_AREA(EXIT_MSR_LOAD, VM_EXIT_MSR_LOAD);
 }

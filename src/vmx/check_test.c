@@ -109,6 +109,27 @@ static void rows_agree_with_their_group(void **state)
 	assert_int_equal(vmx_check_info[VMX_CHECK_GUEST_PDPTE_MEMORY].qualification, 2);
 }
 
+/* What exits of the guest need is asked of the executive VMCS, and the SMM-transfer VMCS may save any timer. */
+static void returns_from_smm_read_two_vmcss(void **state)
+{
+	static struct scene s;
+	struct vmx_check_input input = input_of(&s);
+	const uint64_t timer = EXIT_CTLS_SAVE_PREEMPTION_TIMER, acknowledge = EXIT_CTLS_ACKNOWLEDGE_INTERRUPT;
+
+	break_rule(&s, VMX_CHECK_CTL_POSTED_ACK);
+	assert_int_equal(run(&input).first, VMX_CHECK_CTL_POSTED_ACK);
+	break_rule(&s, VMX_CHECK_SMM_EXEC_PTR_LAUNCHED);
+	s.cpu.executive_launched = true;
+	vmcs_set(&s.vmcs, VM_EXIT_CTLS, (vmcs_get(&s.vmcs, VM_EXIT_CTLS) | timer) & ~acknowledge);
+	assert_int_equal(run(&input).first, VMX_CHECK_OK);
+	vmcs_clear_bit(&s.executive, VM, EXIT_CTLS, ACKNOWLEDGE_INTERRUPT);
+	vmcs_set_bit(&s.executive, VM, PROCBASED_CTLS, ACTIVATE_SECONDARY_CONTROLS);
+	vmcs_set_bit(&s.executive, VM, PINBASED_CTLS, PROCESS_POSTED_INTERRUPTS);
+	assert_true(vmx_check_in(run(&input).broken, VMX_CHECK_CTL_POSTED_ACK));
+	vmcs_set_bit(&s.executive, VM, EXIT_CTLS, ACKNOWLEDGE_INTERRUPT);
+	assert_false(vmx_check_in(run(&input).broken, VMX_CHECK_CTL_POSTED_ACK));
+}
+
 static void five_broken_rules_are_five_ids(void **state)
 {
 	static const enum vmx_check rules[] = {VMX_CHECK_CTL_VPID_NONZERO, VMX_CHECK_HOST_TR_BASE,
@@ -280,6 +301,7 @@ int main(void)
 		cmocka_unit_test(valid_states_break_nothing),
 		cmocka_unit_test(each_rule_is_broken_alone),
 		cmocka_unit_test(rows_agree_with_their_group),
+		cmocka_unit_test(returns_from_smm_read_two_vmcss),
 		cmocka_unit_test(five_broken_rules_are_five_ids),
 		cmocka_unit_test(fields_name_the_groups_that_read_them),
 		cmocka_unit_test(what_is_unknown_is_not_judged),
