@@ -473,6 +473,11 @@ static void take_sipi(struct cpu *cpu)
 static void take_smi(struct cpu *cpu)
 {
 	cpu->pins &= ~BIT(PIN_SMI);
+	if (unlikely(cpu->vmx && cpu->vmx->dual_monitor)) {
+		vmx_exit_smi(cpu);
+		vmx_perform_exit(cpu);
+		return;
+	}
 	if (!smm_enter(cpu)) {
 		cpu_shutdown(cpu, "SMRAM is not memory");
 		return;
@@ -492,6 +497,8 @@ static unsigned open_pins(const struct cpu *cpu)
 	if (unlikely(cpu->vmx && cpu->vmx->on)) {
 		if (cpu->vmx->aborted)
 			return 0;
+		if (cpu->vmx->smi_blocked)
+			pins &= ~BIT(PIN_SMI);
 		if (!cpu->nonroot)
 			pins &= ~BIT(PIN_INIT); /* SDM vol. 3, "Restrictions on VMX Operation" */
 	}

@@ -3,7 +3,7 @@
  * SDM vol. 3, "VMX Instruction Reference".
  *
  * Here are operands, modes, privilege and the order of checks; what pointers and VMCSs are is vmx/'s. A model without
- * VMX has none of them. Not modelled: the dual-monitor treatment, so VMCALL in VMX root operation fails, and SMX.
+ * VMX has none of them. Not modelled: SMX.
  */
 #include "cpu/msr.h"
 #include "exec/entries.h"
@@ -161,6 +161,10 @@ static enum step exec_vmxoff(struct cpu *cpu, const struct insn *insn)
 
 	if (step)
 		return step;
+	if (cpu->vmx->dual_monitor) {
+		fail(cpu, insn, VMX_ERROR_VMXOFF_DUAL_MONITOR, 0);
+		return STEP_NEXT;
+	}
 	vmx_stop(cpu);
 	succeed(cpu, insn, 0);
 	exec_recheck_events(cpu);
@@ -336,6 +340,8 @@ static enum step exec_vmresume(struct cpu *cpu, const struct insn *insn)
 /* In non-root operation it exits in every mode and at every CPL. */
 static enum step exec_vmcall(struct cpu *cpu, const struct insn *insn)
 {
+	enum vmx_error error;
+
 	if (!in_vmx(cpu))
 		return raise_fault(cpu, VECTOR_UD);
 	if (cpu->nonroot)
@@ -344,7 +350,11 @@ static enum step exec_vmcall(struct cpu *cpu, const struct insn *insn)
 		return raise_fault(cpu, VECTOR_UD);
 	if (cpu->cpl)
 		return raise_gp0(cpu);
-	fail(cpu, insn, VMX_ERROR_VMCALL_IN_ROOT, 0);
+	switch (vmx_call_monitor(cpu, &error)) {
+	case VMX_VMCALL_EXIT: return exit_instruction(cpu, insn, VMX_EXIT_VMCALL, 0, 0);
+	case VMX_VMCALL_FAIL: fail(cpu, insn, error, 0); break;
+	case VMX_VMCALL_FAIL_INVALID: fail_invalid(cpu, insn, 0); break;
+	}
 	return STEP_NEXT;
 }
 

@@ -157,7 +157,11 @@ void smm_io_raised(struct cpu *cpu, bool in, uint16_t port, unsigned size)
 {
 	const struct insn *insn = cpu->insn;
 
-	if (cpu->in_smm || !insn || insn->form->class == CLASS_STRING)
+	if (cpu->in_smm || !insn)
+		return;
+	if (cpu->vmx)
+		vmx_note_io_smi(cpu);
+	if (insn->form->class == CLASS_STRING)
 		return;
 	cpu->io_misc = (uint32_t)(IO_VALID | (in ? IO_IN : 0) | size << 4 | (uint32_t)port << 16);
 	cpu->io_rip = cpu->insn_rip;

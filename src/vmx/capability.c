@@ -370,15 +370,15 @@ static bool msr_exists(const struct vmx_capability *caps, enum vmx_word word)
 	}
 }
 
-/* What no bit of a table says: SDM vol. 3, "Basic VMX Information" and "Miscellaneous Data", and "VPID and EPT Capabilities". The MSEG revision
- * identifier is 0. */
+/* What no bit of a table says: SDM vol. 3, "Basic VMX Information" and "Miscellaneous Data", and "VPID and EPT
+ * Capabilities". */
 static uint64_t numbers(const struct vmx_capability *caps, enum vmx_word word)
 {
 	const uint64_t write_back = 6;
 
 	switch (word) {
 	case VMX_BASIC: return VMX_REVISION | (uint64_t)VMX_REGION_SIZE << 32 | write_back << 50;
-	case VMX_MISC: return VMX_TIMER_RATE | VMX_CR3_TARGETS << 16;
+	case VMX_MISC: return VMX_TIMER_RATE | VMX_CR3_TARGETS << 16 | VMX_MSEG_REVISION << 32;
 	case VMX_EPT_VPID_CAP: return vmx_may(caps, PROCBASED_CTLS3, ENABLE_HLAT) ? VMX_HLAT_PREFIX_SIZE << 48 : 0;
 	default: return 0;
 	}

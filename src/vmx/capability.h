@@ -44,6 +44,7 @@ extern const unsigned vmx_bit_count;
 #define VMX_REGION_SIZE 4096
 #define VMX_CR3_TARGETS 4
 #define VMX_HLAT_PREFIX_SIZE UINT64_C(1) /* the largest */
+#define VMX_MSEG_REVISION UINT64_C(0) /* of the MSEG header */
 #define VMX_TIMER_RATE	5 /* the VMX-preemption timer counts down when bit 5 of the TSC changes */
 
 struct vmx_capability {

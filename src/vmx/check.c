@@ -1,6 +1,7 @@
 /*
  * VM entry's rules: the table, running a section of them, and what several sections ask. SDM vol. 3, "VM Entries".
  */
+#include "cpu/msr.h"
 #include "vmx/rule.h"
 
 const struct vmx_check_section_info vmx_check_section_info[VMX_SECTION_COUNT] = {
@@ -206,7 +207,7 @@ enum vmx_check vmx_check_msr_load(uint64_t entry, bool smm)
 		return VMX_CHECK_MSR_FS_GS_BASE;
 	if (index >> 8 == 8)
 		return VMX_CHECK_MSR_X2APIC;
-	if (index == 0x9b && !smm)
+	if (index == MSR_SMM_MONITOR_CTL && !smm)
 		return VMX_CHECK_MSR_SMM_ONLY;
 	if (index == 0x79 || index == 0x8b)
 		return VMX_CHECK_MSR_MODEL;

@@ -2,9 +2,7 @@
  * VM entry: checks, loading the guest, and what becomes of it when something is wrong. SDM vol. 3, "VM Entries".
  *
  * Rules are run again only where a field that they read has changed since they held, or where they look at more than
- * the VMCS.
- *
- * Not modelled: entries that return from SMM (dual-monitor treatment).
+ * the VMCS; in SMM always. What entries that return from SMM do beyond this is in dual_monitor.c.
  */
 #include "bus/bus.h"
 #include "cpu/msr.h"
@@ -49,6 +47,8 @@ static uint32_t volatile_checks(const struct cpu *cpu)
 	const struct vmx *vmx = cpu->vmx;
 	uint32_t checks = cpu_long_mode(cpu) != vmx->host_lma ? IN_HOST : 0;
 
+	if (cpu->in_smm)
+		return IN_ALL;
 	if (vmx_proc(vmx, USE_TPR_SHADOW))
 		checks |= IN_EXECUTION;
 	if (vmcs_get(&vmx->vmcs, VMCS_LINK_POINTER) != ~UINT64_C(0))
@@ -66,9 +66,14 @@ void vmx_entry_input(struct cpu *cpu, struct vmx_check_cpu *about, struct vmx_ch
 		.lma = cpu_long_mode(cpu),
 		.current = vmx->current,
 		.vmxon = vmx->vmxon_pointer,
+		.smm = cpu->in_smm,
 		.read = read_physical,
 		.ctx = cpu,
 	};
+	if (vmx_returns_from_smm(cpu) && vmx_read_executive(cpu)) {
+		about->executive = &vmx->executive;
+		about->executive_launched = vmx->executive.launched;
+	}
 	*input = (struct vmx_check_input){.vmcs = &vmx->vmcs, .caps = vmx->caps, .cpu = about};
 }
 
@@ -84,14 +89,17 @@ static enum vmx_check run_group(struct cpu *cpu, enum vmx_check_group group)
 	for (unsigned section = 0; section < VMX_SECTION_COUNT; section++) {
 		struct vmx_check_result result = {0};
 
-		if (vmx_check_section_info[section].group != group || !(stale & section_checks[section]))
+		if (vmx_check_section_info[section].group != group)
+			continue;
+		if (!(stale & section_checks[section]) && !(cpu->in_smm && section == VMX_SECTION_EXECUTIVE))
 			continue;
 		vmx_check_section(&input, (enum vmx_check_section)section, &result);
 		if (result.first != VMX_CHECK_OK)
 			return result.first;
 		held |= section_checks[section];
 	}
-	vmx->vmcs.written &= ~held;
+	if (!cpu->in_smm) /* where rules look at other controls */
+		vmx->vmcs.written &= ~held;
 	if (group == VMX_GROUP_HOST)
 		vmx->host_lma = about.lma;
 	return VMX_CHECK_OK;
@@ -119,6 +127,14 @@ static void load_blocking(struct cpu *cpu, uint32_t info)
 	cpu->nmi_blocked = !vmx_pin(vmx, VIRTUAL_NMIS) && (blocked || nmi);
 }
 
+/* SDM vol. 3, "VM Entries That Return from SMM": a rule of VM-execution controls is broken by the executive VMCS. */
+static enum vmx_error error_of(const struct cpu *cpu, enum vmx_check broken)
+{
+	if (vmx_returns_from_smm(cpu) && vmx_check_info[broken].section == VMX_SECTION_EXECUTION)
+		return VMX_ERROR_EXECUTIVE_CONTROL_FIELDS;
+	return (enum vmx_error)vmx_check_info[broken].error;
+}
+
 static void tell_failure(struct cpu *cpu, bool launch, enum vmx_check rule, uint32_t msr_entry)
 {
 	const struct vmx_failed_entry what = {.launch = launch, .rule = rule, .msr_entry = msr_entry};
@@ -132,10 +148,10 @@ enum vmx_entry vmx_enter(struct cpu *cpu, bool launch, enum vmx_error *error, st
 	struct vmx *vmx = cpu->vmx;
 	uint32_t info, failed;
 	enum vmx_check broken;
-	bool vectored;
+	bool vectored, returns = vmx_returns_from_smm(cpu), to_root = vmx_returns_to_root(cpu);
 
 	if ((broken = run_group(cpu, VMX_GROUP_CONTROL)) || (broken = run_group(cpu, VMX_GROUP_HOST))) {
-		*error = (enum vmx_error)vmx_check_info[broken].error;
+		*error = error_of(cpu, broken);
 		tell_failure(cpu, launch, broken, 0);
 		return VMX_ENTRY_FAIL;
 	}
@@ -147,15 +163,19 @@ enum vmx_entry vmx_enter(struct cpu *cpu, bool launch, enum vmx_error *error, st
 
 	info = (uint32_t)vmcs_get(&vmx->vmcs, VM_ENTRY_INTERRUPTION_INFO);
 	vectored = (info & INTERRUPTION_VALID) && bits_get(info, 10, 8) != INTERRUPTION_OTHER;
+	if (returns)
+		vmx_begin_smm_return(cpu);
 	vmx_load_guest(cpu, vectored);
 	failed = vmx_msr_list_load(cpu, vmcs_get(&vmx->vmcs, VM_ENTRY_MSR_LOAD_ADDRESS),
 				   (uint32_t)vmcs_get(&vmx->vmcs, VM_ENTRY_MSR_LOAD_COUNT));
 	if (failed) {
+		if (returns)
+			vmx_abandon_smm_return(cpu);
 		tell_failure(cpu, launch, VMX_CHECK_OK, failed);
 		return fail_late(cpu, VMX_EXIT_MSR_LOADING, failed);
 	}
 
-	cpu->nonroot = true;
+	cpu->nonroot = !to_root;
 	load_blocking(cpu, info);
 	vmx->mtf_pending = (info & INTERRUPTION_VALID) && !vectored;
 	vmx->timer_end = (cpu_tsc(cpu) >> VMX_TIMER_RATE) + vmcs_get(&vmx->vmcs, PREEMPTION_TIMER);
@@ -171,5 +191,7 @@ enum vmx_entry vmx_enter(struct cpu *cpu, bool launch, enum vmx_error *error, st
 		.error = (uint32_t)vmcs_get(&vmx->vmcs, VM_ENTRY_ERROR_CODE),
 		.length = (uint32_t)vmcs_get(&vmx->vmcs, VM_ENTRY_INSTRUCTION_LENGTH),
 	};
+	if (returns)
+		vmx_finish_smm_return(cpu);
 	return VMX_ENTRY_DONE;
 }

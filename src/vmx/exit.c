@@ -2,7 +2,7 @@
  * VM exit: record, save the guest, load the host; and VMX abort when that cannot be done. SDM vol. 3, "VM Exits", "VMX
  * Aborts".
  *
- * Not modelled: VM exits that end in SMM (dual-monitor treatment).
+ * What SMM VM exits do beyond this is in dual_monitor.c.
  */
 #include "bus/bus.h"
 #include "mem/mem.h"
@@ -72,6 +72,23 @@ bool vmx_leave(struct cpu *cpu)
 	return true;
 }
 
+/* In root operation there are no others. */
+static bool is_smm_exit(const struct cpu *cpu)
+{
+	uint32_t reason = cpu->vmx->exit.reason;
+
+	return !cpu->nonroot || reason == VMX_EXIT_IO_SMI || reason == VMX_EXIT_OTHER_SMI;
+}
+
+/* SDM vol. 3, "SMM VM Exits": "Updating State". */
+static void enter_smm(struct cpu *cpu)
+{
+	cpu->nmi_blocked = true;
+	mem_flush_vpid(cpu, 0, false);
+	if (cpu->event)
+		cpu->event(cpu, CPU_SMI_ENTERED);
+}
+
 bool vmx_perform_exit(struct cpu *cpu)
 {
 	struct vmx *vmx = cpu->vmx;
@@ -79,22 +96,33 @@ bool vmx_perform_exit(struct cpu *cpu)
 	bool nmi = vmx->exit.reason == VMX_EXIT_EXCEPTION_NMI &&
 		   bits_get(vmx->exit.interruption, 10, 8) == INTERRUPTION_NMI;
 	uint32_t failed;
-	bool aborts = cpu_long_mode(cpu) && !vmx_on_exit(vmx, HOST_ADDRESS_SPACE_SIZE);
+	bool lma = cpu_long_mode(cpu), smm_exit = is_smm_exit(cpu);
 
 	if (vmx->exit.reason < ARRAY_SIZE(vmx->exits))
 		vmx->exits[vmx->exit.reason]++;
 	if (vmx_reports_transitions(cpu))
 		cpu->reporter->exits(cpu->reporter->ctx, cpu);
+	if (smm_exit)
+		vmx_begin_smm_exit(cpu);
 	record(cpu);
 	vmx_save_guest(cpu);
+	if (smm_exit)
+		vmx_end_smm_save(cpu);
 	vmx->vectoring = vmx->vectoring_error = vmx->vectoring_length = 0;
 	vmx->exit = (struct vmx_exit_record){0};
 	vmx->mtf_pending = false;
+	if (smm_exit) {
+		enter_smm(cpu);
+		if (!vmx->dual_monitor) {
+			vmx_start_monitor(cpu);
+			return true;
+		}
+	}
 	failed = vmx_msr_list_save(cpu, vmcs_get(v, VM_EXIT_MSR_STORE_ADDRESS),
 				   (uint32_t)vmcs_get(v, VM_EXIT_MSR_STORE_COUNT));
 	if (failed)
 		return abort_vmx(cpu, VMX_ABORT_SAVE_MSR, failed);
-	if (aborts)
+	if (lma && !vmx_on_exit(vmx, HOST_ADDRESS_SPACE_SIZE))
 		return abort_vmx(cpu, VMX_ABORT_ADDRESS_SIZE, 0);
 	if (nmi)
 		cpu->nmi_blocked = true;

@@ -31,20 +31,20 @@ void vmx_fail(struct cpu *cpu, enum vmx_error error)
 	vmcs_set(&vmx->vmcs, VM_INSTRUCTION_ERROR, error);
 }
 
-static uint32_t first_word(struct cpu *cpu, pa_t region)
+uint32_t vmx_region_revision(struct cpu *cpu, pa_t region)
 {
 	return (uint32_t)bus_read(cpu->bus, region, 4, cpu->in_smm);
 }
 
-static bool is_region(const struct vmx *vmx, pa_t region)
+bool vmx_is_region(const struct vmx *vmx, pa_t region)
 {
 	unsigned width = vmx_may(vmx->caps, BASIC, ADDRESSES_32) ? 32 : vmx->caps->physical_bits;
 
 	return is_aligned(region, VMX_REGION_SIZE) && !(region >> width);
 }
 
-/* The current VMCS goes back to memory; only what the processor keeps there is written. */
-static void flush_current(struct cpu *cpu)
+/* Only what the processor keeps there is written. */
+void vmx_flush_current(struct cpu *cpu)
 {
 	struct vmx *vmx = cpu->vmx;
 	uint8_t image[VMCS_IMAGE_SIZE];
@@ -56,11 +56,27 @@ static void flush_current(struct cpu *cpu)
 		bus_write(cpu->bus, vmx->current + at, 8, load_le(image + at, 8), cpu->in_smm);
 }
 
+void vmx_read_region(struct cpu *cpu, pa_t region, struct vmcs *v)
+{
+	uint8_t image[VMCS_IMAGE_SIZE];
+
+	for (unsigned at = 0; at < VMCS_IMAGE_SIZE; at += 8)
+		store_le(image + at, 8, bus_read(cpu->bus, region + at, 8, cpu->in_smm));
+	vmcs_load(v, cpu->vmx->caps, image);
+}
+
+void vmx_make_current(struct cpu *cpu, pa_t region)
+{
+	cpu->vmx->current = region;
+	if (vmx_has_current(cpu->vmx))
+		vmx_read_region(cpu, region, &cpu->vmx->vmcs);
+}
+
 bool vmx_start(struct cpu *cpu, pa_t region)
 {
 	struct vmx *vmx = cpu->vmx;
 
-	if (!is_region(vmx, region) || first_word(cpu, region) != VMX_REVISION)
+	if (!vmx_is_region(vmx, region) || vmx_region_revision(cpu, region) != VMX_REVISION)
 		return false;
 	vmx->on = true;
 	vmx->vmxon_pointer = region;
@@ -74,32 +90,30 @@ void vmx_stop(struct cpu *cpu)
 {
 	struct vmx *vmx = cpu->vmx;
 
-	flush_current(cpu);
+	vmx_flush_current(cpu);
 	vmx->on = false;
 	vmx->current = ~UINT64_C(0);
+	if (!(vmx->smm_monitor_ctl & SMM_MONITOR_CTL_VMXOFF))
+		vmx->smi_blocked = false;
 	cpu->monitor_armed = false;
 	mem_block_a20m(cpu, false);
-	cpu_attend(cpu, ATTEND_PINS); /* INIT is not blocked any more */
+	cpu_attend(cpu, ATTEND_PINS); /* INIT and SMIs are not blocked any more */
 }
 
 enum vmx_error vmx_load_pointer(struct cpu *cpu, pa_t region)
 {
 	struct vmx *vmx = cpu->vmx;
-	uint8_t image[VMCS_IMAGE_SIZE];
 
-	if (!is_region(vmx, region))
+	if (!vmx_is_region(vmx, region))
 		return VMX_ERROR_VMPTRLD_ADDRESS;
 	if (region == vmx->vmxon_pointer)
 		return VMX_ERROR_VMPTRLD_VMXON_POINTER;
-	if (!vmcs_revision_valid(vmx->caps, first_word(cpu, region)))
+	if (!vmcs_revision_valid(vmx->caps, vmx_region_revision(cpu, region)))
 		return VMX_ERROR_VMPTRLD_REVISION;
 	if (region == vmx->current)
 		return VMX_OK;
-	flush_current(cpu);
-	for (unsigned at = 0; at < VMCS_IMAGE_SIZE; at += 8)
-		store_le(image + at, 8, bus_read(cpu->bus, region + at, 8, cpu->in_smm));
-	vmcs_load(&vmx->vmcs, vmx->caps, image);
-	vmx->current = region;
+	vmx_flush_current(cpu);
+	vmx_make_current(cpu, region);
 	return VMX_OK;
 }
 
@@ -107,12 +121,12 @@ enum vmx_error vmx_clear(struct cpu *cpu, pa_t region)
 {
 	struct vmx *vmx = cpu->vmx;
 
-	if (!is_region(vmx, region))
+	if (!vmx_is_region(vmx, region))
 		return VMX_ERROR_VMCLEAR_ADDRESS;
 	if (region == vmx->vmxon_pointer)
 		return VMX_ERROR_VMCLEAR_VMXON_POINTER;
 	if (region == vmx->current) {
-		flush_current(cpu);
+		vmx_flush_current(cpu);
 		vmx->current = ~UINT64_C(0);
 	}
 	bus_write(cpu->bus, region + VMCS_REGION_STATE, 4, 0, cpu->in_smm);

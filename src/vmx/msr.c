@@ -1,6 +1,7 @@
 /*
  * The capability MSRs, 480H to 493H, and what VMX operation fixes in CR0 and CR4: SDM vol. 3, appendix "VMX Capability
- * Reporting Facility", and "Restrictions on VMX Operation". IA32_FEATURE_CONTROL is among the CPU's own MSRs.
+ * Reporting Facility", and "Restrictions on VMX Operation"; the two MSRs of the dual-monitor treatment: "Enabling the
+ * Dual-Monitor Treatment", "Saving Guest State". IA32_FEATURE_CONTROL is among the CPU's own MSRs.
  */
 #include "cpu/msr.h"
 #include "vmx/vmx.h"
@@ -10,16 +11,48 @@ static bool capability_read(struct cpu *cpu, uint32_t index, uint64_t *value)
 	return cpu->vmx && vmx_capability_msr(cpu->vmx->caps, index, value);
 }
 
-static bool capability_write(struct cpu *cpu, uint32_t index, uint64_t value)
+static bool smm_monitor_ctl_read(struct cpu *cpu, uint32_t index, uint64_t *value)
+{
+	if (!cpu->vmx || !vmx_may(cpu->vmx->caps, BASIC, DUAL_MONITOR))
+		return false;
+	*value = cpu->vmx->smm_monitor_ctl;
+	return true;
+}
+
+/* In SMM alone. */
+static bool smm_monitor_ctl_write(struct cpu *cpu, uint32_t index, uint64_t value)
+{
+	struct vmx *vmx = cpu->vmx;
+
+	if (!vmx || !vmx_may(vmx->caps, BASIC, DUAL_MONITOR) || !cpu->in_smm)
+		return false;
+	if ((value & ~(SMM_MONITOR_CTL_VALID | SMM_MONITOR_CTL_VMXOFF | SMM_MONITOR_CTL_MSEG)) ||
+	    ((value & SMM_MONITOR_CTL_VMXOFF) && !vmx_may(vmx->caps, MISC, VMXOFF_SMI)))
+		return false;
+	vmx->smm_monitor_ctl = value;
+	return true;
+}
+
+static bool smbase_read(struct cpu *cpu, uint32_t index, uint64_t *value)
+{
+	*value = cpu->smbase;
+	return cpu->vmx && vmx_may(cpu->vmx->caps, MISC, READ_SMBASE) && cpu->in_smm;
+}
+
+static bool read_only(struct cpu *cpu, uint32_t index, uint64_t value)
 {
 	return false;
 }
 
 void vmx_claim_msrs(struct msr_table *table)
 {
-	static const struct msr_ops ops = {capability_read, capability_write};
+	static const struct msr_ops ops = {capability_read, read_only};
+	static const struct msr_ops smm_monitor_ctl = {smm_monitor_ctl_read, smm_monitor_ctl_write};
+	static const struct msr_ops smbase = {smbase_read, read_only};
 
 	msr_claim(table, VMX_FIRST_MSR, VMX_LAST_MSR, &ops);
+	msr_claim(table, MSR_SMM_MONITOR_CTL, MSR_SMM_MONITOR_CTL, &smm_monitor_ctl);
+	msr_claim(table, MSR_SMBASE, MSR_SMBASE, &smbase);
 }
 
 static bool is_fixed(uint64_t value, uint64_t fixed0, uint64_t fixed1)

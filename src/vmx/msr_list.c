@@ -8,7 +8,6 @@
 #include "vmx/vmx.h"
 
 #define ENTRY_SIZE 16
-#define SMBASE_MSR 0x9e
 
 uint32_t vmx_msr_list_load(struct cpu *cpu, pa_t list, uint32_t count)
 {
@@ -29,7 +28,7 @@ uint32_t vmx_msr_list_save(struct cpu *cpu, pa_t list, uint32_t count)
 		pa_t at = list + (uint64_t)i * ENTRY_SIZE;
 		uint64_t entry = bus_read(cpu->bus, at, 8, cpu->in_smm), value;
 
-		if (entry >> 32 || (uint32_t)entry >> 8 == 8 || ((uint32_t)entry == SMBASE_MSR && !cpu->in_smm) ||
+		if (entry >> 32 || (uint32_t)entry >> 8 == 8 || ((uint32_t)entry == MSR_SMBASE && !cpu->in_smm) ||
 		    !msr_read(cpu, (uint32_t)entry, &value))
 			return i + 1;
 		bus_write(cpu->bus, at + 8, 8, value, cpu->in_smm);

@@ -56,7 +56,7 @@ static uint64_t pending_debug(const struct cpu *cpu)
 	uint32_t debug_exception = INTERRUPTION_VALID | INTERRUPTION_HARDWARE_EXCEPTION << 8 | VECTOR_DB;
 	uint64_t pending = cpu->pending_debug & (DR6_BS | BITS(3, 0));
 
-	switch (exit->reason) {
+	switch (exit->reason & 0xffff) {
 	case VMX_EXIT_INIT:
 	case VMX_EXIT_IO_SMI:
 	case VMX_EXIT_OTHER_SMI:
@@ -94,7 +94,10 @@ static void save_nonregister(struct cpu *cpu)
 	uint64_t now = cpu_tsc(cpu) >> VMX_TIMER_RATE;
 
 	vmcs_set(v, GUEST_ACTIVITY_STATE, activity_state(cpu->activity));
-	vmcs_set(v, GUEST_INTERRUPTIBILITY, (cpu->shadow & (SHADOW_STI | SHADOW_MOV_SS)) | (nmi_blocked ? BIT(3) : 0));
+	/* Blocking by SMI is told of by exits that end in SMM, where they are blocked. */
+	vmcs_set(v, GUEST_INTERRUPTIBILITY,
+		 (cpu->shadow & (SHADOW_STI | SHADOW_MOV_SS)) | (cpu->in_smm ? BIT(2) : 0) |
+			 (nmi_blocked ? BIT(3) : 0));
 	vmcs_set(v, GUEST_PENDING_DEBUG, pending_debug(cpu));
 	if (vmx_on_exit(vmx, SAVE_PREEMPTION_TIMER))
 		vmcs_set(v, PREEMPTION_TIMER, now >= vmx->timer_end ? 0 : vmx->timer_end - now);

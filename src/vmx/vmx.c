@@ -1,7 +1,5 @@
 /*
  * VT-x of one vCPU as a whole: made, reset, saved. SDM vol. 3, "Introduction to Virtual Machine Extensions".
- *
- * Not modelled: the dual-monitor treatment of SMIs and SMM, which IA32_VMX_BASIC must therefore not offer.
  */
 #include "vmx/vmx.h"
 #include <stdlib.h>
@@ -25,7 +23,7 @@ void vmx_reset(struct cpu *cpu)
 {
 	struct vmx *vmx = cpu->vmx;
 
-	*vmx = (struct vmx){.caps = vmx->caps, .current = NO_VMCS};
+	*vmx = (struct vmx){.caps = vmx->caps, .current = NO_VMCS, .transfer = NO_VMCS};
 	cpu->nonroot = false;
 	cpu->eptp = 0;
 	cpu->vpid = 0;
@@ -65,6 +63,23 @@ static void smi_state(struct vmx_smi *smi, struct state *state)
 		state_refuse(state, "a privilege level is out of range");
 }
 
+static void dual_monitor_state(struct vmx *vmx, struct state *state)
+{
+	state_bool(state, &vmx->dual_monitor);
+	state_bool(state, &vmx->smi_blocked);
+	state_var(state, vmx->transfer);
+	state_var(state, vmx->smm_monitor_ctl);
+	state_bool(state, &vmx->io_smi.valid);
+	state_var(state, vmx->io_smi.qualification);
+	state_var(state, vmx->io_smi.linear);
+	state_var(state, vmx->io_smi.rcx);
+	state_var(state, vmx->io_smi.rsi);
+	state_var(state, vmx->io_smi.rdi);
+	state_var(state, vmx->io_smi.rip);
+	if (state_restoring(state) && vmx->dual_monitor && !vmx->on)
+		state_refuse(state, "two SMM monitors outside VMX operation");
+}
+
 /* Between instructions: no VM exit and no event delivery is under way. */
 void vmx_state(struct cpu *cpu, struct state *state)
 {
@@ -93,6 +108,7 @@ void vmx_state(struct cpu *cpu, struct state *state)
 	state_var(state, cpu->vapic_write);
 	state_var(state, cpu->vapic_write_size);
 	smi_state(&vmx->smi, state);
+	dual_monitor_state(vmx, state);
 	vmcs_state(vmx, state);
 	if (state_restoring(state) && ((cpu->nonroot && !vmx->on) || (vmx->smi.nonroot && !vmx->smi.on) ||
 				       ((cpu->nonroot || vmx->smi.nonroot) && !vmx_has_current(vmx))))

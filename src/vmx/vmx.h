@@ -41,6 +41,14 @@ struct vmx_smi {
 	uint64_t pdpte[4]; /* with EPT they need not be what memory has */
 };
 
+/* The dual-monitor treatment: the I/O instruction that raised the SMI that is pending, as an SMM VM exit tells of it.
+ */
+struct vmx_io_smi {
+	bool valid;
+	uint64_t qualification, linear;
+	uint64_t rcx, rsi, rdi, rip; /* before it */
+};
+
 struct vmx {
 	const struct vmx_capability *caps;
 	bool on; /* in VMX operation: after VMXON, and not in SMM under the default treatment */
@@ -60,6 +68,12 @@ struct vmx {
 	bool host_lma;	    /* what the host-state checks last held for */
 	struct vmx_pause_loop pause_loop;
 	struct vmx_smi smi;
+	bool dual_monitor; /* the dual-monitor treatment of SMIs and SMM is active */
+	bool smi_blocked;  /* outside SMM, by a VM entry that returned from it */
+	pa_t transfer;	   /* dual_monitor: SMM-transfer VMCS pointer */
+	struct vmx_io_smi io_smi;
+	uint64_t smm_monitor_ctl; /* IA32_SMM_MONITOR_CTL */
+	struct vmcs executive;	  /* of the SMM VM exit or VM entry from SMM that is under way; in between, anything */
 	uint64_t entered; /* counters: VM entries, VM exits by reason */
 	uint64_t exits[80];
 };
@@ -71,7 +85,11 @@ void vmx_destroy(struct cpu *cpu);
 void vmx_reset(struct cpu *cpu); /* leaves VMX operation */
 void vmx_state(struct cpu *cpu, struct state *state);
 
-/* msr.c: IA32_VMX_BASIC and the other capability MSRs. */
+#define SMM_MONITOR_CTL_VALID  BIT(0)
+#define SMM_MONITOR_CTL_VMXOFF BIT(2) /* VMXOFF does not unblock SMIs */
+#define SMM_MONITOR_CTL_MSEG   BITS(31, 12)
+
+/* msr.c: IA32_VMX_BASIC and the other capability MSRs; IA32_SMM_MONITOR_CTL and IA32_SMBASE. */
 struct msr_table;
 void vmx_claim_msrs(struct msr_table *table);
 
@@ -111,6 +129,13 @@ bool vmx_start(struct cpu *cpu, pa_t region);				  /* VMXON's operand. False: VM
 void vmx_stop(struct cpu *cpu);						  /* VMXOFF */
 MUST_CHECK enum vmx_error vmx_load_pointer(struct cpu *cpu, pa_t region); /* VMPTRLD */
 MUST_CHECK enum vmx_error vmx_clear(struct cpu *cpu, pa_t region);	  /* VMCLEAR */
+/* What a VMCS region is: its address, its first 4 bytes, its data. The current VMCS goes back to memory; another
+ * becomes current (~0: none). */
+bool vmx_is_region(const struct vmx *vmx, pa_t region);
+uint32_t vmx_region_revision(struct cpu *cpu, pa_t region);
+void vmx_read_region(struct cpu *cpu, pa_t region, struct vmcs *v);
+void vmx_flush_current(struct cpu *cpu);
+void vmx_make_current(struct cpu *cpu, pa_t region);
 /* VMREAD and VMWRITE in non-root operation with VMCS shadowing: of the VMCS at the link pointer. */
 MUST_CHECK enum vmx_error vmx_shadow_read(struct cpu *cpu, uint64_t encoding, bool mode64, uint64_t *value);
 MUST_CHECK enum vmx_error vmx_shadow_write(struct cpu *cpu, uint64_t encoding, bool mode64, uint64_t value);
@@ -166,6 +191,39 @@ MUST_CHECK bool vmx_switch_eptp(struct cpu *cpu);
 
 /* virtualization_exception.c: cpu->fault is a VM exit. True: it was an EPT violation and has become #VE. */
 bool vmx_convert_violation(struct cpu *cpu);
+
+/*
+ * mseg.c: VMCALL in VMX root operation. EXIT: it is an SMM VM exit, which activates the dual-monitor treatment if it is
+ * not active. FAIL: VMfail(*error).
+ */
+enum vmx_vmcall { VMX_VMCALL_EXIT, VMX_VMCALL_FAIL, VMX_VMCALL_FAIL_INVALID };
+MUST_CHECK enum vmx_vmcall vmx_call_monitor(struct cpu *cpu, enum vmx_error *error);
+/* The last part of that exit: the dual-monitor treatment is active, and its monitor's state is loaded. */
+void vmx_start_monitor(struct cpu *cpu);
+
+/* dual_monitor.c: an SMM VM exit for an SMI, to be performed. Whether the SMI came right after an I/O instruction is
+ * what vmx_note_io_smi() noted, which is called when that instruction raised it. */
+void vmx_exit_smi(struct cpu *cpu);
+void vmx_note_io_smi(struct cpu *cpu);
+
+/*
+ * dual_monitor.c, for exit.c: before VM-exit information is recorded and the guest saved, and after. In between the
+ * current VMCS is the SMM-transfer VMCS, with the VM-execution controls in force.
+ */
+void vmx_begin_smm_exit(struct cpu *cpu);
+void vmx_end_smm_save(struct cpu *cpu);
+
+/*
+ * dual_monitor.c, for entry.c: is the entry one that returns from SMM, and to VMX root operation? The VMCS at the
+ * executive-VMCS pointer is read into vmx->executive; false: none can be there, or none is needed. The guest is loaded
+ * between "begin" and "abandon" or "finish", which updates the pointers and leaves SMM.
+ */
+bool vmx_returns_from_smm(const struct cpu *cpu);
+bool vmx_returns_to_root(const struct cpu *cpu);
+bool vmx_read_executive(struct cpu *cpu);
+void vmx_begin_smm_return(struct cpu *cpu);
+void vmx_abandon_smm_return(struct cpu *cpu);
+void vmx_finish_smm_return(struct cpu *cpu);
 
 /* smi.c: SMI delivery leaves VMX operation, after the state was saved; RSM returns to it, after the state was restored
  * but for what cpu_mode_changed() and mem_context_changed() do. */
