@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "debug/gdb_registers.h"
+#include "debug/monitor.h"
 #include "machine/parts.h"
 
 enum { PACKET = 4096, SIGNAL_INT = 2, SIGNAL_TRAP = 5 };
@@ -297,15 +298,18 @@ static void threads(struct gdb *gdb)
 static void thread_info(struct gdb *gdb, const char *text)
 {
 	unsigned cpu = gdb->cpu;
-	char info[64];
+	char info[128], level[48];
+	const struct cpu *of;
 	int size;
 
 	if (!thread(gdb, text, &cpu)) {
 		answer(gdb, "E22");
 		return;
 	}
-	size = snprintf(info, sizeof(info), "CPU#%u [%s]", cpu,
-			machine_cpu(gdb->machine, cpu)->activity == ACTIVITY_ACTIVE ? "running" : "halted ");
+	of = machine_cpu(gdb->machine, cpu);
+	size = snprintf(info, sizeof(info), "CPU#%u [%s%s%s]", cpu,
+			of->activity == ACTIVITY_ACTIVE ? "running" : "halted ",
+			vmx_level(of, level, sizeof(level)) ? ", " : "", level);
 	answer_hex(gdb, (const uint8_t *)info, (size_t)size);
 }
 

@@ -24,6 +24,14 @@ void monitor_info(struct monitor *monitor, const char *subject, FILE *to);
 /* x and xp: "/COUNT FORMAT SIZE ADDRESS". */
 void monitor_examine(struct monitor *monitor, const char *arguments, bool physical, FILE *to);
 
+/* monitor_vmx.c: rows of info. */
+void monitor_info_vmx(struct monitor *monitor, const char *arguments, FILE *to);
+void monitor_info_vmcs(struct monitor *monitor, const char *arguments, FILE *to);
+void monitor_info_ept(struct monitor *monitor, const char *arguments, FILE *to);
+
+/* "root", "non-root, VMCS 0x1234000": where a vCPU in VMX operation is; outside of it false, and nothing. */
+bool vmx_level(const struct cpu *cpu, char *text, size_t size);
+
 /* How a table of commands finds and lists its rows. */
 struct monitor_command {
 	const char *name, *arguments, *help;

@@ -21,9 +21,11 @@ static void info_cpus(struct monitor *mon, const char *arguments, FILE *to)
 {
 	for (unsigned i = 0; i < machine_cpus(mon->machine); i++) {
 		const struct cpu *cpu = machine_cpu(mon->machine, i);
+		char level[48];
 
-		fprintf(to, "%c CPU #%u: rip=0x%016llx%s\n", i == mon->cpu ? '*' : ' ', i, (unsigned long long)cpu->rip,
+		fprintf(to, "%c CPU #%u: rip=0x%016llx%s", i == mon->cpu ? '*' : ' ', i, (unsigned long long)cpu->rip,
 			cpu->activity == ACTIVITY_ACTIVE ? "" : " (halted)");
+		fprintf(to, vmx_level(cpu, level, sizeof(level)) ? " [%s]\n" : "\n", level);
 	}
 }
 
@@ -242,6 +244,8 @@ static void info_block(struct monitor *mon, const char *arguments, FILE *to)
 static const struct monitor_command subjects[] = {
 	{"block", "", "disks", info_block},
 	{"cpus", "", "the CPUs", info_cpus},
+	{"ept", "ADDRESS [EPTP]", "the EPT entries that a guest-physical address means, and where they end",
+	 monitor_info_ept},
 	{"irq", "", "counts of interrupts", info_irq},
 	{"lapic", "", "the current CPU's local APIC", info_lapic},
 	{"mem", "", "ranges of linear addresses that are mapped", info_mem},
@@ -253,6 +257,8 @@ static const struct monitor_command subjects[] = {
 	{"stats", "", "what ran how fast", info_stats},
 	{"status", "", "running or paused", info_status},
 	{"tlb", "", "every mapped page", info_tlb},
+	{"vmcs", "", "the current CPU's current VMCS, as softvt check reads it", monitor_info_vmcs},
+	{"vmx", "", "VMX operation of each CPU, its VMCS and its VM exits", monitor_info_vmx},
 	{"version", "", "the version", info_version},
 };
 

@@ -223,3 +223,38 @@ bool mem_ept_walk(struct cpu *cpu, pa_t gpa, const struct ept_access *how, struc
 	t->dirty = !ept_flags_enabled(cpu) || (path.entry[path.used - 1] & EPT_D);
 	return false;
 }
+
+static enum ept_end entry_end(const struct cpu *cpu, unsigned level, uint64_t entry)
+{
+	uint64_t present = EPT_READ | EPT_WRITE | EPT_EXECUTE |
+			   (cpu->ept_controls & EPT_MODE_BASED_EXECUTE ? EPT_USER_EXECUTE : 0);
+	bool leaf = maps_page(cpu, level, entry);
+
+	if (!(entry & present))
+		return EPT_NOT_PRESENT;
+	if (misconfigured(cpu, level, leaf, entry))
+		return EPT_MISCONFIGURED;
+	return leaf ? EPT_MAPS_PAGE : EPT_GOES_ON;
+}
+
+unsigned mem_debug_ept(struct cpu *cpu, uint64_t eptp, uint32_t controls, gpa_t gpa,
+		       struct ept_entry path[EPT_MOST_LEVELS])
+{
+	unsigned level = eptp & BIT(5) ? 5 : 4, used = 0;
+	uint32_t in_force = cpu->ept_controls;
+	pa_t table = eptp & EPT_ADDR;
+
+	cpu->ept_controls = controls; /* for what is asked of an entry below */
+	for (bool more = level == 5 || !(gpa >> 48); more; level--) {
+		struct ept_entry *e = &path[used++];
+
+		e->level = level;
+		e->at = table + (gpa >> (12 + 9 * (level - 1)) & 0x1ff) * 8;
+		e->entry = mem_read_entry(cpu, e->at, 8);
+		e->end = entry_end(cpu, level, e->entry);
+		table = e->entry & EPT_ADDR;
+		more = e->end == EPT_GOES_ON;
+	}
+	cpu->ept_controls = in_force;
+	return used;
+}

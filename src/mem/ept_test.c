@@ -416,6 +416,38 @@ static void four_levels_end_at_bit_48(void **state)
 	assert_false(access_at(0, ACCESS_READ));
 }
 
+/* What debuggers see: each entry, where the walk ends and why, and nothing changed; the controls are the caller's. */
+static void entries_for_debuggers(void **state)
+{
+	const uint32_t all = EPT_EXECUTE_ONLY | EPT_PAGES_2M | EPT_PAGES_1G;
+	struct ept_entry path[EPT_MOST_LEVELS];
+
+	f->cpu.ept_controls = 0;
+	f->cpu.eptp = 0;
+	assert_int_equal(mem_debug_ept(&f->cpu, EPTP_AD, all, PAGE + 5, path), 4);
+	assert_int_equal(path[0].level, 4);
+	assert_int_equal(path[0].at, EPML4);
+	assert_int_equal(path[0].end, EPT_GOES_ON);
+	assert_int_equal(path[3].level, 1);
+	assert_int_equal(path[3].at, EPT + PAGE / 4096 * 8);
+	assert_int_equal(path[3].entry, (HOST + PAGE) | WB | R | W | X | UX);
+	assert_int_equal(path[3].end, EPT_MAPS_PAGE);
+	assert_int_equal(*at(EPML4), path[0].entry); /* no accessed flag */
+
+	*at(EPD) = HOST | WB | LARGE | R | W | X;
+	assert_int_equal(mem_debug_ept(&f->cpu, EPML5 | 6u | 4u << 3, all, PAGE, path), 4);
+	assert_int_equal(path[0].level, 5);
+	assert_int_equal(path[3].end, EPT_MAPS_PAGE);
+	assert_int_equal(mem_debug_ept(&f->cpu, EPTP, all & ~(uint32_t)EPT_PAGES_2M, PAGE, path), 3);
+	assert_int_equal(path[2].end, EPT_MISCONFIGURED); /* bit 7 is reserved then */
+	*at(EPD) = UX;
+	assert_int_equal(mem_debug_ept(&f->cpu, EPTP, all, PAGE, path), 3);
+	assert_int_equal(path[2].end, EPT_NOT_PRESENT);
+	assert_int_equal(mem_debug_ept(&f->cpu, EPTP, all | EPT_MODE_BASED_EXECUTE, PAGE, path), 4);
+	assert_int_equal(mem_debug_ept(&f->cpu, EPTP, all, BIT(48), path), 0);
+	assert_int_equal(f->cpu.ept_controls, 0);
+}
+
 static void pdptes_are_read_through_ept(void **state)
 {
 	uint64_t pdpte[4] = {9};
@@ -1094,6 +1126,7 @@ int main(void)
 		T(read_modify_write_is_both),
 		T(addresses_and_page_sizes),
 		T(four_levels_end_at_bit_48),
+		T(entries_for_debuggers),
 		T(pdptes_are_read_through_ept),
 		T(accessed_and_dirty_flags),
 		T(page_modification_log),

@@ -82,6 +82,20 @@ MUST_CHECK bool mem_read_pdptes(struct cpu *cpu, uint64_t cr3, uint64_t pdpte[4]
 
 /* For debuggers: translate without side effects. False: not mapped. */
 MUST_CHECK bool mem_debug_translate(struct cpu *cpu, la_t la, pa_t *pa);
+/*
+ * For debuggers: the entries that EPT has for a guest-physical address, from the root down, without side effects.
+ * Returns how many; the last one says where it ends. controls: enum ept_controls.
+ */
+enum ept_end { EPT_GOES_ON, EPT_MAPS_PAGE, EPT_NOT_PRESENT, EPT_MISCONFIGURED };
+struct ept_entry {
+	unsigned level; /* 1 is the PTE */
+	pa_t at;
+	uint64_t entry;
+	enum ept_end end;
+};
+#define EPT_MOST_LEVELS 5
+unsigned mem_debug_ept(struct cpu *cpu, uint64_t eptp, uint32_t controls, gpa_t gpa,
+		       struct ept_entry path[EPT_MOST_LEVELS]);
 size_t mem_debug_read(struct cpu *cpu, la_t la, void *to, size_t size);
 size_t mem_debug_write(struct cpu *cpu, la_t la, const void *from, size_t size);
 

@@ -65,7 +65,7 @@ static void load_segments(struct cpu *cpu)
 	cpu->idtr = (struct table_register){vmcs_get(v, GUEST_IDTR_BASE), (uint16_t)vmcs_get(v, GUEST_IDTR_LIMIT)};
 }
 
-static uint32_t ept_controls(const struct vmx *vmx)
+uint32_t vmx_ept_controls(const struct vmx *vmx)
 {
 	return (vmx_proc2(vmx, MODE_BASED_EXECUTE) ? EPT_MODE_BASED_EXECUTE : 0) |
 	       (vmx_proc2(vmx, ENABLE_PML) ? EPT_PML : 0) |
@@ -97,7 +97,7 @@ static void load_translation(struct cpu *cpu)
 
 	cpu->eptp = vmx_proc2(vmx, ENABLE_EPT) ? vmcs_get(v, EPTP) : 0;
 	cpu->vpid = vmx_proc2(vmx, ENABLE_VPID) ? (uint16_t)vmcs_get(v, VPID) : 0;
-	cpu->ept_controls = ept_controls(vmx);
+	cpu->ept_controls = vmx_ept_controls(vmx);
 	cpu->spptp = vmx_proc2(vmx, SUBPAGE_WRITE_PERMISSIONS) ? vmcs_get(v, SPPTP) : 0;
 	cpu->hlatp = vmx_proc3(vmx, ENABLE_HLAT) ? vmcs_get(v, HLATP) : 0;
 	cpu->hlat_prefix_size = vmx_proc3(vmx, ENABLE_HLAT) ? (uint16_t)vmcs_get(v, HLAT_PREFIX_SIZE) : 0;

@@ -152,6 +152,8 @@ MUST_CHECK uint32_t vmx_msr_list_save(struct cpu *cpu, pa_t list, uint32_t count
 
 /* load_guest.c, save_guest.c, load_host.c: between the CPU and the current VMCS. For entry.c and exit.c. */
 void vmx_load_guest(struct cpu *cpu, bool vectored);
+/* enum ept_controls that the current VMCS asks for and the processor offers. */
+uint32_t vmx_ept_controls(const struct vmx *vmx);
 void vmx_save_guest(struct cpu *cpu);
 /* False: the PDPTEs at the host's CR3 are bad. */
 MUST_CHECK bool vmx_load_host(struct cpu *cpu);

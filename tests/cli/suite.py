@@ -255,7 +255,7 @@ def test_stats(context):
 def test_monitor(context):
     """-monitor stdio: registers, memory, disassembly, expressions, errors, quit"""
     text = ("info status\nstop\ninfo status\ninfo registers\nx/3i 0x100020\nxp /4xb 0x100000\np 6*7\np/d -1\ngva2gpa 0x100000\n"
-            "info pci\ninfo mtree\ninfo lapic\ninfo cpus\ninfo qtree\ninfo block\ninfo irq\ninfo pic\ninfo mem\ninfo tlb\n"
+            "info vmx\ninfo vmcs\ninfo ept\ninfo ept 0x1000\ninfo pci\ninfo mtree\ninfo lapic\ninfo cpus\ninfo qtree\ninfo block\ninfo irq\ninfo pic\ninfo mem\ninfo tlb\n"
             "info version\ninfo stats\nfrobnicate\ninfo regsters\nhelp\nquit\n")
     said, _ = context.run("-kernel", context.image(SAY_UP + SPIN), *QUIET, "-monitor", "stdio", text=text)
     has(said, r"^VM status: running")
@@ -267,6 +267,9 @@ def test_monitor(context):
     has(said, r"^-1$")
     has(said, r"^gpa: 0x100000$")
     has(said, r"8086:29c0")
+    has(said, r"^CPU#0: (this CPU model has no VMX|outside VMX operation; CR4.VMXE 0)")
+    has(said, r"^info ept ADDRESS \[EPTP\]: the guest-physical address is missing$")
+    same("answers without a VMCS", said.count("CPU#0 has no current VMCS\n"), 2)
     has(said, r"-0*fffff? .*ram|ram")
     has(said, r"^PG disabled")
     has(said, r"command 'frobnicate' is unknown")
