@@ -50,6 +50,7 @@ bool boot_direct(const struct boot *boot, struct error *error)
 	if (!file_read(&file, "kernel", boot->kernel, error))
 		return false;
 	preset_chipset(boot->pci, boot->bus);
+	preset_bios_data(boot->bus);
 	for (unsigned i = 0; i < boot->cpu->cpus; i++)
 		preset_mtrrs(&boot->cpu[i]);
 	end = acpi_place(boot->acpi, boot->bus, rsdp);

@@ -25,6 +25,7 @@
 #define VTD_BASE    UINT64_C(0xfed90000)
 #define LAPIC_BASE  UINT64_C(0xfee00000)
 #define PM_BASE	    0x600
+#define EBDA_BASE   UINT64_C(0x9fc00) /* a BIOS' extended data area, up to 640 KiB */
 
 enum e820_type { E820_RAM = 1, E820_RESERVED = 2 };
 
@@ -68,6 +69,7 @@ MUST_CHECK bool boot_direct(const struct boot *boot, struct error *error);
  * 32-bit window, interrupt lines. Goes through configuration and port accesses only.
  */
 void preset_chipset(struct pci_root *pci, struct bus *bus);
+void preset_bios_data(struct bus *bus);
 
 /* Firmware image at the top of 4 GiB and, its last 128 KiB, below 1 MiB. */
 struct rom;

@@ -107,7 +107,7 @@ static bool put_info(const struct boot *boot, struct space *space, const struct 
 	for (unsigned i = 0; i < entries; i++)
 		map[i] = (struct mmap_entry){sizeof(map[i]) - 4, boot->layout->map[i].base, boot->layout->map[i].size,
 					     boot->layout->map[i].type};
-	info.mem_lower = 639;
+	info.mem_lower = EBDA_BASE >> 10;
 	info.mem_upper = (uint32_t)((boot->layout->low_ram - (1 << 20)) >> 10);
 	info.cmdline = (uint32_t)space_string(space, command_line, MIN);
 	free(command_line);

@@ -291,7 +291,7 @@ static pa_t put_info(const struct boot *boot, const struct header *h, const stru
 		strcpy((char *)tag + 8, modules[i].command_line);
 	}
 	tag = append(&info, INFO_MEMORY, 16);
-	store_le(tag, 4, 639);
+	store_le(tag, 4, EBDA_BASE >> 10);
 	store_le(tag + 4, 4, (boot->layout->low_ram - (1 << 20)) >> 10);
 	append_mmap(&info, boot->layout);
 	if (!h->has_address)

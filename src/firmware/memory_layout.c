@@ -30,8 +30,8 @@ void memory_layout(uint64_t ram, unsigned physical_bits, struct memory_layout *l
 	if (layout->pci64_end <= layout->pci64_base)
 		layout->pci64_base = layout->pci64_end = 0;
 
-	add(layout, 0, 0x9fc00, E820_RAM);
-	add(layout, 0x9fc00, 0xa0000, E820_RESERVED); /* where a BIOS keeps its extended data area */
+	add(layout, 0, EBDA_BASE, E820_RAM);
+	add(layout, EBDA_BASE, 0xa0000, E820_RESERVED);
 	add(layout, 0xe0000, 0x100000, E820_RESERVED);
 	add(layout, 0x100000, layout->low_ram, E820_RAM);
 	/* Linux uses the ECAM only when the map or a motherboard device reserves it. */

@@ -1,6 +1,6 @@
 /*
- * The chipset as SeaBIOS leaves it, for kernels that start without firmware. Intel ICH9 and 3 Series Express Chipset
- * data sheets name the registers; PCI Local Bus 3.0, "Base Addresses" says how BARs are sized.
+ * The chipset and the BIOS data area as SeaBIOS leaves them, for kernels that start without firmware. Intel ICH9 and 3
+ * Series Express Chipset data sheets name the registers; PCI Local Bus 3.0, "Base Addresses" says how BARs are sized.
  */
 #include "base/bits.h"
 #include "firmware/firmware.h"
@@ -128,4 +128,27 @@ void preset_chipset(struct pci_root *pci, struct bus *bus)
 			preset_function(pci, slot, number, &io, &memory);
 		}
 	}
+}
+
+/*
+ * What kernels ask a BIOS although the boot protocol has told it: where low memory ends and the extended data area begins
+ * (Xen puts its trampoline below the lower of both), and services, of which there are none here: each returns with CF, as
+ * a BIOS does for a function that it does not know.
+ */
+void preset_bios_data(struct bus *bus)
+{
+	/* push bp; mov bp, sp; or byte [bp+6], 1; pop bp; iret */
+	static const uint8_t service[] = {0x55, 0x89, 0xe5, 0x80, 0x4e, 0x06, 0x01, 0x5d, 0xcf};
+	enum { EBDA_SEGMENT = 0x40e, BASE_MEMORY = 0x413, VECTORS = 256, SERVICE = 0x10 };
+	uint8_t vectors[VECTORS * 4], segment[2], kib[2], ebda_kib = 1;
+
+	for (unsigned i = 0; i < VECTORS; i++)
+		store_le(vectors + 4 * i, 4, (EBDA_BASE >> 4) << 16 | SERVICE);
+	store_le(segment, 2, EBDA_BASE >> 4);
+	store_le(kib, 2, EBDA_BASE >> 10);
+	bus_write_bytes(bus, 0, vectors, sizeof(vectors));
+	bus_write_bytes(bus, EBDA_SEGMENT, segment, sizeof(segment));
+	bus_write_bytes(bus, BASE_MEMORY, kib, sizeof(kib));
+	bus_write_bytes(bus, EBDA_BASE, &ebda_kib, 1);
+	bus_write_bytes(bus, EBDA_BASE + SERVICE, service, sizeof(service));
 }

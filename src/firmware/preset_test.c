@@ -1,5 +1,5 @@
 /*
- * The chipset presets, on functions that are made up here.
+ * The presets, on functions that are made up here.
  */
 #include "firmware/firmware.h"
 
@@ -114,9 +114,32 @@ static void as_seabios_leaves_it(void **state)
 	free(r);
 }
 
+static void bios_data(void **state)
+{
+	struct log log = {0};
+	struct bus *bus = bus_create(&log);
+	struct error error;
+	const uint8_t *ram;
+
+	assert_true(bus_create_ram(bus, 1 << 20, &error));
+	bus_add_ram(bus, 0, 1 << 20, 0, 0);
+	preset_bios_data(bus);
+	ram = bus_ram(bus);
+	assert_int_equal(load_le(ram + 0x40e, 2), 0x9fc0);
+	assert_int_equal(load_le(ram + 0x413, 2), 639);
+	assert_int_equal(ram[0x9fc00], 1);
+	/* Every vector leads to the same code, which ends with IRET. */
+	for (unsigned i = 0; i < 256; i++) {
+		assert_int_equal(load_le(ram + 4 * i, 2), 0x10);
+		assert_int_equal(load_le(ram + 4 * i + 2, 2), 0x9fc0);
+	}
+	assert_int_equal(ram[0x9fc10 + 8], 0xcf);
+	bus_destroy(bus);
+}
+
 int main(void)
 {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(as_seabios_leaves_it)};
+	const struct CMUnitTest tests[] = {cmocka_unit_test(as_seabios_leaves_it), cmocka_unit_test(bios_data)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
