@@ -53,8 +53,8 @@ struct fault {
 	uint32_t error;
 	uint64_t address; /* page faults: the linear address, becomes CR2 */
 	uint64_t dr6;	  /* debug exceptions: bits to set in DR6 */
-	/* FAULT_VM_EXIT, which mem/ finds: SDM vol. 3, "Exit Qualification"; NMI unblocking due to IRET is for exec/ to
-	 * add. */
+	bool nmi_unblocked; /* in non-root operation: by the IRET that faulted, for the VM exit to tell */
+	/* FAULT_VM_EXIT, which mem/ finds: SDM vol. 3, "Exit Qualification". */
 	uint32_t reason; /* basic exit reason */
 	uint64_t qualification;
 	uint64_t linear;   /* with bit 7 of the qualification of an EPT violation; else 0 */

@@ -7,8 +7,16 @@
  */
 #include "apic/apic.h"
 #include "exec/entries.h"
+#include "exec/nonroot.h"
 #include "exec/protect.h"
-#include "vmx/vmx.h"
+#include "vmx/intercept.h"
+
+/* Loading the PDPTEs has left a fault of its own: #GP(0) too, or a VM exit. */
+static bool refuse(struct cpu *cpu)
+{
+	raise_gp0(cpu);
+	return true;
+}
 
 static bool pae_paging(uint64_t cr0, uint64_t cr4, uint64_t efer)
 {
@@ -23,20 +31,20 @@ bool exec_write_cr0(struct cpu *cpu, uint64_t value)
 	uint64_t pdpte[4];
 
 	if (!cpu_cr0_valid(value))
-		return true;
+		return refuse(cpu);
 	value = (value & defined) | CR0_ET;
 	if (!vmx_cr0_allowed(cpu, value))
-		return true;
+		return refuse(cpu);
 	changed = cpu->cr0 ^ value;
 	if (changed & CR0_PG) {
 		if (!(value & CR0_PG) && (cpu_64bit(cpu) || (cpu->cr4 & CR4_PCIDE)))
-			return true;
+			return refuse(cpu);
 		if ((value & CR0_PG) && (efer & EFER_LME)) {
 			unsigned tss = cpu->seg[TR].ar & AR_TYPE;
 
 			if (!(cpu->cr4 & CR4_PAE) || (cpu->seg[CS].ar & AR_L) || tss == TYPE_TSS16 ||
 			    tss == TYPE_TSS16_BUSY)
-				return true;
+				return refuse(cpu);
 			efer |= EFER_LMA;
 		}
 		if (!(value & CR0_PG))
@@ -62,7 +70,7 @@ bool exec_write_cr3(struct cpu *cpu, uint64_t value)
 	if (pcids)
 		value &= ~CR3_NOFLUSH;
 	if (!cpu_cr3_valid(cpu->model, value, cpu_long_mode(cpu)))
-		return true;
+		return refuse(cpu);
 	if (pae_paging(cpu->cr0, cpu->cr4, cpu->efer)) {
 		if (mem_read_pdptes(cpu, value, pdpte))
 			return true;
@@ -80,15 +88,15 @@ bool exec_write_cr4(struct cpu *cpu, uint64_t value)
 	uint64_t changed = cpu->cr4 ^ value, pdpte[4];
 
 	if (value & ~cpu_cr4_allowed(cpu->model) || !vmx_cr4_allowed(cpu, value))
-		return true;
+		return refuse(cpu);
 	if (cpu_long_mode(cpu)) {
 		if (!(value & CR4_PAE) || (changed & CR4_LA57))
-			return true;
+			return refuse(cpu);
 	} else if (value & CR4_PCIDE) {
-		return true;
+		return refuse(cpu);
 	}
 	if ((changed & value & CR4_PCIDE) && (cpu->cr3 & CR3_PCID))
-		return true;
+		return refuse(cpu);
 	if (pae_paging(cpu->cr0, value, cpu->efer) && (changed & (CR4_PAE | CR4_PGE | CR4_PSE | CR4_SMEP))) {
 		if (mem_read_pdptes(cpu, cpu->cr3, pdpte))
 			return true;
@@ -99,20 +107,29 @@ bool exec_write_cr4(struct cpu *cpu, uint64_t value)
 	return false;
 }
 
+static bool is_control_register(unsigned number)
+{
+	return number <= 8 && (BIT(number) & (BIT(0) | BIT(2) | BIT(3) | BIT(4) | BIT(8)));
+}
+
 static enum step mov_from_cr(struct cpu *cpu, const struct insn *insn)
 {
 	uint64_t value;
+	enum step step;
 
-	switch (insn->reg) {
-	case 0: value = cpu->cr0; break;
-	case 2: value = cpu->cr2; break;
-	case 3: value = cpu->cr3; break;
-	case 4: value = cpu->cr4; break;
-	case 8: value = apic_get_tpr(cpu->apic) >> 4; break;
-	default: return raise_fault(cpu, VECTOR_UD);
-	}
+	if (!is_control_register(insn->reg))
+		return raise_fault(cpu, VECTOR_UD);
 	if (cpu->cpl > 0)
 		return raise_gp0(cpu);
+	if ((step = intercept(cpu, insn)))
+		return step;
+	switch (insn->reg) {
+	case 0: value = cpu->nonroot ? vmx_read_cr0(cpu) : cpu->cr0; break;
+	case 2: value = cpu->cr2; break;
+	case 3: value = cpu->cr3; break;
+	case 4: value = cpu->nonroot ? vmx_read_cr4(cpu) : cpu->cr4; break;
+	default: value = apic_get_tpr(cpu->apic) >> 4; break;
+	}
 	reg_set(cpu, insn->rm, cpu_64bit(cpu) ? 8 : 4, value);
 	return STEP_NEXT;
 }
@@ -122,7 +139,7 @@ static enum step mov_from_cr(struct cpu *cpu, const struct insn *insn)
 static bool write_cr8(struct cpu *cpu, uint64_t value)
 {
 	if (value > 15)
-		return true;
+		return refuse(cpu);
 	cpu->cr8 = value;
 	apic_set_tpr(cpu->apic, (uint8_t)(value << 4));
 	return false;
@@ -131,46 +148,61 @@ static bool write_cr8(struct cpu *cpu, uint64_t value)
 static enum step mov_to_cr(struct cpu *cpu, const struct insn *insn)
 {
 	uint64_t value = reg_get(cpu, insn->rm, cpu_64bit(cpu) ? 8 : 4);
+	enum step step;
 	bool refused;
 
-	if (insn->reg > 8 || !(BIT(insn->reg) & (BIT(0) | BIT(2) | BIT(3) | BIT(4) | BIT(8))))
+	if (!is_control_register(insn->reg))
 		return raise_fault(cpu, VECTOR_UD);
 	if (cpu->cpl > 0)
 		return raise_gp0(cpu);
+	if ((step = intercept(cpu, insn)))
+		return step;
 	switch (insn->reg) {
-	case 0: refused = exec_write_cr0(cpu, value); break;
+	case 0: refused = exec_write_cr0(cpu, cpu->nonroot ? vmx_merge_cr0(cpu, value) : value); break;
 	case 2: cpu->cr2 = value; return STEP_NEXT;
 	case 3: refused = exec_write_cr3(cpu, value); break;
-	case 4: refused = exec_write_cr4(cpu, value); break;
+	case 4: refused = exec_write_cr4(cpu, cpu->nonroot ? vmx_merge_cr4(cpu, value) : value); break;
 	default: refused = write_cr8(cpu, value); break;
 	}
-	return refused ? raise_gp0(cpu) : STEP_LEAVE;
+	return refused ? STEP_FAULT : STEP_LEAVE;
 }
 
 static enum step exec_lmsw(struct cpu *cpu, const struct insn *insn)
 {
 	uint64_t low = CR0_PE | CR0_MP | CR0_EM | CR0_TS, value;
+	enum step step;
 
 	if (cpu->cpl > 0)
 		return raise_gp0(cpu);
 	if (operand_read(cpu, insn, 2, &value))
 		return STEP_FAULT;
+	if (unlikely(cpu->nonroot) && (step = nonroot_intercept(cpu, insn, value)))
+		return step;
 	value = (cpu->cr0 & ~(low & ~CR0_PE)) | (value & low); /* PE can be set, not cleared */
-	return exec_write_cr0(cpu, value) ? raise_gp0(cpu) : STEP_LEAVE;
+	if (cpu->nonroot)
+		value = vmx_merge_cr0(cpu, value);
+	return exec_write_cr0(cpu, value) ? STEP_FAULT : STEP_LEAVE;
 }
 
 static enum step exec_smsw(struct cpu *cpu, const struct insn *insn)
 {
 	if ((cpu->cr4 & CR4_UMIP) && cpu->cpl > 0)
 		return raise_gp0(cpu);
-	return operand_write(cpu, insn, insn->ea == EA_NONE ? insn->size : 2, cpu->cr0) ? STEP_FAULT : STEP_NEXT;
+	return operand_write(cpu, insn, insn->ea == EA_NONE ? insn->size : 2,
+			     cpu->nonroot ? vmx_read_cr0(cpu) : cpu->cr0)
+		       ? STEP_FAULT
+		       : STEP_NEXT;
 }
 
 static enum step exec_clts(struct cpu *cpu, const struct insn *insn)
 {
+	enum step step;
+
 	if (cpu->cpl > 0)
 		return raise_gp0(cpu);
-	cpu->cr0 &= ~CR0_TS;
+	if ((step = intercept(cpu, insn)))
+		return step;
+	cpu->cr0 = cpu->nonroot ? vmx_merge_cr0(cpu, cpu->cr0 & ~CR0_TS) : cpu->cr0 & ~CR0_TS;
 	return STEP_NEXT;
 }
 

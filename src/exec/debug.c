@@ -7,6 +7,7 @@
 #include "exec/debug.h"
 #include "decode/block.h"
 #include "exec/entries.h"
+#include "exec/nonroot.h"
 #include "exec/protect.h"
 
 #define DEBUGCTL_LBR BIT(0)
@@ -103,9 +104,14 @@ void debug_reported(struct cpu *cpu, uint64_t dr6)
 	cpu->debugctl &= ~(DEBUGCTL_LBR | DEBUGCTL_BTF | DEBUGCTL_TR);
 }
 
-/* DR4 and DR5 are DR6 and DR7, unless CR4.DE makes them undefined. Privilege before general detect. */
+/* A VM exit goes before everything. DR4 and DR5 are DR6 and DR7, unless CR4.DE makes them undefined. Privilege before
+ * general detect. */
 static enum step check_access(struct cpu *cpu, const struct insn *insn, unsigned *number)
 {
+	enum step step = intercept(cpu, insn);
+
+	if (step)
+		return step;
 	*number = insn->reg;
 	if (*number > 7 || ((*number & 6) == 4 && (cpu->cr4 & CR4_DE)))
 		return raise_fault(cpu, VECTOR_UD);

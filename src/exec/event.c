@@ -2,13 +2,14 @@
  * Everything that goes through the IDT, and what happens between instructions.
  *
  * SDM vol. 3, "Interrupt and Exception Handling", "Interrupt 8 -- Double Fault Exception", "Interrupt and Exception
- * Handling in Virtual-8086 Mode"; vol. 2, "INT n/INTO/INT3/INT1", whose order of checks is kept.
+ * Handling in Virtual-8086 Mode"; vol. 2, "INT n/INTO/INT3/INT1", whose order of checks is kept. In VMX non-root
+ * operation "Exceptions and Interrupts" that exit do so here: "Other Causes of VM Exits".
  */
 #include "exec/debug.h"
 #include "exec/protect.h"
 #include "exec/run.h"
 #include "smm/smm.h"
-#include "vmx/interruption.h"
+#include "vmx/intercept.h"
 #include "vmx/report.h"
 
 static enum step fault_with(struct cpu *cpu, enum vector vector, bool has_error, uint32_t error)
@@ -303,7 +304,7 @@ static enum step deliver_long(struct cpu *cpu, const struct event *event, unsign
 	return STEP_LEAVE;
 }
 
-enum step event_deliver(struct cpu *cpu, const struct event *event)
+static enum step deliver(struct cpu *cpu, const struct event *event)
 {
 	unsigned ext = is_software(event) ? 0 : 1;
 	bool redirected;
@@ -327,6 +328,40 @@ enum step event_deliver(struct cpu *cpu, const struct event *event)
 	return deliver_protected(cpu, event, ext);
 }
 
+/* A VM exit meanwhile tells of the event: SDM vol. 3, "Information for VM Exits That Occur During Event Delivery". */
+static void note_vectoring(struct cpu *cpu, const struct event *event)
+{
+	struct vmx *vmx = cpu->vmx;
+	bool has_error = event->has_error && cpu_protected(cpu);
+
+	vmx->vectoring = (uint32_t)(event->vector | (unsigned)event->type << 8 | INTERRUPTION_VALID);
+	if (has_error)
+		vmx->vectoring |= INTERRUPTION_ERROR_CODE;
+	vmx->vectoring_error = has_error ? event->error : 0;
+	vmx->vectoring_length = event->length;
+	vmx->vectoring_rf = pushed_flags(cpu, event) & RFLAGS_RF;
+}
+
+static void forget_vectoring(struct cpu *cpu)
+{
+	cpu->vmx->vectoring = cpu->vmx->vectoring_error = cpu->vmx->vectoring_length = 0;
+}
+
+enum step event_deliver(struct cpu *cpu, const struct event *event)
+{
+	enum step step;
+
+	if (likely(!cpu->nonroot))
+		return deliver(cpu, event);
+	note_vectoring(cpu, event);
+	step = deliver(cpu, event);
+	if (step != STEP_FAULT) {
+		forget_vectoring(cpu);
+		cpu->vmx->mtf_pending = vmx_proc(cpu->vmx, MONITOR_TRAP_FLAG);
+	}
+	return step;
+}
+
 /* Faults. */
 
 enum fault_class { BENIGN, CONTRIBUTORY, PAGE_FAULT, DOUBLE_FAULT };
@@ -347,24 +382,59 @@ static enum fault_class class_of(unsigned vector)
 	}
 }
 
+static bool is_delivering(const struct cpu *cpu)
+{
+	return cpu->vmx->vectoring & INTERRUPTION_VALID;
+}
+
+static void set_rf(struct cpu *cpu, bool rf)
+{
+	cpu->rflags = rf ? cpu->rflags | RFLAGS_RF : cpu->rflags & ~RFLAGS_RF;
+}
+
 /* A VM exit that mem/ found says all in cpu->fault; others filled the record themselves. */
 static void take_exit(struct cpu *cpu)
 {
 	const struct fault *fault = &cpu->fault;
 
-	/* SDM vol. 3, "Saving RIP, RSP, RFLAGS, and SSP": RF is as a fault would push it, and 0 after instructions that
-	 * exit. */
-	if (!fault->reason)
-		cpu->rflags &= ~RFLAGS_RF;
-	else if (!(cpu->vmx->vectoring & INTERRUPTION_VALID))
-		cpu->rflags |= RFLAGS_RF;
+	/* SDM vol. 3, "Saving RIP, RSP, RFLAGS, and SSP": RF is as the event being delivered, or a fault, would push
+	 * it, and 0 after instructions that exit. */
+	set_rf(cpu, is_delivering(cpu) ? cpu->vmx->vectoring_rf : fault->reason != 0);
 	if (fault->reason)
 		cpu->vmx->exit = (struct vmx_exit_record){
 			.reason = fault->reason,
-			.qualification = fault->qualification,
+			.qualification = fault->qualification | (fault->nmi_unblocked && !is_delivering(cpu) ? BIT(12) : 0),
 			.linear = fault->linear,
 			.physical = fault->physical,
 		};
+	vmx_perform_exit(cpu);
+}
+
+/* In non-root operation: does cpu->fault, an exception, exit instead of being delivered? Then it has. */
+static bool exception_exits(struct cpu *cpu)
+{
+	const struct fault *fault = &cpu->fault;
+	struct event event = {.type = EVENT_EXCEPTION, .vector = fault->vector};
+
+	if (!vmx_intercepts_exception(cpu, fault->vector, fault->has_error ? fault->error : 0))
+		return false;
+	set_rf(cpu, pushed_flags(cpu, &event) & RFLAGS_RF);
+	vmx_exit_exception(cpu, INTERRUPTION_HARDWARE_EXCEPTION, fault, 0,
+			   fault->nmi_unblocked && !is_delivering(cpu) && fault->vector != VECTOR_DF);
+	vmx_perform_exit(cpu);
+	return true;
+}
+
+static void triple_fault(struct cpu *cpu, const struct fault_chain *chain)
+{
+	if (cpu->reporter)
+		cpu->reporter->triple_fault(cpu->reporter->ctx, cpu, chain);
+	if (!cpu->nonroot) {
+		cpu_shutdown(cpu, "triple fault");
+		return;
+	}
+	forget_vectoring(cpu);
+	vmx_exit_triple_fault(cpu);
 	vmx_perform_exit(cpu);
 }
 
@@ -382,6 +452,10 @@ static void deliver_fault(struct cpu *cpu, enum fault_class delivering)
 			take_exit(cpu);
 			return;
 		}
+		if (cpu->fault.vector == VECTOR_DB && (cpu->fault.dr6 & DR6_BD))
+			cpu->rflags |= RFLAGS_RF;
+		if (unlikely(cpu->nonroot) && exception_exits(cpu))
+			return;
 		class = class_of(cpu->fault.vector);
 		if (cpu->fault.vector == VECTOR_PF)
 			cpu->cr2 = cpu->fault.address; /* whatever becomes of it */
@@ -389,9 +463,7 @@ static void deliver_fault(struct cpu *cpu, enum fault_class delivering)
 		 */
 		fault_chain_add(&chain, &cpu->fault);
 		if (delivering == DOUBLE_FAULT && class != BENIGN) {
-			if (cpu->reporter)
-				cpu->reporter->triple_fault(cpu->reporter->ctx, cpu, &chain);
-			cpu_shutdown(cpu, "triple fault");
+			triple_fault(cpu, &chain);
 			return;
 		}
 		if ((delivering == CONTRIBUTORY && class == CONTRIBUTORY) ||
@@ -399,12 +471,14 @@ static void deliver_fault(struct cpu *cpu, enum fault_class delivering)
 			raise_error(cpu, VECTOR_DF, 0);
 			fault_chain_add(&chain, &cpu->fault);
 			class = DOUBLE_FAULT;
+			if (unlikely(cpu->nonroot)) {
+				forget_vectoring(cpu); /* an exit of #DF itself is not "during event delivery" */
+				if (exception_exits(cpu))
+					return;
+			}
 		}
-		if (cpu->fault.vector == VECTOR_DB) {
-			if (cpu->fault.dr6 & DR6_BD)
-				cpu->rflags |= RFLAGS_RF;
+		if (cpu->fault.vector == VECTOR_DB)
 			debug_reported(cpu, cpu->fault.dr6);
-		}
 		cpu->exceptions++;
 		event = (struct event){
 			.type = EVENT_EXCEPTION,
@@ -421,8 +495,11 @@ static void deliver_fault(struct cpu *cpu, enum fault_class delivering)
 void exec_fault(struct cpu *cpu)
 {
 	run_idle(cpu, 1); /* so that a turn ends even when the handler's first instruction faults, over and over */
-	cpu->pending_debug = 0; /* traps of an instruction that did not complete */
+	/* Traps of an instruction that did not complete are none. Those that MOV SS holds back go, too, when the fault
+	 * is delivered, but a VM exit saves them. */
+	cpu->pending_debug = unlikely(cpu->nonroot) && (cpu->shadow & SHADOW_MOV_SS) ? cpu->vmx->debug_held : 0;
 	deliver_fault(cpu, BENIGN);
+	cpu->pending_debug = 0;
 }
 
 void exec_inject(struct cpu *cpu, const struct event *event, unsigned length)
@@ -443,7 +520,6 @@ static void deliver_or_fault(struct cpu *cpu, enum event_type type, uint8_t vect
 {
 	struct event event = {.type = type, .vector = vector};
 
-	cpu->activity = ACTIVITY_ACTIVE;
 	if (event_deliver(cpu, &event) == STEP_FAULT)
 		exec_fault(cpu);
 }
@@ -451,6 +527,11 @@ static void deliver_or_fault(struct cpu *cpu, enum event_type type, uint8_t vect
 static void take_init(struct cpu *cpu)
 {
 	cpu->pins &= ~BIT(PIN_INIT);
+	if (unlikely(cpu->nonroot)) {
+		vmx_exit_plain(cpu, VMX_EXIT_INIT);
+		vmx_perform_exit(cpu);
+		return;
+	}
 	cpu_reset(cpu, true);
 	mem_flush_all(cpu);
 	mem_context_changed(cpu);
@@ -463,6 +544,11 @@ static void take_sipi(struct cpu *cpu)
 	cpu->pins &= ~BIT(PIN_SIPI);
 	if (cpu->activity != ACTIVITY_WAIT_SIPI)
 		return;
+	if (unlikely(cpu->nonroot)) {
+		vmx_exit_sipi(cpu, cpu->sipi_vector);
+		vmx_perform_exit(cpu);
+		return;
+	}
 	cpu->seg[CS].selector = (uint16_t)(cpu->sipi_vector << 8);
 	cpu->seg[CS].base = (uint64_t)cpu->sipi_vector << 12;
 	cpu->rip = 0;
@@ -507,20 +593,101 @@ static unsigned open_pins(const struct cpu *cpu)
 					  blocking */
 	if (cpu->nmi_blocked || (cpu->shadow & SHADOW_MOV_SS))
 		pins &= ~BIT(PIN_NMI);
-	if (cpu->activity != ACTIVITY_MWAIT && (blocked || !(cpu->rflags & RFLAGS_IF)))
+	if (unlikely(cpu->nonroot) && vmx_intercepts_interrupt(cpu)) {
+		if (blocked)
+			pins &= ~BIT(PIN_INTR);
+	} else if (cpu->activity != ACTIVITY_MWAIT && (blocked || !(cpu->rflags & RFLAGS_IF))) {
 		pins &= ~BIT(PIN_INTR);
+	}
+	/* A guest in the wait-for-SIPI state does not exit for INIT: SDM vol. 3, "Other Causes of VM Exits". */
 	if (cpu->activity == ACTIVITY_WAIT_SIPI)
-		pins &= BIT(PIN_INIT) | BIT(PIN_SIPI);
+		pins &= cpu->nonroot ? BIT(PIN_SIPI) : BIT(PIN_INIT) | BIT(PIN_SIPI);
 	if (cpu->activity == ACTIVITY_SHUTDOWN)
 		pins &= BIT(PIN_INIT) | BIT(PIN_SMI) | BIT(PIN_NMI);
 	return pins;
+}
+
+static void take_nmi(struct cpu *cpu)
+{
+	cpu->pins &= ~BIT(PIN_NMI);
+	if (unlikely(cpu->nonroot) && vmx_intercepts_nmi(cpu)) {
+		vmx_exit_nmi(cpu);
+		vmx_perform_exit(cpu);
+		return;
+	}
+	cpu->nmi_blocked = true;
+	deliver_or_fault(cpu, EVENT_NMI, VECTOR_NMI);
+}
+
+static void take_interrupt(struct cpu *cpu)
+{
+	int vector;
+
+	if (unlikely(cpu->nonroot) && vmx_intercepts_interrupt(cpu)) {
+		vector = vmx_acknowledges(cpu) ? cpu->acknowledge(cpu) : -1;
+		if (vector < 0 && vmx_acknowledges(cpu))
+			return; /* there is none after all */
+		vmx_exit_interrupt(cpu, vector);
+		vmx_perform_exit(cpu);
+		return;
+	}
+	/* MWAIT ends with an interrupt even when IF masks it, which a processor may do for any reason. */
+	if (cpu->activity == ACTIVITY_MWAIT)
+		cpu->activity = ACTIVITY_ACTIVE;
+	if (!(cpu->rflags & RFLAGS_IF) || (cpu->shadow & (SHADOW_STI | SHADOW_MOV_SS)))
+		return;
+	vector = cpu->acknowledge(cpu);
+	if (vector < 0)
+		return;
+	cpu->interrupts++;
+	deliver_or_fault(cpu, EVENT_EXTERNAL, (uint8_t)vector);
+}
+
+/*
+ * VM exits that non-root operation puts between the other events. SDM vol. 3, "Monitor Trap Flag", "VMX-Preemption
+ * Timer", "NMI-Window Exiting", "Interrupt-Window Exiting" say each one's place. Nothing but a SIPI ends the
+ * wait-for-SIPI state.
+ */
+enum place { BEFORE_TRAPS, BEFORE_NMI, BEFORE_INTERRUPT };
+
+static bool nonroot_exits(struct cpu *cpu, enum place place)
+{
+	struct vmx *vmx = cpu->vmx;
+	enum vmx_exit reason;
+
+	if (cpu->activity == ACTIVITY_WAIT_SIPI)
+		return false;
+	if (place == BEFORE_TRAPS && vmx->mtf_pending)
+		reason = VMX_EXIT_MONITOR_TRAP_FLAG;
+	else if (place == BEFORE_NMI && vmx_timer_expired(cpu))
+		reason = VMX_EXIT_PREEMPTION_TIMER;
+	else if (place == BEFORE_NMI && vmx_nmi_window(cpu))
+		reason = VMX_EXIT_NMI_WINDOW;
+	else if (place == BEFORE_INTERRUPT && vmx_interrupt_window(cpu))
+		reason = VMX_EXIT_INTERRUPT_WINDOW;
+	else
+		return false;
+	vmx_exit_plain(cpu, reason);
+	vmx_perform_exit(cpu);
+	return true;
+}
+
+static inline bool exits_at(struct cpu *cpu, enum place place)
+{
+	return unlikely(cpu->nonroot) && nonroot_exits(cpu, place);
+}
+
+static void take_trap(struct cpu *cpu)
+{
+	raise_fault(cpu, VECTOR_DB);
+	cpu->fault.dr6 = cpu->pending_debug;
+	exec_fault(cpu);
 }
 
 /* One event, the most urgent: SDM vol. 3, "Priority Among Concurrent Events". */
 static void deliver_pending(struct cpu *cpu)
 {
 	unsigned pins = open_pins(cpu);
-	int vector;
 
 	if (pins & BIT(PIN_SMI)) {
 		take_smi(cpu);
@@ -528,26 +695,19 @@ static void deliver_pending(struct cpu *cpu)
 		take_init(cpu);
 	} else if (pins & BIT(PIN_SIPI)) {
 		take_sipi(cpu);
+	} else if (exits_at(cpu, BEFORE_TRAPS)) {
+		return;
 	} else if (cpu->pending_debug && !(cpu->shadow & SHADOW_MOV_SS) && cpu->activity != ACTIVITY_WAIT_SIPI &&
 		   cpu->activity != ACTIVITY_SHUTDOWN) {
-		raise_fault(cpu, VECTOR_DB);
-		cpu->fault.dr6 = cpu->pending_debug;
-		cpu->activity = ACTIVITY_ACTIVE;
-		exec_fault(cpu);
+		take_trap(cpu);
+	} else if (exits_at(cpu, BEFORE_NMI)) {
+		return;
 	} else if (pins & BIT(PIN_NMI)) {
-		cpu->pins &= ~BIT(PIN_NMI);
-		cpu->nmi_blocked = true;
-		deliver_or_fault(cpu, EVENT_NMI, VECTOR_NMI);
+		take_nmi(cpu);
+	} else if (exits_at(cpu, BEFORE_INTERRUPT)) {
+		return;
 	} else if (pins & BIT(PIN_INTR)) {
-		/* MWAIT ends with an interrupt even when IF masks it, which a processor may do for any reason. */
-		cpu->activity = ACTIVITY_ACTIVE;
-		if (!(cpu->rflags & RFLAGS_IF) || (cpu->shadow & (SHADOW_STI | SHADOW_MOV_SS)))
-			return;
-		vector = cpu->acknowledge(cpu);
-		if (vector < 0)
-			return;
-		cpu->interrupts++;
-		deliver_or_fault(cpu, EVENT_EXTERNAL, (uint8_t)vector);
+		take_interrupt(cpu);
 	}
 }
 
@@ -572,6 +732,21 @@ static void check_next_instruction(struct cpu *cpu)
 	exec_fault(cpu);
 }
 
+/* What the next boundary must know, when the guest goes on with an instruction. */
+static void prepare_nonroot(struct cpu *cpu)
+{
+	struct vmx *vmx = cpu->vmx;
+
+	if (nonroot_exits(cpu, BEFORE_TRAPS)) /* an event was delivered: that is a step for the monitor trap flag */
+		return;
+	vmx->debug_held = cpu->pending_debug;
+	vmx->mtf_armed = vmx_proc(vmx, MONITOR_TRAP_FLAG);
+	if (vmx->mtf_armed)
+		cpu_attend(cpu, ATTEND_TRAP);
+	if (vmx_timer_expired(cpu) || vmx_nmi_window(cpu) || vmx_interrupt_window(cpu))
+		cpu_attend(cpu, ATTEND_PINS);
+}
+
 void exec_attend(struct cpu *cpu)
 {
 	unsigned ended = cpu->shadow & ((1 << SHADOW_NEXT) - 1);
@@ -583,6 +758,8 @@ void exec_attend(struct cpu *cpu)
 		cpu->rflags &= ~RFLAGS_RF;
 	if ((ended & SHADOW_STEP) && debug_step_traps(cpu))
 		cpu->pending_debug |= DR6_BS;
+	if (unlikely(cpu->nonroot) && cpu->vmx->mtf_armed)
+		cpu->vmx->mtf_pending = true;
 
 	deliver_pending(cpu);
 	if (cpu->activity == ACTIVITY_ACTIVE)
@@ -595,6 +772,8 @@ void exec_attend(struct cpu *cpu)
 	if ((cpu->shadow & SHADOW_STEP) || cpu->pending_debug || debug_has_code_breakpoints(cpu))
 		cpu_attend(cpu, ATTEND_TRAP);
 	cpu->attention &= ~(unsigned)ATTEND_PINS; /* what a delivery set for masked pins */
+	if (unlikely(cpu->nonroot))
+		prepare_nonroot(cpu);
 	if (open_pins(cpu))
 		cpu_attend(cpu, ATTEND_PINS);
 }

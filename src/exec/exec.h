@@ -44,6 +44,7 @@ struct event {
 	bool has_error;
 	uint32_t error;
 	bool injected; /* by VM entry: RFLAGS are pushed as they are, and IOPL does not count in virtual-8086 mode */
+	uint8_t length; /* of the instruction (INT n, INT1, INT3, INTO), or as VM entry says; for IDT-vectoring */
 };
 /* Deliver with cpu->rip as the saved RIP. STEP_LEAVE, or STEP_FAULT when delivery itself faulted (cpu->fault; the
  * caller goes through exec_fault()). */
@@ -94,8 +95,8 @@ enum task_switch { TASK_JMP, TASK_CALL, TASK_IRET, TASK_GATE };
  */
 enum step task_switch(struct cpu *cpu, uint16_t selector, enum task_switch how, unsigned ext);
 
-/* Control registers: shared by MOV CR, LMSW, CLTS, RSM, task switch, and VMX. True: #GP(0) is right and nothing
- * changed. */
+/* Control registers: shared by MOV CR, LMSW, CLTS, RSM, task switch, and VMX. True: nothing
+ * changed, and cpu->fault is #GP(0), or the VM exit that loading PDPTEs has met. */
 MUST_CHECK bool exec_write_cr0(struct cpu *cpu, uint64_t value);
 MUST_CHECK bool exec_write_cr3(struct cpu *cpu, uint64_t value);
 MUST_CHECK bool exec_write_cr4(struct cpu *cpu, uint64_t value);

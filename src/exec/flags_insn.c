@@ -5,11 +5,12 @@
  * SDM vol. 3, "Protected-Mode Virtual Interrupts" and "Class 3 Methods" for VME and PVI; vol. 2 for each instruction.
  */
 #include "exec/entries.h"
+#include "exec/nonroot.h"
 #include "exec/protect.h"
 
 void exec_recheck_events(struct cpu *cpu)
 {
-	if (cpu->pins)
+	if (cpu->pins || cpu->nonroot) /* the windows of VMX non-root operation open with the flags */
 		cpu_attend(cpu, ATTEND_PINS);
 	if ((cpu->rflags & RFLAGS_TF) || (cpu->rflags & RFLAGS_VIF && cpu->rflags & RFLAGS_VIP))
 		cpu_attend(cpu, ATTEND_TRAP);
@@ -99,8 +100,12 @@ static enum step exec_clac_stac(struct cpu *cpu, const struct insn *insn)
 
 static enum step exec_hlt(struct cpu *cpu, const struct insn *insn)
 {
+	enum step step;
+
 	if (cpu->cpl > 0)
 		return raise_gp0(cpu);
+	if ((step = intercept(cpu, insn)))
+		return step;
 	cpu->activity = ACTIVITY_HLT;
 	exec_recheck_events(cpu);
 	return STEP_LEAVE;

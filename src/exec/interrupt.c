@@ -3,32 +3,45 @@
  * to UD2 are exec_undefined().
  */
 #include "exec/entries.h"
+#include "exec/nonroot.h"
 #include "exec/protect.h"
+#include "vmx/intercept.h"
 
-static enum step software(struct cpu *cpu, enum event_type type, uint8_t vector)
+static enum step software(struct cpu *cpu, const struct insn *insn, enum event_type type, uint8_t vector)
 {
-	return event_deliver(cpu, &(struct event){.type = type, .vector = vector});
+	return event_deliver(cpu, &(struct event){.type = type, .vector = vector, .length = insn->len});
+}
+
+/* INT1, INT3 and INTO are exceptions, so the exception bitmap decides; before the IDT is looked at. */
+static enum step exception(struct cpu *cpu, const struct insn *insn, enum event_type type, uint8_t vector)
+{
+	if (unlikely(cpu->nonroot) && vmx_intercepts_exception(cpu, vector, 0)) {
+		vmx_exit_exception(cpu, (enum interruption_type)type, &(struct fault){.vector = vector}, insn->len,
+				   false);
+		return nonroot_exit(cpu);
+	}
+	return software(cpu, insn, type, vector);
 }
 
 static enum step exec_int(struct cpu *cpu, const struct insn *insn)
 {
-	return software(cpu, EVENT_INT, (uint8_t)insn->imm);
+	return software(cpu, insn, EVENT_INT, (uint8_t)insn->imm);
 }
 
 static enum step exec_int3(struct cpu *cpu, const struct insn *insn)
 {
-	return software(cpu, EVENT_INT3, VECTOR_BP);
+	return exception(cpu, insn, EVENT_INT3, VECTOR_BP);
 }
 
 static enum step exec_into(struct cpu *cpu, const struct insn *insn)
 {
-	return cc_flags(&cpu->cc) & RFLAGS_OF ? software(cpu, EVENT_INT3, VECTOR_OF) : STEP_NEXT;
+	return cc_flags(&cpu->cc) & RFLAGS_OF ? exception(cpu, insn, EVENT_INT3, VECTOR_OF) : STEP_NEXT;
 }
 
 /* INT1 reports no condition in DR6: SDM vol. 3, "Debug Status Register (DR6)". */
 static enum step exec_int1(struct cpu *cpu, const struct insn *insn)
 {
-	return software(cpu, EVENT_INT1, VECTOR_DB);
+	return exception(cpu, insn, EVENT_INT1, VECTOR_DB);
 }
 
 static enum step exec_bound(struct cpu *cpu, const struct insn *insn)

@@ -4,6 +4,7 @@
 #include "exec/io.h"
 #include "bus/bus.h"
 #include "exec/integer.h"
+#include "exec/nonroot.h"
 #include "exec/run.h"
 #include "smm/smm.h"
 
@@ -78,7 +79,7 @@ static enum step in(struct cpu *cpu, const struct insn *insn)
 	uint16_t port = port_of(cpu, insn);
 	unsigned size = size_of(insn);
 
-	if (io_check(cpu, port, size))
+	if (io_check(cpu, port, size) || intercept(cpu, insn))
 		return STEP_FAULT;
 	reg_set(cpu, RAX, size, io_in(cpu, port, size));
 	return STEP_NEXT;
@@ -89,7 +90,7 @@ static enum step out(struct cpu *cpu, const struct insn *insn)
 	uint16_t port = port_of(cpu, insn);
 	unsigned size = size_of(insn);
 
-	if (io_check(cpu, port, size))
+	if (io_check(cpu, port, size) || intercept(cpu, insn))
 		return STEP_FAULT;
 	io_out(cpu, port, size, (uint32_t)reg_get(cpu, RAX, size));
 	return STEP_NEXT;

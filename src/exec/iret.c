@@ -7,6 +7,7 @@
  */
 #include "exec/entries.h"
 #include "exec/protect.h"
+#include "vmx/intercept.h"
 
 /* Real mode and V86 with IOPL 3 differ in the flags that they may change. */
 static enum step iret_8086(struct cpu *cpu, const struct insn *insn)
@@ -137,15 +138,36 @@ static enum step iret_protected(struct cpu *cpu, unsigned size)
 	return STEP_LEAVE;
 }
 
-static enum step exec_iret(struct cpu *cpu, const struct insn *insn)
+static enum step iret(struct cpu *cpu, const struct insn *insn)
 {
-	cpu->nmi_blocked = false;
-	exec_recheck_events(cpu);
 	if (!cpu_protected(cpu) || cpu_v86(cpu))
 		return iret_8086(cpu, insn);
 	if (cpu->rflags & RFLAGS_NT)
 		return iret_to_task(cpu);
 	return iret_protected(cpu, insn->size);
+}
+
+/* In non-root operation the controls say which blocking ends, and a fault's VM exit tells of it. */
+static enum step nonroot_iret(struct cpu *cpu, const struct insn *insn)
+{
+	bool blocked = vmx_nmi_blocked(cpu);
+	enum step step;
+
+	vmx_iret(cpu);
+	exec_recheck_events(cpu);
+	step = iret(cpu, insn);
+	if (step == STEP_FAULT)
+		cpu->fault.nmi_unblocked = blocked && !vmx_nmi_blocked(cpu);
+	return step;
+}
+
+static enum step exec_iret(struct cpu *cpu, const struct insn *insn)
+{
+	if (unlikely(cpu->nonroot))
+		return nonroot_iret(cpu, insn);
+	cpu->nmi_blocked = false;
+	exec_recheck_events(cpu);
+	return iret(cpu, insn);
 }
 
 const struct exec_entry exec_iret_entries[] = {

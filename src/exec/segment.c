@@ -6,6 +6,7 @@
  * far.c.
  */
 #include "exec/entries.h"
+#include "exec/nonroot.h"
 #include "exec/protect.h"
 
 void exec_context_changed(struct cpu *cpu)
@@ -498,6 +499,8 @@ static enum step exec_lldt(struct cpu *cpu, const struct insn *insn)
 		return raise_fault(cpu, VECTOR_UD);
 	if (cpu->cpl > 0)
 		return raise_gp0(cpu);
+	if ((step = intercept(cpu, insn)))
+		return step;
 	if (operand_read(cpu, insn, 2, &value))
 		return STEP_FAULT;
 	selector = (uint16_t)value;
@@ -535,6 +538,8 @@ static enum step exec_ltr(struct cpu *cpu, const struct insn *insn)
 		return raise_fault(cpu, VECTOR_UD);
 	if (cpu->cpl > 0)
 		return raise_gp0(cpu);
+	if ((step = intercept(cpu, insn)))
+		return step;
 	if (operand_read(cpu, insn, 2, &value))
 		return STEP_FAULT;
 	selector = (uint16_t)value;
@@ -565,11 +570,14 @@ static enum step exec_ltr(struct cpu *cpu, const struct insn *insn)
 static enum step store_selector(struct cpu *cpu, const struct insn *insn)
 {
 	enum segment_number number = insn->form->operation == ZYDIS_MNEMONIC_STR ? TR : LDTR;
+	enum step step;
 
 	if (!is_protected(cpu))
 		return raise_fault(cpu, VECTOR_UD);
 	if (umip_forbids(cpu))
 		return raise_gp0(cpu);
+	if ((step = intercept(cpu, insn)))
+		return step;
 	if (operand_write(cpu, insn, insn->ea == EA_NONE ? insn->size : 2, cpu->seg[number].selector))
 		return STEP_FAULT;
 	return STEP_NEXT;
@@ -579,11 +587,14 @@ static enum step load_table(struct cpu *cpu, const struct insn *insn)
 {
 	bool wide = cpu_64bit(cpu);
 	uint8_t bytes[10] = {0};
+	enum step step;
 	uint64_t base;
 	la_t la;
 
 	if (cpu->cpl > 0)
 		return raise_gp0(cpu);
+	if ((step = intercept(cpu, insn)))
+		return step;
 	if (operand_linear(cpu, insn, wide ? 10 : 6, ACCESS_READ, &la) ||
 	    mem_read_bytes(cpu, la, bytes, wide ? 10 : 6, ACCESS_READ))
 		return STEP_FAULT;
@@ -603,10 +614,13 @@ static enum step store_table(struct cpu *cpu, const struct insn *insn)
 	const struct table_register *table = insn->form->operation == ZYDIS_MNEMONIC_SGDT ? &cpu->gdtr : &cpu->idtr;
 	bool wide = cpu_64bit(cpu);
 	uint8_t bytes[10];
+	enum step step;
 	la_t la;
 
 	if (umip_forbids(cpu))
 		return raise_gp0(cpu);
+	if ((step = intercept(cpu, insn)))
+		return step;
 	store_le(bytes, 2, table->limit);
 	store_le(bytes + 2, 8, table->base);
 	if (operand_linear(cpu, insn, wide ? 10 : 6, ACCESS_WRITE, &la) ||

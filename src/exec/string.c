@@ -10,6 +10,7 @@
  */
 #include "exec/integer.h"
 #include "exec/io.h"
+#include "exec/nonroot.h"
 #include "exec/run.h"
 
 enum string { STRING_MOVS, STRING_CMPS, STRING_STOS, STRING_LODS, STRING_SCAS, STRING_INS, STRING_OUTS };
@@ -247,7 +248,7 @@ static uint64_t ins(struct cpu *cpu, const struct insn *insn)
 	uint64_t count = 1;
 	la_t destination;
 
-	if (io_check(cpu, port, size) || stretch(cpu, insn, ES, RDI, size, ACCESS_WRITE, &count, &destination) ||
+	if (io_check(cpu, port, size) || intercept(cpu, insn) || stretch(cpu, insn, ES, RDI, size, ACCESS_WRITE, &count, &destination) ||
 	    mem_probe(cpu, destination, size, ACCESS_WRITE) ||
 	    mem_write_size(cpu, destination, size, io_in(cpu, port, size)))
 		return 0;
@@ -262,7 +263,7 @@ static uint64_t outs(struct cpu *cpu, const struct insn *insn)
 	uint64_t value, count = 1;
 	la_t source;
 
-	if (io_check(cpu, port, size) || stretch(cpu, insn, insn->seg, RSI, size, ACCESS_READ, &count, &source) ||
+	if (io_check(cpu, port, size) || intercept(cpu, insn) || stretch(cpu, insn, insn->seg, RSI, size, ACCESS_READ, &count, &source) ||
 	    mem_read_size(cpu, source, size, &value))
 		return 0;
 	io_out(cpu, port, size, (uint32_t)value);

@@ -7,8 +7,10 @@
  */
 #include "cpu/msr.h"
 #include "exec/integer.h"
+#include "exec/nonroot.h"
 #include "exec/run.h"
 #include "exec/system.h"
+#include "vmx/intercept.h"
 
 #define TSC_TICKS 20 /* what reading the time stamp counter costs, so that loops that wait for it end */
 
@@ -26,7 +28,10 @@ static enum step serialize(struct cpu *cpu, const struct insn *insn)
 static enum step cpuid(struct cpu *cpu, const struct insn *insn)
 {
 	uint32_t out[4];
+	enum step step;
 
+	if ((step = intercept(cpu, insn)))
+		return step;
 	cpuid_get(cpu, (uint32_t)cpu->r[RAX], (uint32_t)cpu->r[RCX], out);
 	cpu->r[RAX] = out[CPUID_EAX];
 	cpu->r[RBX] = out[CPUID_EBX];
@@ -45,9 +50,12 @@ static enum step rdmsr(struct cpu *cpu, const struct insn *insn)
 {
 	uint32_t index = (uint32_t)cpu->r[RCX];
 	uint64_t value;
+	enum step step;
 
 	if (cpu->cpl)
 		return raise_gp0(cpu);
+	if ((step = intercept(cpu, insn)))
+		return step;
 	if (!msr_read(cpu, index, &value)) {
 		if (log_on(cpu->log, LOG_MSR))
 			log_line(cpu->log, LOG_MSR, "cpu %u: rdmsr %#x: #GP", cpu->number, index);
@@ -55,7 +63,7 @@ static enum step rdmsr(struct cpu *cpu, const struct insn *insn)
 	}
 	if (log_on(cpu->log, LOG_MSR))
 		log_line(cpu->log, LOG_MSR, "cpu %u: rdmsr %#x = %#llx", cpu->number, index, (unsigned long long)value);
-	pair_set(cpu, value);
+	pair_set(cpu, index == MSR_TIME_STAMP_COUNTER && cpu->nonroot ? vmx_tsc(cpu, value) : value);
 	return STEP_NEXT;
 }
 
@@ -63,10 +71,13 @@ static enum step wrmsr(struct cpu *cpu, const struct insn *insn)
 {
 	uint32_t index = (uint32_t)cpu->r[RCX];
 	uint64_t value = (uint32_t)cpu->r[RAX] | cpu->r[RDX] << 32;
+	enum step step;
 	bool written;
 
 	if (cpu->cpl)
 		return raise_gp0(cpu);
+	if ((step = intercept(cpu, insn)))
+		return step;
 	written = mem_write_msr(cpu, index, value);
 	if (log_on(cpu->log, LOG_MSR))
 		log_line(cpu->log, LOG_MSR, "cpu %u: wrmsr %#x = %#llx%s", cpu->number, index,
@@ -76,9 +87,16 @@ static enum step wrmsr(struct cpu *cpu, const struct insn *insn)
 
 static enum step rdtsc(struct cpu *cpu, const struct insn *insn)
 {
+	uint64_t tsc = cpu_tsc(cpu);
+	enum step step;
+
+	if (is_disabled(cpu, insn)) /* RDTSCP */
+		return exec_undefined(cpu, insn);
 	if (cpu->cpl && (cpu->cr4 & CR4_TSD))
 		return raise_gp0(cpu);
-	pair_set(cpu, cpu_tsc(cpu));
+	if ((step = intercept(cpu, insn)))
+		return step;
+	pair_set(cpu, cpu->nonroot ? vmx_tsc(cpu, tsc) : tsc);
 	run_idle(cpu, TSC_TICKS);
 	return STEP_NEXT;
 }
@@ -94,6 +112,8 @@ static enum step rdtscp(struct cpu *cpu, const struct insn *insn)
 
 static enum step rdpid(struct cpu *cpu, const struct insn *insn)
 {
+	if (is_disabled(cpu, insn))
+		return exec_undefined(cpu, insn);
 	cpu->r[insn->rm] = (uint32_t)cpu->tsc_aux;
 	return STEP_NEXT;
 }
@@ -101,6 +121,12 @@ static enum step rdpid(struct cpu *cpu, const struct insn *insn)
 /* CPUID.0AH says that there is no performance counter, so no index is valid. */
 static enum step rdpmc(struct cpu *cpu, const struct insn *insn)
 {
+	enum step step;
+
+	if (cpu->cpl && !(cpu->cr4 & CR4_PCE))
+		return raise_gp0(cpu);
+	if ((step = intercept(cpu, insn)))
+		return step;
 	return raise_gp0(cpu);
 }
 
@@ -119,6 +145,10 @@ static uint64_t next_random(struct cpu *cpu)
 /* RDRAND, RDSEED: always ready. */
 static enum step rdrand(struct cpu *cpu, const struct insn *insn)
 {
+	enum step step = intercept(cpu, insn);
+
+	if (step)
+		return step;
 	reg_set(cpu, insn->rm, insn->size, next_random(cpu));
 	cc_set_exact(cpu, RFLAGS_CF);
 	return STEP_NEXT;
@@ -167,7 +197,7 @@ static enum step wrgsbase(struct cpu *cpu, const struct insn *insn)
 /* INVD, WBINVD. */
 static enum step cache_invalidate(struct cpu *cpu, const struct insn *insn)
 {
-	return cpu->cpl ? raise_gp0(cpu) : STEP_NEXT;
+	return cpu->cpl ? raise_gp0(cpu) : intercept(cpu, insn);
 }
 
 /* CLFLUSH, CLFLUSHOPT, CLWB: checked like a load of one byte. */
@@ -185,9 +215,12 @@ static enum step cache_line(struct cpu *cpu, const struct insn *insn)
 static enum step invlpg(struct cpu *cpu, const struct insn *insn)
 {
 	la_t la = operand_offset(cpu, insn);
+	enum step step;
 
 	if (cpu->cpl)
 		return raise_gp0(cpu);
+	if ((step = intercept(cpu, insn)))
+		return step;
 	if (insn->ea == EA_FSGS || insn->ea == EA_CHECKED)
 		la += cpu->seg[insn->seg].base;
 	if (!cpu_64bit(cpu))
@@ -201,10 +234,15 @@ enum invpcid { INVPCID_ADDRESS, INVPCID_CONTEXT, INVPCID_ALL, INVPCID_NON_GLOBAL
 static enum step invpcid(struct cpu *cpu, const struct insn *insn)
 {
 	uint64_t type = reg_get(cpu, insn->reg, cpu_64bit(cpu) ? 8 : 4), descriptor[2];
+	enum step step;
 	la_t la;
 
+	if (is_disabled(cpu, insn))
+		return exec_undefined(cpu, insn);
 	if (cpu->cpl)
 		return raise_gp0(cpu);
+	if ((step = intercept(cpu, insn)))
+		return step;
 	if (operand_linear(cpu, insn, 16, ACCESS_READ, &la) || mem_read_bytes(cpu, la, descriptor, 16, ACCESS_READ))
 		return STEP_FAULT;
 	if (type > INVPCID_NON_GLOBAL)

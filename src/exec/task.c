@@ -5,7 +5,9 @@
  * All accesses that may fault before the switch is committed are made or proved first; from then on registers are the
  * new task's, and a fault is delivered there. Long mode has no task switches.
  */
+#include "exec/nonroot.h"
 #include "exec/protect.h"
+#include "vmx/intercept.h"
 
 /* Where a TSS of 32 and one of 16 bits keep things. SDM vol. 3, "Task-State Segment (TSS)" and "16-Bit Task-State
  * Segment (TSS)". */
@@ -168,6 +170,21 @@ static enum step load_segments(struct cpu *cpu, uint16_t ldt, unsigned ext)
 	return STEP_NEXT;
 }
 
+/* SDM vol. 3, "Treatment of Task Switches": none happens in non-root operation. */
+static enum step exit_for(struct cpu *cpu, uint16_t selector, enum task_switch how)
+{
+	static const enum vmx_task_source source[] = {
+		[TASK_JMP] = VMX_TASK_JMP,
+		[TASK_CALL] = VMX_TASK_CALL,
+		[TASK_IRET] = VMX_TASK_IRET,
+		[TASK_GATE] = VMX_TASK_GATE,
+	};
+
+	/* Through the IDT, the event's own length counts, and only that of software's. */
+	vmx_exit_task_switch(cpu, selector, source[how], how == TASK_GATE ? 0 : cpu->insn->len);
+	return nonroot_exit(cpu);
+}
+
 enum step task_switch(struct cpu *cpu, uint16_t selector, enum task_switch how, unsigned ext)
 {
 	bool nested = how == TASK_CALL || how == TASK_GATE;
@@ -183,7 +200,11 @@ enum step task_switch(struct cpu *cpu, uint16_t selector, enum task_switch how, 
 		return step;
 	descriptor_to_segment(&new, selector, &tr);
 	l = layout_of(tr.ar);
-	if (tr.limit < l->min_limit || cpu->seg[TR].limit < layout_of(cpu->seg[TR].ar)->min_limit)
+	if (tr.limit < l->min_limit)
+		return raise_error(cpu, VECTOR_TS, (selector & 0xfffc) | ext);
+	if (unlikely(cpu->nonroot))
+		return exit_for(cpu, selector, how);
+	if (cpu->seg[TR].limit < layout_of(cpu->seg[TR].ar)->min_limit)
 		return raise_error(cpu, VECTOR_TS, (selector & 0xfffc) | ext);
 	if (mem_read_bytes(cpu, tr.base, image, l->min_limit + 1, ACCESS_READ | ACCESS_SYSTEM) ||
 	    (step = prove_accesses(cpu, &new, tr.base, how)))

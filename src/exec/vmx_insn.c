@@ -7,6 +7,7 @@
  */
 #include "cpu/msr.h"
 #include "exec/entries.h"
+#include "exec/nonroot.h"
 #include "exec/protect.h"
 #include "exec/run.h"
 #include "vmx/intercept.h"
@@ -61,8 +62,7 @@ static enum step exit_instruction(struct cpu *cpu, const struct insn *insn, uint
 		.instruction_length = insn->len,
 		.instruction_info = info,
 	};
-	cpu->fault = (struct fault){.kind = FAULT_VM_EXIT};
-	return STEP_FAULT;
+	return nonroot_exit(cpu);
 }
 
 /*
@@ -278,20 +278,16 @@ static enum step exec_vmwrite(struct cpu *cpu, const struct insn *insn)
 /* The guest's first event: SDM vol. 3, "Event Injection". */
 static void inject(struct cpu *cpu, const struct vmx_injection *injection)
 {
-	struct vmx *vmx = cpu->vmx;
 	struct event event = {
 		.type = (enum event_type)bits_get(injection->info, 10, 8), /* the same numbers */
 		.vector = (uint8_t)injection->info,
 		.has_error = injection->info & INTERRUPTION_ERROR_CODE,
 		.error = injection->error,
 		.injected = true,
+		.length = (uint8_t)injection->length,
 	};
 
-	vmx->vectoring = injection->info;
-	vmx->vectoring_error = event.has_error ? injection->error : 0;
-	vmx->vectoring_length = injection->length;
 	exec_inject(cpu, &event, injection->length);
-	vmx->vectoring = vmx->vectoring_error = vmx->vectoring_length = 0;
 }
 
 static enum step enter(struct cpu *cpu, const struct insn *insn, bool launch)

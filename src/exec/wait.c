@@ -9,14 +9,20 @@
 #include "bus/bus.h"
 #include "cpu/msr.h"
 #include "exec/integer.h"
+#include "exec/nonroot.h"
 #include "exec/run.h"
 #include "exec/system.h"
+#include "vmx/intercept.h"
 
 #define PAUSE_TICKS 40
 
 /* A spinning vCPU lets the others on. */
 static enum step pause_insn(struct cpu *cpu, const struct insn *insn)
 {
+	enum step step = intercept(cpu, insn);
+
+	if (step)
+		return step;
 	run_idle(cpu, PAUSE_TICKS);
 	if (cpu->cpus > 1)
 		cpu_attend(cpu, ATTEND_YIELD);
@@ -63,8 +69,12 @@ static bool monitor_offered(const struct cpu *cpu)
 
 static enum step monitor(struct cpu *cpu, const struct insn *insn)
 {
+	enum step step;
+
 	if (!monitor_offered(cpu))
 		return exec_undefined(cpu, insn);
+	if ((step = intercept(cpu, insn)))
+		return step;
 	if ((uint32_t)cpu->r[RCX])
 		return raise_gp0(cpu);
 	return arm(cpu, insn, reg_get(cpu, RAX, insn->addr_size));
@@ -72,8 +82,12 @@ static enum step monitor(struct cpu *cpu, const struct insn *insn)
 
 static enum step mwait(struct cpu *cpu, const struct insn *insn)
 {
+	enum step step;
+
 	if (!monitor_offered(cpu))
 		return exec_undefined(cpu, insn);
+	if ((step = intercept(cpu, insn)))
+		return step;
 	if ((uint32_t)cpu->r[RCX])
 		return raise_gp0(cpu);
 	if (line_written(cpu)) {
@@ -95,6 +109,8 @@ bool exec_mwait_ended(struct cpu *cpu)
 
 static enum step umonitor(struct cpu *cpu, const struct insn *insn)
 {
+	if (is_disabled(cpu, insn))
+		return exec_undefined(cpu, insn);
 	return arm(cpu, insn, reg_get(cpu, insn->rm, insn->addr_size));
 }
 
@@ -115,13 +131,21 @@ static enum step wait_until(struct cpu *cpu, uint64_t ticks)
 
 static enum step timed_wait(struct cpu *cpu, const struct insn *insn, bool over)
 {
-	uint64_t deadline = (uint32_t)cpu->r[RAX] | cpu->r[RDX] << 32, now = cpu_tsc(cpu);
+	uint64_t deadline = (uint32_t)cpu->r[RAX] | cpu->r[RDX] << 32, now = cpu_tsc(cpu), ticks;
+	enum step step;
 
+	if (is_disabled(cpu, insn))
+		return exec_undefined(cpu, insn);
 	if (cpu->cpl && (cpu->cr4 & CR4_TSD))
 		return raise_gp0(cpu);
+	if ((step = intercept(cpu, insn)))
+		return step;
 	if (reg_get(cpu, insn->rm, 4) & ~UINT64_C(1)) /* bit 0 chooses between two power states */
 		return raise_gp0(cpu);
-	return wait_until(cpu, deadline > now && !over ? deadline - now : 0);
+	if (cpu->nonroot)
+		now = vmx_tsc(cpu, now);
+	ticks = deadline > now && !over ? deadline - now : 0;
+	return wait_until(cpu, cpu->nonroot ? vmx_delay(cpu, ticks) : ticks);
 }
 
 static enum step tpause(struct cpu *cpu, const struct insn *insn)

@@ -8,6 +8,7 @@
  */
 #include "exec/entries.h"
 #include "exec/host_private.h"
+#include "exec/nonroot.h"
 
 enum component { X87, SSE, AVX, OPMASK = 5, ZMM_HI256, HI16_ZMM, PKRU = 9, COMPONENTS };
 
@@ -325,11 +326,21 @@ static enum step xsavec(struct cpu *cpu, const struct insn *insn)
 	return write_area(cpu, la, &area);
 }
 
+/* XSAVES and XRSTORS: a VM exit goes before #NM. */
+static enum step begin_supervisor(struct cpu *cpu, const struct insn *insn)
+{
+	if (is_disabled(cpu, insn))
+		return raise_fault(cpu, VECTOR_UD);
+	if (!(cpu->cr4 & CR4_OSXSAVE) || (cpu->cpl && (cpu->cr0 & CR0_TS)))
+		return STEP_NEXT; /* for begin() to refuse */
+	return cpu->cpl ? raise_gp0(cpu) : intercept(cpu, insn);
+}
+
 static enum step xsaves(struct cpu *cpu, const struct insn *insn)
 {
-	if ((cpu->cr4 & CR4_OSXSAVE) && !(cpu->cr0 & CR0_TS) && cpu->cpl)
-		return raise_gp0(cpu);
-	return xsavec(cpu, insn);
+	enum step step = begin_supervisor(cpu, insn);
+
+	return step ? step : xsavec(cpu, insn);
 }
 
 /* SDM vol. 1, "XRSTOR", "Standard Form of XRSTOR", "Compacted Form of XRSTOR": may this header be loaded? */
@@ -401,9 +412,9 @@ static enum step xrstor(struct cpu *cpu, const struct insn *insn)
 
 static enum step xrstors(struct cpu *cpu, const struct insn *insn)
 {
-	if ((cpu->cr4 & CR4_OSXSAVE) && !(cpu->cr0 & CR0_TS) && cpu->cpl)
-		return raise_gp0(cpu);
-	return load_area(cpu, insn, true);
+	enum step step = begin_supervisor(cpu, insn);
+
+	return step ? step : load_area(cpu, insn, true);
 }
 
 /* SDM vol. 2, "FXSAVE": bytes 416 to 511 are software's; outside 64-bit mode XMM8 to XMM15 are not written. */
@@ -507,10 +518,15 @@ static bool xcr0_valid(const struct cpu *cpu, uint64_t value)
 static enum step xsetbv(struct cpu *cpu, const struct insn *insn)
 {
 	uint64_t value = edx_eax(cpu);
+	enum step step;
 
 	if (!(cpu->cr4 & CR4_OSXSAVE))
 		return raise_fault(cpu, VECTOR_UD);
-	if (cpu->cpl || (uint32_t)cpu->r[RCX] != 0 || !xcr0_valid(cpu, value))
+	if (cpu->cpl)
+		return raise_gp0(cpu);
+	if ((step = intercept(cpu, insn)))
+		return step;
+	if ((uint32_t)cpu->r[RCX] != 0 || !xcr0_valid(cpu, value))
 		return raise_gp0(cpu);
 	cpu->fpu.xcr0 = value;
 	return STEP_NEXT;

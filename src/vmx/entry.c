@@ -178,7 +178,10 @@ enum vmx_entry vmx_enter(struct cpu *cpu, bool launch, enum vmx_error *error, st
 	cpu->nonroot = !to_root;
 	load_blocking(cpu, info);
 	vmx->mtf_pending = (info & INTERRUPTION_VALID) && !vectored;
-	vmx->timer_end = (cpu_tsc(cpu) >> VMX_TIMER_RATE) + vmcs_get(&vmx->vmcs, PREEMPTION_TIMER);
+	vmx->mtf_armed = false;
+	vmx->debug_held = 0;
+	vmx->pause_loop = (struct vmx_pause_loop){0};
+	vmx_timer_start(cpu);
 	if (launch)
 		vmx->vmcs.launched = true;
 	vmx->entered++;

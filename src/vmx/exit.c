@@ -110,7 +110,7 @@ bool vmx_perform_exit(struct cpu *cpu)
 		vmx_end_smm_save(cpu);
 	vmx->vectoring = vmx->vectoring_error = vmx->vectoring_length = 0;
 	vmx->exit = (struct vmx_exit_record){0};
-	vmx->mtf_pending = false;
+	vmx->mtf_pending = vmx->mtf_armed = false;
 	if (smm_exit) {
 		enter_smm(cpu);
 		if (!vmx->dual_monitor) {

@@ -75,6 +75,8 @@ bool vmx_intercepts_nmi(const struct cpu *cpu);
 /* IRET begins: it ends blocking by NMI, or virtual-NMI blocking, even if it faults. With "NMI exiting" alone it ends
  * nothing. */
 void vmx_iret(struct cpu *cpu);
+/* "Blocking by NMI", which is virtual-NMI blocking with "virtual NMIs". */
+bool vmx_nmi_blocked(const struct cpu *cpu);
 
 /* Is the window open and its control 1? Asked at an instruction boundary, also in the HLT and MWAIT states (the NMI
  * window also in shutdown). */

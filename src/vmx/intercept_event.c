@@ -100,6 +100,11 @@ void vmx_iret(struct cpu *cpu)
 		cpu->nmi_blocked = false;
 }
 
+bool vmx_nmi_blocked(const struct cpu *cpu)
+{
+	return pin(cpu, PINBASED_CTLS_VIRTUAL_NMIS) ? cpu->vmx->virtual_nmi_blocked : cpu->nmi_blocked;
+}
+
 static bool awake(const struct cpu *cpu)
 {
 	return cpu->activity != ACTIVITY_SHUTDOWN && cpu->activity != ACTIVITY_WAIT_SIPI;

@@ -22,8 +22,6 @@ static void save_registers(struct cpu *cpu)
 		vmcs_set(v, GUEST_PAT, cpu->pat);
 	if (vmx_on_exit(vmx, SAVE_EFER))
 		vmcs_set(v, GUEST_EFER, cpu->efer);
-	if (vmx_on_exit(vmx, SAVE_PERF_GLOBAL_CTRL))
-		vmcs_set(v, GUEST_PERF_GLOBAL_CTRL, 0); /* there are no counters */
 	vmcs_set(v, GUEST_RSP, cpu->r[RSP]);
 	vmcs_set(v, GUEST_RIP, cpu->rip);
 	vmcs_set(v, GUEST_RFLAGS, cpu_rflags(cpu));
@@ -91,7 +89,7 @@ static void save_nonregister(struct cpu *cpu)
 	struct vmx *vmx = cpu->vmx;
 	struct vmcs *v = &vmx->vmcs;
 	bool nmi_blocked = vmx_pin(vmx, VIRTUAL_NMIS) ? vmx->virtual_nmi_blocked : cpu->nmi_blocked;
-	uint64_t now = cpu_tsc(cpu) >> VMX_TIMER_RATE;
+	uint32_t timer = vmx_timer_stop(cpu);
 
 	vmcs_set(v, GUEST_ACTIVITY_STATE, activity_state(cpu->activity));
 	/* Blocking by SMI is told of by exits that end in SMM, where they are blocked. */
@@ -100,7 +98,7 @@ static void save_nonregister(struct cpu *cpu)
 			 (nmi_blocked ? BIT(3) : 0));
 	vmcs_set(v, GUEST_PENDING_DEBUG, pending_debug(cpu));
 	if (vmx_on_exit(vmx, SAVE_PREEMPTION_TIMER))
-		vmcs_set(v, PREEMPTION_TIMER, now >= vmx->timer_end ? 0 : vmx->timer_end - now);
+		vmcs_set(v, PREEMPTION_TIMER, timer);
 	if (vmx_proc2(vmx, ENABLE_PML))
 		vmcs_set(v, PML_INDEX, cpu->pml_index);
 	if (vmx_proc2(vmx, ENABLE_EPT) && (cpu->cr0 & CR0_PG) && (cpu->cr4 & CR4_PAE) && !cpu_long_mode(cpu)) {

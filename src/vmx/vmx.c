@@ -10,11 +10,13 @@ void vmx_create(struct cpu *cpu, const struct vmx_capability *caps)
 {
 	cpu->vmx = xcalloc(1, sizeof(*cpu->vmx));
 	cpu->vmx->caps = caps;
+	vmx_timer_create(cpu);
 	vmx_reset(cpu);
 }
 
 void vmx_destroy(struct cpu *cpu)
 {
+	vmx_timer_stop(cpu);
 	free(cpu->vmx);
 	cpu->vmx = NULL;
 }
@@ -23,7 +25,12 @@ void vmx_reset(struct cpu *cpu)
 {
 	struct vmx *vmx = cpu->vmx;
 
-	*vmx = (struct vmx){.caps = vmx->caps, .current = NO_VMCS, .transfer = NO_VMCS};
+	vmx_timer_stop(cpu);
+	*vmx = (struct vmx){.caps = vmx->caps,
+			    .current = NO_VMCS,
+			    .transfer = NO_VMCS,
+			    .timer = vmx->timer,
+			    .timer_end = VTIME_NEVER};
 	cpu->nonroot = false;
 	cpu->eptp = 0;
 	cpu->vpid = 0;
@@ -90,9 +97,15 @@ void vmx_state(struct cpu *cpu, struct state *state)
 	state_var(state, vmx->vmxon_pointer);
 	state_var(state, vmx->current);
 	state_bool(state, &vmx->virtual_nmi_blocked);
+	state_bool(state, &vmx->mtf_armed);
 	state_bool(state, &vmx->mtf_pending);
+	state_var(state, vmx->debug_held);
 	state_bool(state, &vmx->aborted);
 	state_var(state, vmx->timer_end);
+	clock_deadline_state(cpu->clock, &vmx->timer, state);
+	state_bool(state, &vmx->pause_loop.began);
+	state_var(state, vmx->pause_loop.first);
+	state_var(state, vmx->pause_loop.last);
 	state_bool(state, &cpu->nonroot);
 	state_var(state, cpu->eptp);
 	state_var(state, cpu->vpid);

@@ -8,6 +8,7 @@
  */
 #pragma once
 
+#include "clock/clock.h"
 #include "cpu/cpu.h"
 #include "vmx/check.h"
 #include "vmx/vmcs.h"
@@ -60,11 +61,15 @@ struct vmx {
 	uint32_t vectoring;
 	uint32_t vectoring_error;
 	uint32_t vectoring_length;
+	uint64_t vectoring_rf; /* RFLAGS.RF as its delivery would push it */
 	bool virtual_nmi_blocked; /* nonroot with virtual NMIs: "blocking by NMI" is this, and cpu->nmi_blocked is false
 				   */
-	bool mtf_pending;	  /* an MTF VM exit was injected: it happens before the guest's first instruction */
+	bool mtf_armed;		  /* the monitor trap flag: a step has begun, and an MTF VM exit is pending after it */
+	bool mtf_pending;	  /* it happens before the guest's next instruction; VM entry may inject it */
+	uint64_t debug_held;	  /* debug exceptions that were pending before the instruction at hand, by MOV SS */
 	bool aborted;		  /* shutdown by a VMX abort: only a reset leaves it */
-	uint64_t timer_end; /* nonroot with the preemption timer: it is 0 when the TSC >> VMX_TIMER_RATE reaches this */
+	struct deadline timer; /* of the VMX-preemption timer: armed in nonroot while it counts */
+	vtime_t timer_end;     /* nonroot: when it reaches 0, or VTIME_NEVER without it */
 	bool host_lma;	    /* what the host-state checks last held for */
 	struct vmx_pause_loop pause_loop;
 	struct vmx_smi smi;
@@ -145,6 +150,15 @@ bool vmx_intercepts_field(struct cpu *cpu, uint64_t encoding, bool write);
 void vmx_succeed(struct cpu *cpu);
 void vmx_fail_invalid(struct cpu *cpu);
 void vmx_fail(struct cpu *cpu, enum vmx_error error);
+
+/* timer.c: SDM vol. 3, "VMX-Preemption Timer". Entry starts it, exit stops it and says what is left. */
+void vmx_timer_create(struct cpu *cpu);
+void vmx_timer_start(struct cpu *cpu);
+uint32_t vmx_timer_stop(struct cpu *cpu);
+static inline bool vmx_timer_expired(const struct cpu *cpu)
+{
+	return cpu->vmx->timer_end != VTIME_NEVER && clock_now(cpu->clock) >= cpu->vmx->timer_end;
+}
 
 /* msr_list.c: SDM vol. 3, "Loading MSRs", "Saving MSRs". 0, or the number of the entry that failed, from 1. */
 MUST_CHECK uint32_t vmx_msr_list_load(struct cpu *cpu, pa_t list, uint32_t count);
