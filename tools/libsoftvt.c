@@ -9,6 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "command.h"
 #include "debug/debug.h"
 #include "exec/host.h"
 #include "machine/keyvals.h"
@@ -212,12 +213,9 @@ static enum explain_mode explain_mode(const struct options *o)
 static bool build(struct softvt *vt, struct error *error)
 {
 	struct options *o = &vt->options;
-	struct error warning = {""};
 
-	if (!cpu_model_parse(o->cpu, host_has_feature, &o->machine.model, &warning, error))
+	if (!command_cpu(o->cpu, &o->machine.model, &o->machine.vmx, error))
 		return error_prefix(error, "-cpu %s", o->cpu);
-	if (warning.text[0])
-		fprintf(stderr, "softvt: warning: -cpu %s: %s\n", o->cpu, warning.text);
 	if (!open_log(vt, error) || !open_consoles(vt, error))
 		return false;
 	vt->machine = machine_create(&o->machine, error);

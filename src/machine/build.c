@@ -14,6 +14,7 @@
 #include "firmware/image.h"
 #include "machine/devices.h"
 #include "machine/nearest.h"
+#include "vmx/vmx.h"
 
 /* The source ID of the I/O APIC's messages: a function that the root bus does not have. */
 #define IOAPIC_REQUESTER 0xf0f8
@@ -137,6 +138,8 @@ static void build_cpu(struct machine *m, unsigned number)
 	cpu->acknowledge = apic_acknowledge;
 	cpu->event = cpu_said;
 	mem_cpu_create(cpu);
+	if (model_has(cpu->model, FEATURE_VMX))
+		vmx_create(cpu, &m->vmx);
 	cpu->apic = apic_create(m->apic_bus, cpu, number);
 	mem_connect_apic(cpu, &apic_page_ops, cpu->apic);
 	interp_add_cpu(m->interp, cpu);
@@ -150,6 +153,7 @@ static bool build_cpus(struct machine *m, const struct machine_config *config, s
 	m->msr = msr_table_create();
 	msr_claim_cpu(m->msr);
 	apic_claim_msrs(m->msr);
+	vmx_claim_msrs(m->msr);
 	m->apic_bus = apic_bus_create(m->clock, &m->log);
 	m->interp = interp_create(&m->log);
 	m->cpu = aligned_alloc(64, config->cpus * sizeof(*m->cpu));
@@ -618,6 +622,7 @@ static void take_config(struct machine *m, const struct machine_config *config)
 {
 	m->log = config->log;
 	m->model = config->model;
+	m->vmx = config->vmx;
 	m->follow_host = config->follow_host;
 	m->never_wait = config->never_wait;
 	m->no_reboot = config->no_reboot;
@@ -717,6 +722,8 @@ void machine_destroy(struct machine *m)
 			m->part[i].ops->destroy(m->part[i].part);
 	}
 	for (unsigned i = 0; i < m->cpus; i++) {
+		if (m->cpu[i].vmx)
+			vmx_destroy(&m->cpu[i]);
 		if (m->cpu[i].apic)
 			apic_destroy(m->cpu[i].apic);
 		if (m->cpu[i].mem)

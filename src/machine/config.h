@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "console/chardev.h"
 #include "cpu/cpuid.h"
+#include "vmx/capability.h"
 
 #define SOFTVT_VERSION "0.1.0"
 
@@ -47,6 +48,7 @@ struct machine_config {
 	uint64_t ram_size; /* bytes, a multiple of 1 MiB */
 	unsigned cpus;	   /* 1 to MACHINE_MAX_CPUS */
 	struct cpu_model model;
+	struct vmx_capability vmx; /* used when the model has VMX */
 
 	/* The board: what may be left out. */
 	bool hpet, pit, i8042, vga;

@@ -53,6 +53,7 @@ struct watch {
 struct machine {
 	struct log log;
 	struct cpu_model model;
+	struct vmx_capability vmx;
 	struct clock *clock;
 	struct bus *bus;
 	struct apic_bus *apic_bus;

@@ -5,6 +5,7 @@
  * again; RAM keeps its contents, as DRAM does, except where booting puts things.
  */
 #include "machine/parts.h"
+#include "vmx/vmx.h"
 
 #include "base/log.h"
 
@@ -14,6 +15,8 @@ static void reset_cpus(struct machine *m)
 		struct cpu *cpu = &m->cpu[i];
 
 		cpu_reset(cpu, false);
+		if (cpu->vmx)
+			vmx_reset(cpu);
 		apic_reset(cpu->apic, false);
 		cpu->pins = 0;
 		cpu->attention = ATTEND_PINS;

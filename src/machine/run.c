@@ -263,7 +263,8 @@ static bool is_dead(const struct machine *m)
 	for (unsigned i = 0; i < m->cpus; i++) {
 		const struct cpu *cpu = &m->cpu[i];
 
-		if (cpu->activity == ACTIVITY_MWAIT || (cpu->activity == ACTIVITY_HLT && cpu->rflags & RFLAGS_IF))
+		if (cpu->nonroot || cpu->activity == ACTIVITY_MWAIT ||
+		    (cpu->activity == ACTIVITY_HLT && cpu->rflags & RFLAGS_IF))
 			return false;
 	}
 	return true;

@@ -5,6 +5,7 @@
  * configuration only: the same options, the same disks. What the disks hold is not in it.
  */
 #include "machine/parts.h"
+#include "vmx/vmx.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -28,12 +29,14 @@ static void check_same(struct state *state, const char *what, uint64_t mine)
 	state_refuse(state, why);
 }
 
-static uint64_t model_fingerprint(const struct cpu_model *model)
+static uint64_t model_fingerprint(const struct cpu_model *model, const struct vmx_capability *vmx)
 {
 	uint64_t sum = model->family ^ (uint64_t)model->model << 8 ^ (uint64_t)model->stepping << 16;
 
 	for (unsigned i = 0; i < ARRAY_SIZE(model->features); i++)
 		sum = (sum ^ model->features[i]) * UINT64_C(0x9e3779b97f4a7c15);
+	for (unsigned i = 0; model_has(model, FEATURE_VMX) && i < VMX_WORD_COUNT; i++)
+		sum = (sum ^ vmx->offers[i]) * UINT64_C(0x9e3779b97f4a7c15);
 	return sum;
 }
 
@@ -42,7 +45,7 @@ void machine_state(struct machine *m, struct state *state)
 	state_section(state, "machine");
 	check_same(state, "number of CPUs", m->cpus);
 	check_same(state, "size of RAM", bus_ram_size(m->bus));
-	check_same(state, "CPU model", model_fingerprint(&m->model));
+	check_same(state, "CPU model", model_fingerprint(&m->model, &m->vmx));
 	check_same(state, "set of devices", m->parts);
 	if (state_failed(state))
 		return;
@@ -57,6 +60,8 @@ void machine_state(struct machine *m, struct state *state)
 	bus_state(m->bus, state);
 	for (unsigned i = 0; i < m->cpus; i++) {
 		cpu_state(&m->cpu[i], state);
+		if (m->cpu[i].vmx)
+			vmx_state(&m->cpu[i], state);
 		apic_state(m->cpu[i].apic, state);
 	}
 	for (unsigned i = 0; i < m->parts; i++) {
