@@ -9,6 +9,7 @@
 
 #include "bus/bus.h"
 #include "debug/fault_words.h"
+#include "debug/provenance.h"
 #include "debug/rules.h"
 #include "debug/vmx_words.h"
 #include "exec/run.h"
@@ -27,6 +28,7 @@ struct explain {
 	FILE *to;
 	bool json;
 	const struct symbols *symbols;
+	struct provenance *provenance;
 	struct told told[MOST_TOLD];
 	unsigned count;
 	uint64_t untold;
@@ -39,6 +41,7 @@ struct explain *explain_create(FILE *to, bool json, const struct symbols *symbol
 	e->to = to;
 	e->json = json;
 	e->symbols = symbols;
+	e->provenance = provenance_create();
 	return e;
 }
 
@@ -48,6 +51,7 @@ void explain_destroy(struct explain *e)
 		return;
 	for (unsigned i = 0; i < e->count; i++)
 		free(e->told[i].title);
+	provenance_destroy(e->provenance);
 	free(e);
 }
 
@@ -197,8 +201,10 @@ static PRINTF(2, 3) void say_detail(const struct telling *t, const char *format,
 static void say_writer(void *ctx, const struct rule_words *words, enum vmcs_field field)
 {
 	const struct telling *t = ctx;
-	const struct vmcs_writer *writer = &words->input->vmcs->writer[field];
-	bool known = writer->rip || writer->count;
+	const struct vmcs *v = words->input->vmcs;
+	struct vmcs_writer writer = v->writer[field];
+	bool known = vmcs_written(&writer) || provenance_find(t->e->provenance, t->cpu->vmx->current, field, &writer);
+	bool changed = known && writer.value != v->field[field];
 	FILE *to = words->to;
 
 	if (words->json) {
@@ -206,18 +212,23 @@ static void say_writer(void *ctx, const struct rule_words *words, enum vmcs_fiel
 			fputs("null", to);
 			return;
 		}
-		fprintf(to, "{\"rip\": \"0x%" PRIx64 "\"", writer->rip);
-		say_symbol(t, writer->rip);
-		fprintf(to, ", \"instructions\": %" PRIu64 "}", writer->count);
+		fprintf(to, "{\"rip\": \"0x%" PRIx64 "\"", writer.rip);
+		say_symbol(t, writer.rip);
+		fprintf(to, ", \"instructions\": %" PRIu64 ", \"value\": \"0x%" PRIx64 "\"}", writer.count,
+			writer.value);
 		return;
 	}
 	if (!known) {
-		fputs(", not written since this VMCS was loaded", to);
+		fputs(", which no VMWRITE is known to have written", to);
 		return;
 	}
-	fprintf(to, ", VMWRITE at 0x%" PRIx64, writer->rip);
-	say_symbol(t, writer->rip);
-	fprintf(to, ", instruction %" PRIu64, writer->count);
+	if (changed)
+		fprintf(to, ", set by the processor after the VMWRITE of 0x%" PRIx64 " at 0x%" PRIx64, writer.value,
+			writer.rip);
+	else
+		fprintf(to, ", VMWRITE at 0x%" PRIx64, writer.rip);
+	say_symbol(t, writer.rip);
+	fprintf(to, ", instruction %" PRIu64, writer.count);
 }
 
 static void say_rules(struct telling *t, const struct vmx_check_input *input, const struct rule_finding *rules,
@@ -467,6 +478,11 @@ void explain_abort(struct explain *e, struct cpu *cpu, enum vmx_abort why, uint3
 	case VMX_ABORT_MACHINE_CHECK: break;
 	}
 	say_end(&t);
+}
+
+void explain_vmcs_leaves(struct explain *e, struct cpu *cpu)
+{
+	provenance_keep(e->provenance, cpu->vmx->current, &cpu->vmx->vmcs);
 }
 
 void explain_triple_fault(struct explain *e, struct cpu *cpu, const struct fault_chain *chain)

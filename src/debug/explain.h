@@ -20,6 +20,8 @@ void explain_destroy(struct explain *explain);
 void explain_instruction(struct explain *explain, struct cpu *cpu, const struct vmx_instruction *what);
 void explain_entry(struct explain *explain, struct cpu *cpu, const struct vmx_failed_entry *what);
 void explain_abort(struct explain *explain, struct cpu *cpu, enum vmx_abort why, uint32_t entry);
+/* The current VMCS goes back to memory: who wrote its fields is remembered. */
+void explain_vmcs_leaves(struct explain *explain, struct cpu *cpu);
 void explain_triple_fault(struct explain *explain, struct cpu *cpu, const struct fault_chain *chain);
 
 /* The end of the run: what came more than once, and how often. */

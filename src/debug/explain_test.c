@@ -106,7 +106,7 @@ static void break_five(struct rig *r)
 	vmcs_set(v, HOST_TR_SELECTOR, 0);
 	vmcs_set(v, GUEST_RFLAGS, 0);
 	vmcs_set(v, GUEST_ACTIVITY_STATE, 4);
-	v->writer[VMCS_CR3_TARGET_COUNT] = (struct vmcs_writer){.rip = VMWRITE_AT, .count = 77};
+	v->writer[VMCS_CR3_TARGET_COUNT] = (struct vmcs_writer){.rip = VMWRITE_AT, .count = 77, .value = 5};
 }
 
 static const struct vmx_failed_entry failed = {.launch = true, .rule = VMX_CHECK_CTL_CR3_TARGET_COUNT};
@@ -126,7 +126,7 @@ static void all_broken_rules(void **state)
 		assert_says(r, vmx_check_info[five[i]].id);
 	assert_int_equal(count(r, "must hold"), 5);
 	assert_says(r, ", VMWRITE at 0x401014 <fill+0x4>, instruction 77\n");
-	assert_says(r, "HOST_CS_SELECTOR = 0x0, not written since this VMCS was loaded\n");
+	assert_says(r, "HOST_CS_SELECTOR = 0x0, which no VMWRITE is known to have written\n");
 	assert_says(r, "SDM vol. 3, \"Checks on Guest RIP, RFLAGS, and SSP\"\n");
 }
 
@@ -141,7 +141,7 @@ static void as_json(void **state)
 	assert_says(r, "\"rip\": \"0x401052\", \"symbol\": \"enter\", \"offset\": \"0x2\", \"instructions\": 5132, "
 		       "\"vmcs\": \"0x1000\", \"rules\": [{\"id\": \"ctl.cr3_target.count\", ");
 	assert_says(r, "\"CR3_TARGET_COUNT\": {\"rip\": \"0x401014\", \"symbol\": \"fill\", \"offset\": \"0x4\", "
-		       "\"instructions\": 77}");
+		       "\"instructions\": 77, \"value\": \"0x5\"}");
 	assert_says(r, "\"HOST_CS_SELECTOR\": null");
 	assert_int_equal(count(r, "\n"), 1);
 	assert_int_equal(count(r, "{"), count(r, "}"));
@@ -163,6 +163,21 @@ static void repetition(void **state)
 	assert_says(r, "softvt: #1: VMLAUNCH failed, VMfailValid(7): VM entry with invalid control fields "
 		       "(repeated 9 times)\n");
 	assert_int_equal(count(r, "(repeated"), 1);
+}
+
+/* Another VMCS was current meanwhile; and a value that is not the one written is the processor's. */
+static void writers_are_remembered(void **state)
+{
+	struct rig *r = *state;
+
+	break_five(r);
+	r->cpu->vmx->vmcs.writer[VMCS_GUEST_RFLAGS] = (struct vmcs_writer){.rip = VMWRITE_AT, .count = 78, .value = 2};
+	explain_vmcs_leaves(r->explain, r->cpu);
+	memset(r->cpu->vmx->vmcs.writer, 0, sizeof(r->cpu->vmx->vmcs.writer));
+	explain_entry(r->explain, r->cpu, &failed);
+	assert_says(r, "CR3_TARGET_COUNT = 0x5, VMWRITE at 0x401014 <fill+0x4>, instruction 77\n");
+	assert_says(r, "GUEST_RFLAGS = 0x0, set by the processor after the VMWRITE of 0x2 at 0x401014 <fill+0x4>, "
+		       "instruction 78\n");
 }
 
 static void flood(void **state)
@@ -226,7 +241,7 @@ static void msr_lists(void **state)
 	assert_says(r, "MSR 0xc0000080 IA32_EFER, value 0xfe: WRMSR would raise #GP(0)");
 	explain_abort(r->explain, r->cpu, VMX_ABORT_LOAD_MSR, 3);
 	assert_says(r, "VMX abort, indicator 4: an MSR of the host could not be loaded\n");
-	assert_says(r, "VM_EXIT_MSR_LOAD_ADDRESS = 0x6000, not written");
+	assert_says(r, "VM_EXIT_MSR_LOAD_ADDRESS = 0x6000, which no VMWRITE");
 }
 
 static void triple_faults(void **state)
@@ -262,7 +277,7 @@ static void triple_faults(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(all_broken_rules), TEST(as_json),	 TEST(repetition),    TEST(flood),
+		TEST(all_broken_rules), TEST(as_json),	 TEST(repetition),    TEST(writers_are_remembered), TEST(flood),
 		TEST(instructions),	TEST(msr_lists), TEST(triple_faults),
 	};
 

@@ -65,6 +65,14 @@ static void aborts(void *ctx, struct cpu *cpu, enum vmx_abort why, uint32_t entr
 		explain_abort(watch->explain, cpu, why, entry);
 }
 
+static void vmcs_leaves(void *ctx, struct cpu *cpu)
+{
+	struct vmx_watch *watch = ctx;
+
+	if (watch->explain)
+		explain_vmcs_leaves(watch->explain, cpu);
+}
+
 static void triple_fault(void *ctx, struct cpu *cpu, const struct fault_chain *chain)
 {
 	struct vmx_watch *watch = ctx;
@@ -86,6 +94,7 @@ struct vmx_watch *vmx_watch_create(struct machine *machine, const struct vmx_wat
 		.entered = entered,
 		.exits = exits,
 		.aborts = aborts,
+		.vmcs_leaves = vmcs_leaves,
 		.triple_fault = triple_fault,
 	};
 	if (config->explain != EXPLAIN_OFF) {

@@ -467,13 +467,20 @@ static void tell_aborts(void *ctx, struct cpu *cpu, enum vmx_abort why, uint32_t
 	TELL("abort %u %u;", why, entry);
 }
 
+static void tell_vmcs_leaves(void *ctx, struct cpu *cpu)
+{
+	if (cpu->reporter->transitions)
+		TELL("leaves %llx;", (unsigned long long)cpu->vmx->current);
+}
+
 static void test_reports(void **state)
 {
 	static struct vmx_reporter reporter = {.instruction = tell_instruction,
 					       .entry_failed = tell_entry_failed,
 					       .entered = tell_entered,
 					       .exits = tell_exits,
-					       .aborts = tell_aborts};
+					       .aborts = tell_aborts,
+					       .vmcs_leaves = tell_vmcs_leaves};
 	struct fixture *f = *state;
 
 	told[0] = 0;
@@ -512,7 +519,7 @@ static void test_reports(void **state)
 	ENTER(f, VMLAUNCH);
 	CODE_BYTES(f, GUEST_AT, VMCALL);
 	fixture_run(f);
-	assert_told("vmptrld 0 32000;vmptrld 0 31000;launched 10100;exit 18 10100;");
+	assert_told("leaves 31000;vmptrld 0 32000;leaves 32000;vmptrld 0 31000;launched 10100;exit 18 10100;");
 	PUT(VM_EXIT_MSR_STORE_ADDRESS, LIST_AT);
 	PUT(VM_EXIT_MSR_STORE_COUNT, 1);
 	poke(f, LIST_AT, 8, 0x800);

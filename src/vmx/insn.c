@@ -7,7 +7,7 @@
 #include "bus/bus.h"
 #include "cpu/flags.h"
 #include "mem/mem.h"
-#include "vmx/vmx.h"
+#include "vmx/report.h"
 
 void vmx_succeed(struct cpu *cpu)
 {
@@ -51,6 +51,8 @@ void vmx_flush_current(struct cpu *cpu)
 
 	if (!vmx_has_current(vmx))
 		return;
+	if (cpu->reporter)
+		cpu->reporter->vmcs_leaves(cpu->reporter->ctx, cpu);
 	vmcs_flush(&vmx->vmcs, image);
 	for (unsigned at = VMCS_REGION_STATE; at < VMCS_IMAGE_SIZE; at += 8)
 		bus_write(cpu->bus, vmx->current + at, 8, load_le(image + at, 8), cpu->in_smm);

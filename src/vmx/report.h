@@ -49,6 +49,7 @@ struct vmx_reporter {
 	void (*exits)(void *ctx, struct cpu *cpu);		  /* cpu->vmx->exit says why, cpu->rip where */
 	/* entry: which one of the list of MSRs, from 1; 0: it is not about one. */
 	void (*aborts)(void *ctx, struct cpu *cpu, enum vmx_abort why, uint32_t entry);
+	void (*vmcs_leaves)(void *ctx, struct cpu *cpu); /* the current VMCS goes back to memory */
 	/* In non-root operation too, where a VM exit follows. */
 	void (*triple_fault)(void *ctx, struct cpu *cpu, const struct fault_chain *chain);
 };

@@ -56,6 +56,7 @@ enum vmx_error vmcs_write(struct vmcs *v, const struct vmx_capability *caps, uin
 		value = bits_set(v->field[field], 63, 32, value);
 	vmcs_put(v, field, value);
 	v->writer[field] = writer;
+	v->writer[field].value = v->field[field];
 	return VMX_OK;
 }
 

@@ -29,11 +29,17 @@ enum vmx_abort {
 	VMX_ABORT_ADDRESS_SIZE = 6,
 };
 
-/* Which VMWRITE last wrote a field. Both 0: none since the VMCS was loaded from memory. */
+/* Which VMWRITE last wrote a field. RIP and count 0: none since the VMCS was loaded from memory. */
 struct vmcs_writer {
 	uint64_t rip;
 	uint64_t count; /* instructions that the vCPU had retired */
+	uint64_t value; /* of the field then: vmcs_write() fills it. Another value now is the processor's */
 };
+
+static inline bool vmcs_written(const struct vmcs_writer *writer)
+{
+	return writer->rip || writer->count;
+}
 
 struct vmcs {
 	uint64_t

@@ -271,6 +271,7 @@ static void writes_leave_their_author_and_what_to_check(void **state)
 			assert_int_equal(v.written, vmcs_field_info[f].checks);
 			assert_int_equal(v.writer[f].rip, 0x1000 + f);
 			assert_int_equal(v.writer[f].count, 77 + f);
+			assert_int_equal(v.writer[f].value, v.field[f]);
 			/* The same value again: nothing to check, but another author. */
 			v.written = 0;
 			writer.rip = 0x2000;
