@@ -10,6 +10,7 @@
 #include "exec/nonroot.h"
 #include "exec/protect.h"
 #include "vmx/intercept.h"
+#include "vmx/virtual_apic.h"
 
 /* Loading the PDPTEs has left a fault of its own: #GP(0) too, or a VM exit. */
 static bool refuse(struct cpu *cpu)
@@ -112,6 +113,16 @@ static bool is_control_register(unsigned number)
 	return number <= 8 && (BIT(number) & (BIT(0) | BIT(2) | BIT(3) | BIT(4) | BIT(8)));
 }
 
+static bool cr8_is_virtual(const struct cpu *cpu)
+{
+	return unlikely(cpu->nonroot) && vmx_cr8_is_virtual(cpu);
+}
+
+static uint64_t read_cr8(const struct cpu *cpu)
+{
+	return cr8_is_virtual(cpu) ? vmx_read_cr8(cpu) : apic_get_tpr(cpu->apic) >> 4;
+}
+
 static enum step mov_from_cr(struct cpu *cpu, const struct insn *insn)
 {
 	uint64_t value;
@@ -128,7 +139,7 @@ static enum step mov_from_cr(struct cpu *cpu, const struct insn *insn)
 	case 2: value = cpu->cr2; break;
 	case 3: value = cpu->cr3; break;
 	case 4: value = cpu->nonroot ? vmx_read_cr4(cpu) : cpu->cr4; break;
-	default: value = apic_get_tpr(cpu->apic) >> 4; break;
+	default: value = read_cr8(cpu); break;
 	}
 	reg_set(cpu, insn->rm, cpu_64bit(cpu) ? 8 : 4, value);
 	return STEP_NEXT;
@@ -140,6 +151,10 @@ static bool write_cr8(struct cpu *cpu, uint64_t value)
 {
 	if (value > 15)
 		return refuse(cpu);
+	if (cr8_is_virtual(cpu)) {
+		vmx_write_cr8(cpu, value);
+		return false;
+	}
 	cpu->cr8 = value;
 	apic_set_tpr(cpu->apic, (uint8_t)(value << 4));
 	return false;

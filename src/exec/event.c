@@ -10,6 +10,7 @@
 #include "exec/run.h"
 #include "smm/smm.h"
 #include "vmx/intercept.h"
+#include "vmx/virtual_apic.h"
 #include "vmx/report.h"
 
 static enum step fault_with(struct cpu *cpu, enum vector vector, bool has_error, uint32_t error)
@@ -392,6 +393,13 @@ static void set_rf(struct cpu *cpu, bool rf)
 	cpu->rflags = rf ? cpu->rflags | RFLAGS_RF : cpu->rflags & ~RFLAGS_RF;
 }
 
+/* SDM vol. 3, "Exit Qualification for APIC-Access VM Exits from Linear Accesses and Guest-Physical Accesses": the type
+ * of an access during event delivery. */
+static uint64_t qualify_delivery(uint64_t qualification)
+{
+	return bits_set(qualification, 15, 12, bits_get(qualification, 15, 12) == 15 ? 10 : 3);
+}
+
 /* A VM exit that mem/ found says all in cpu->fault; others filled the record themselves. */
 static void take_exit(struct cpu *cpu)
 {
@@ -403,10 +411,14 @@ static void take_exit(struct cpu *cpu)
 	if (fault->reason)
 		cpu->vmx->exit = (struct vmx_exit_record){
 			.reason = fault->reason,
-			.qualification = fault->qualification | (fault->nmi_unblocked && !is_delivering(cpu) ? BIT(12) : 0),
+			.qualification =
+				fault->qualification | (fault->nmi_unblocked && !is_delivering(cpu) ? BIT(12) : 0),
 			.linear = fault->linear,
 			.physical = fault->physical,
+			.instruction_length = is_delivering(cpu) ? 0 : fault->length,
 		};
+	if (fault->reason == VMX_EXIT_APIC_ACCESS && is_delivering(cpu))
+		cpu->vmx->exit.qualification = qualify_delivery(fault->qualification);
 	vmx_perform_exit(cpu);
 }
 
@@ -599,6 +611,8 @@ static unsigned open_pins(const struct cpu *cpu)
 	} else if (cpu->activity != ACTIVITY_MWAIT && (blocked || !(cpu->rflags & RFLAGS_IF))) {
 		pins &= ~BIT(PIN_INTR);
 	}
+	if (blocked || !(cpu->rflags & RFLAGS_IF) || !cpu->nonroot)
+		pins &= ~BIT(PIN_VIRTUAL);
 	/* A guest in the wait-for-SIPI state does not exit for INIT: SDM vol. 3, "Other Causes of VM Exits". */
 	if (cpu->activity == ACTIVITY_WAIT_SIPI)
 		pins &= cpu->nonroot ? BIT(PIN_SIPI) : BIT(PIN_INIT) | BIT(PIN_SIPI);
@@ -619,6 +633,13 @@ static void take_nmi(struct cpu *cpu)
 	deliver_or_fault(cpu, EVENT_NMI, VECTOR_NMI);
 }
 
+static void take_virtual_interrupt(struct cpu *cpu)
+{
+	cpu->activity = ACTIVITY_ACTIVE;
+	cpu->interrupts++;
+	deliver_or_fault(cpu, EVENT_EXTERNAL, vmx_take_virtual_interrupt(cpu));
+}
+
 static void take_interrupt(struct cpu *cpu)
 {
 	int vector;
@@ -627,6 +648,12 @@ static void take_interrupt(struct cpu *cpu)
 		vector = vmx_acknowledges(cpu) ? cpu->acknowledge(cpu) : -1;
 		if (vector < 0 && vmx_acknowledges(cpu))
 			return; /* there is none after all */
+		if (vmx_is_notification(cpu, vector)) {
+			vmx_process_posted_interrupts(cpu);
+			if (open_pins(cpu) & BIT(PIN_VIRTUAL))
+				take_virtual_interrupt(cpu);
+			return;
+		}
 		vmx_exit_interrupt(cpu, vector);
 		vmx_perform_exit(cpu);
 		return;
@@ -684,6 +711,20 @@ static void take_trap(struct cpu *cpu)
 	exec_fault(cpu);
 }
 
+/*
+ * What a write to the virtual APIC causes after its instruction or event delivery comes before all other events: SDM
+ * vol. 3, "APIC-Write Emulation", "VM Exits Induced by the TPR Threshold". It waits in the two states that such exits
+ * do not end. True: the guest has exited.
+ */
+static inline bool apic_write_exits(struct cpu *cpu)
+{
+	if (likely(!cpu->vapic_write) || cpu->activity == ACTIVITY_SHUTDOWN || cpu->activity == ACTIVITY_WAIT_SIPI ||
+	    !vmx_emulate_apic_write(cpu))
+		return false;
+	vmx_perform_exit(cpu);
+	return true;
+}
+
 /* One event, the most urgent: SDM vol. 3, "Priority Among Concurrent Events". */
 static void deliver_pending(struct cpu *cpu)
 {
@@ -706,6 +747,8 @@ static void deliver_pending(struct cpu *cpu)
 		take_nmi(cpu);
 	} else if (exits_at(cpu, BEFORE_INTERRUPT)) {
 		return;
+	} else if (pins & BIT(PIN_VIRTUAL)) {
+		take_virtual_interrupt(cpu);
 	} else if (pins & BIT(PIN_INTR)) {
 		take_interrupt(cpu);
 	}
@@ -761,7 +804,9 @@ void exec_attend(struct cpu *cpu)
 	if (unlikely(cpu->nonroot) && cpu->vmx->mtf_armed)
 		cpu->vmx->mtf_pending = true;
 
-	deliver_pending(cpu);
+	if (likely(!apic_write_exits(cpu)))
+		deliver_pending(cpu);
+	apic_write_exits(cpu); /* of the delivery */
 	if (cpu->activity == ACTIVITY_ACTIVE)
 		check_next_instruction(cpu);
 
@@ -769,7 +814,7 @@ void exec_attend(struct cpu *cpu)
 		cpu->shadow |= SHADOW_STEP;
 	if (cpu->shadow)
 		cpu_attend(cpu, ATTEND_SHADOW);
-	if ((cpu->shadow & SHADOW_STEP) || cpu->pending_debug || debug_has_code_breakpoints(cpu))
+	if ((cpu->shadow & SHADOW_STEP) || cpu->pending_debug || cpu->vapic_write || debug_has_code_breakpoints(cpu))
 		cpu_attend(cpu, ATTEND_TRAP);
 	cpu->attention &= ~(unsigned)ATTEND_PINS; /* what a delivery set for masked pins */
 	if (unlikely(cpu->nonroot))

@@ -11,6 +11,7 @@
 #include "exec/run.h"
 #include "exec/system.h"
 #include "vmx/intercept.h"
+#include "vmx/virtual_apic.h"
 
 #define TSC_TICKS 20 /* what reading the time stamp counter costs, so that loops that wait for it end */
 
@@ -46,6 +47,21 @@ static void pair_set(struct cpu *cpu, uint64_t value)
 	cpu->r[RDX] = value >> 32;
 }
 
+/* In non-root operation the x2APIC's may be virtual. False: #GP(0). */
+static bool read_msr(struct cpu *cpu, uint32_t index, uint64_t *value)
+{
+	if (unlikely(cpu->nonroot) && vmx_x2apic_read(cpu, index, value) == VMX_X2APIC_DONE)
+		return true;
+	return msr_read(cpu, index, value);
+}
+
+static bool write_msr(struct cpu *cpu, uint32_t index, uint64_t value)
+{
+	enum vmx_x2apic virtual = unlikely(cpu->nonroot) ? vmx_x2apic_write(cpu, index, value) : VMX_X2APIC_NORMAL;
+
+	return virtual == VMX_X2APIC_NORMAL ? mem_write_msr(cpu, index, value) : virtual == VMX_X2APIC_DONE;
+}
+
 static enum step rdmsr(struct cpu *cpu, const struct insn *insn)
 {
 	uint32_t index = (uint32_t)cpu->r[RCX];
@@ -56,7 +72,7 @@ static enum step rdmsr(struct cpu *cpu, const struct insn *insn)
 		return raise_gp0(cpu);
 	if ((step = intercept(cpu, insn)))
 		return step;
-	if (!msr_read(cpu, index, &value)) {
+	if (!read_msr(cpu, index, &value)) {
 		if (log_on(cpu->log, LOG_MSR))
 			log_line(cpu->log, LOG_MSR, "cpu %u: rdmsr %#x: #GP", cpu->number, index);
 		return raise_gp0(cpu);
@@ -78,7 +94,7 @@ static enum step wrmsr(struct cpu *cpu, const struct insn *insn)
 		return raise_gp0(cpu);
 	if ((step = intercept(cpu, insn)))
 		return step;
-	written = mem_write_msr(cpu, index, value);
+	written = write_msr(cpu, index, value);
 	if (log_on(cpu->log, LOG_MSR))
 		log_line(cpu->log, LOG_MSR, "cpu %u: wrmsr %#x = %#llx%s", cpu->number, index,
 			 (unsigned long long)value, written ? "" : ": #GP");
