@@ -414,8 +414,10 @@ static void smi_in_a_guest(void **state)
 	activate(f);
 	enter_guest(f);
 	cpu->vmx->mtf_pending = true;
+	cpu->vmx->vmcs.field[VMCS_GUEST_INTERRUPT_STATUS] = 0x3040; /* the processor's while its guest runs */
 	smi(f);
 	assert_monitor(f);
+	assert_field(GUEST_INTERRUPT_STATUS, 0x3040);
 	assert_int_equal(cpu->eptp, 0);
 	assert_int_equal(cpu->vpid, 0);
 	assert_field(EXIT_REASON, VMX_EXIT_OTHER_SMI | BIT(28));
@@ -426,7 +428,9 @@ static void smi_in_a_guest(void **state)
 	assert_field(VM_PROCBASED_CTLS, 0); /* the monitor's VMCS keeps its own */
 	assert_field(EPTP, 0);
 	PUT(GUEST_RIP, GUEST_AT + 0x10);
+	PUT(GUEST_INTERRUPT_STATUS, 0x5060);
 	ENTER(f, VMRESUME);
+	assert_int_equal(cpu->vmx->vmcs.field[VMCS_GUEST_INTERRUPT_STATUS], 0x5060);
 	assert_false(cpu->in_smm);
 	assert_true(cpu->nonroot);
 	assert_false(cpu->nmi_blocked);

@@ -90,6 +90,7 @@ void vmx_begin_smm_exit(struct cpu *cpu)
 {
 	struct vmx *vmx = cpu->vmx;
 	uint64_t executive = vmx->vmxon_pointer, link = vmx->current;
+	uint64_t status = vmcs_get(&vmx->vmcs, GUEST_INTERRUPT_STATUS); /* RVI and SVI, which are nowhere else */
 	uint32_t reason = REASON_FROM_ROOT;
 
 	vmx->executive = (struct vmcs){0};
@@ -109,6 +110,8 @@ void vmx_begin_smm_exit(struct cpu *cpu)
 	vmx_make_current(cpu, vmx->transfer);
 	vmcs_set(&vmx->vmcs, EXECUTIVE_VMCS_POINTER, executive);
 	vmcs_set(&vmx->vmcs, VMCS_LINK_POINTER, link);
+	if (cpu->nonroot)
+		vmx_put(vmx, GUEST_INTERRUPT_STATUS, status);
 	swap_execution_controls(vmx);
 }
 
@@ -175,6 +178,7 @@ void vmx_finish_smm_return(struct cpu *cpu)
 	struct vmx *vmx = cpu->vmx;
 	struct vmcs *v = &vmx->vmcs;
 	pa_t executive = vmcs_get(v, EXECUTIVE_VMCS_POINTER), link = vmcs_get(v, VMCS_LINK_POINTER);
+	uint64_t status = vmcs_get(v, GUEST_INTERRUPT_STATUS);
 	bool to_root = vmx_returns_to_root(cpu);
 
 	swap_execution_controls(vmx);
@@ -193,6 +197,7 @@ void vmx_finish_smm_return(struct cpu *cpu)
 	} else {
 		vmx->vmcs = vmx->executive;
 		vmx->current = executive;
+		vmx_put(vmx, GUEST_INTERRUPT_STATUS, status);
 	}
 	mem_flush_all(cpu);
 	mem_context_changed(cpu);

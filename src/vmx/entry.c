@@ -185,7 +185,6 @@ enum vmx_entry vmx_enter(struct cpu *cpu, bool launch, enum vmx_error *error, st
 	if (launch)
 		vmx->vmcs.launched = true;
 	vmx->entered++;
-	vmx_vapic_enter(cpu);
 	if (vmx_reports_transitions(cpu))
 		cpu->reporter->entered(cpu->reporter->ctx, cpu, launch);
 	*inject = (struct vmx_injection){
@@ -196,5 +195,7 @@ enum vmx_entry vmx_enter(struct cpu *cpu, bool launch, enum vmx_error *error, st
 	};
 	if (returns)
 		vmx_finish_smm_return(cpu);
+	if (cpu->nonroot)
+		vmx_vapic_enter(cpu);
 	return VMX_ENTRY_DONE;
 }
