@@ -549,6 +549,11 @@ int vm_vector(void)
 	return -1;
 }
 
+u32 vm_offset(void)
+{
+	return vm_read(GUEST_RIP) - start;
+}
+
 const char *event_text(u32 information, u32 error)
 {
 	static const char types[8][8] = {"intr", "type1", "nmi", "hard", "soft", "priv", "softexc", "other"};
@@ -637,8 +642,11 @@ static char *details(char *t, size_t size, u32 reason)
 				   n & 0x10 ? operand : "");
 	case EXIT_APIC_ACCESS: return format_text(t, size, " offset=%x type=%u", n & 0xfff, n >> 12 & 15);
 	case EXIT_EPT_VIOLATION:
-		return format_text(t, size, " q=%x%s gpa=%lx", n & (n & 0x80 ? 0x1bf : 0x3f),
-				   n & 0x1000 ? " unblocking" : "", vm_read(GUEST_PHYSICAL_ADDRESS));
+		n &= n & 0x80 ? 0x11ff : 0x107f;
+		if (!(vm_read(VM_PROCBASED_CTLS2) >> PROCBASED_CTLS2_MODE_BASED_EXECUTE & 1))
+			n &= ~0x40u;
+		return format_text(t, size, " q=%x%s gpa=%lx", n & 0x1ff, n & 0x1000 ? " unblocking" : "",
+				   vm_read(GUEST_PHYSICAL_ADDRESS));
 	case EXIT_EPT_MISCONFIGURATION: return format_text(t, size, " gpa=%lx", vm_read(GUEST_PHYSICAL_ADDRESS));
 	case EXIT_VMCLEAR:
 	case EXIT_VMPTRLD:

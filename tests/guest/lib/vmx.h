@@ -120,6 +120,8 @@ const char *vm_text(void);
 void vm_from_here(void);
 /* Is the last run over because of this VM exit? */
 bool vm_exited(enum exit_reason reason);
+/* How far the guest's RIP is from the start of its code. */
+u32 vm_offset(void);
 /* The vector by which the guest's handler was reached, or -1. */
 int vm_vector(void);
 /* As the manual's fields: "#GP(0x0) type=3", "-" if not valid. */
