@@ -179,6 +179,8 @@ bool vm_check(const char *name, const char *expected);
 /* The same with a text of its own. */
 #define vm_line(name, expected, ...) (vm_missing() ? absent(name) : check(name, expected, __VA_ARGS__))
 bool vm_missing(void);
+/* RFLAGS after the last VM-entry instruction. */
+extern u64 vmx_flags;
 
 /* One experiment in one row. The last arguments are what is done between vm_fresh() and vm_run(). */
 #define V(name, expected, mode, code, ...) \
