@@ -295,19 +295,18 @@ static void say_component(struct telling *t, const struct vmx_instruction *what)
 {
 	bool high;
 	enum vmcs_field field = vmcs_field_find(what->operand, &high);
+	const struct vmx_bit_info *needs = field == VMCS_FIELD_COUNT ? NULL : vmx_field_needs(field);
 
 	if (what->error == VMX_ERROR_READ_ONLY_COMPONENT)
-		say_detail(t,
-			   "the field is %s, which is VM-exit information: it can be written if IA32_VMX_MISC[29] is 1",
+		say_detail(t, "%s is VM-exit information, which can be written where IA32_VMX_MISC[29] is 1",
 			   vmcs_field_info[field].name);
-	else if (field == VMCS_FIELD_COUNT)
-		say_detail(t, "no field has the encoding 0x%" PRIx64, what->operand);
-	else
+	else if (needs)
 		say_detail(t,
-			   "the encoding 0x%" PRIx64
-			   " is %s%s, which this CPU model lacks: the control that it belongs "
-			   "to may not be 1, or it has no high half outside of 64-bit fields",
-			   what->operand, vmcs_field_info[field].name, high ? " (high half)" : "");
+			   "0x%" PRIx64 " is %s, which this CPU model lacks: it comes with the control \"%s\" (%s of "
+			   "-cpu)",
+			   what->operand, vmcs_field_info[field].name, needs->title, needs->option);
+	else
+		say_detail(t, "no VMCS field has the encoding 0x%" PRIx64, what->operand);
 }
 
 static void say_why(struct telling *t, const struct vmx_instruction *what)

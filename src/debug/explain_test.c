@@ -212,9 +212,14 @@ static void instructions(void **state)
 	INSTRUCTION(r, VMCLEAR, .error = VMX_ERROR_VMCLEAR_ADDRESS, .operand = BIT(60));
 	assert_says(r, "address 0x1000000000000000 must not have a bit beyond bit ");
 	INSTRUCTION(r, VMREAD, .error = VMX_ERROR_UNSUPPORTED_COMPONENT, .operand = 0x7e);
-	assert_says(r, "no field has the encoding 0x7e");
+	assert_says(r, "no VMCS field has the encoding 0x7e");
 	INSTRUCTION(r, VMWRITE, .error = VMX_ERROR_READ_ONLY_COMPONENT, .operand = 0x4402);
-	assert_says(r, "the field is EXIT_REASON, which is VM-exit information");
+	assert_says(r, "EXIT_REASON is VM-exit information, which can be written where ");
+	r->cpu->insn_rip++;
+	INSTRUCTION(r, VMREAD, .error = VMX_ERROR_UNSUPPORTED_COMPONENT, .operand = 0x401c);
+	assert_says(r,
+		    "0x401c is TPR_THRESHOLD, which this CPU model lacks: it comes with the control \"Use TPR shadow\" "
+		    "(vmx-flexpriority of -cpu)");
 	INSTRUCTION(r, VMRESUME, .error = VMX_ERROR_VMRESUME_NOT_LAUNCHED);
 	assert_says(r, "it is clear: VMLAUNCH enters it");
 	r->cpu->vmx->current = ~UINT64_C(0);

@@ -222,3 +222,33 @@ const char *vmx_mnemonic(uint16_t operation, char *text, size_t size)
 		*c = (char)toupper((unsigned char)*c);
 	return text;
 }
+
+const struct vmx_bit_info *vmx_field_needs(enum vmcs_field field)
+{
+	enum condition {
+		IF_ALWAYS,
+#define NEED(condition, word_a, bit_a, word_b, bit_b) IF_##condition,
+#include "vmcs_fields.def"
+	};
+	static const uint8_t condition[VMCS_FIELD_COUNT] = {
+#define F(encoding, name, condition, checks) IF_##condition,
+#include "vmcs_fields.def"
+	};
+	enum vmx_word word;
+	uint64_t bit;
+
+	switch ((enum condition)condition[field]) {
+	case IF_ALWAYS: return NULL;
+#define NEED(condition, word_a, bit_a, word_b, bit_b) \
+	case IF_##condition:                          \
+		word = VMX_##word_a;                  \
+		bit = word_a##_##bit_a;               \
+		break;
+#include "vmcs_fields.def"
+	default: return NULL;
+	}
+	for (unsigned i = 0; i < vmx_bit_count; i++)
+		if (vmx_bit_info[i].word == word && BIT(vmx_bit_info[i].bit) == bit)
+			return &vmx_bit_info[i];
+	return NULL;
+}

@@ -28,5 +28,8 @@ const char *register_words(unsigned number);
 /* "VMPTRLD", of an enum ZydisMnemonic_. */
 const char *vmx_mnemonic(uint16_t operation, char *text, size_t size);
 
+/* The control that must be offered for a VMCS field to exist, or NULL: every processor with VMX has the field. */
+const struct vmx_bit_info *vmx_field_needs(enum vmcs_field field);
+
 /* The name of an MSR without its IA32_, or NULL. */
 const char *msr_words(uint32_t index);
