@@ -51,6 +51,12 @@ class Context:
     def __init__(self, softvt, directory):
         self.softvt, self.directory = softvt, directory
 
+    def built(self, name):
+        """The image of this directory's NAME.c."""
+        build = os.path.dirname(self.softvt)
+        subprocess.run(["ninja", "-C", build, "--quiet", f"tests/cli/{name}.elf"], check=True, stdout=subprocess.DEVNULL)
+        return os.path.join(build, "tests", "cli", name + ".elf")
+
     def path(self, name):
         return os.path.join(self.directory, name)
 
@@ -239,6 +245,80 @@ def test_explain_triple_fault(context):
     has(errors, r"^softvt: #1: triple fault \(repeated \d+ times\)$")
 
 
+FIVE = {"ctl.cr3_target.count": "too_many_cr3_targets", "host.cs.nonnull": "null_code_segment", "guest.cs.ar.g_low": "limit_not_of_whole_pages",
+        "guest.rflags.bit1": "flags_without_bit_1", "guest.activity.range": "no_such_activity"}
+
+
+def test_explain_five_rules(context):
+    """-explain: a VMLAUNCH that breaks five rules at once lists five ids, each with the function that wrote the field"""
+    arguments = ["-kernel", context.built("five_rules"), *QUIET, "-serial", "stdio", *DEBUG_EXIT]
+    said, errors = context.run(*arguments, "-explain", status=33, stderr=None)
+    has(said, r"^PASS five_rules/five-rules: 40 7$")
+    has(errors, r"^softvt: #1: VMLAUNCH failed, VMfailValid\(7\): VM entry with invalid control fields$")
+    has(errors, r"^  CPU 0, VMX root operation, at 0x[0-9a-f]+ <enter\+0x[0-9a-f]+>, instruction \d+, VMCS 0x[0-9a-f]+$")
+    same("the rules", re.findall(r"^  ([a-z0-9_.]+): VM", errors, re.M), list(FIVE))
+    for function in FIVE.values():
+        has(errors, rf", VMWRITE at 0x[0-9a-f]+ <{function}\+0x[0-9a-f]+>, instruction \d+$")
+    has(errors, r"^softvt: #2: VMRESUME failed, VMfailValid\(5\): [^\n]*\n[^\n]*\n  it is clear: VMLAUNCH enters it the first time")
+    has(errors, r"^softvt: #2: .* \(repeated 9 times\)$")
+    has(errors, r"^softvt: #3: triple fault of a guest.*\n  CPU 0, VMX non-root operation, at 0x[0-9a-f]+ <guest_code\+0x[0-9a-f]+>, ")
+    context.run(*arguments, status=33)  # off where stderr is no terminal
+    _, errors = context.run(*arguments, "-explain=json", status=33, stderr=None)
+    first, second, third, repeated = [json.loads(line) for line in errors.splitlines()]
+    same("the ids", [rule["id"] for rule in first["rules"]], list(FIVE))
+    same("what softvt check calls it", set(first["rules"][0]) - {"written"}, {"id", "group", "section", "outcome", "must_hold", "fields"})
+    same("who wrote it", first["rules"][0]["written"]["CR3_TARGET_COUNT"]["symbol"], "too_many_cr3_targets")
+    same("the others", (second["event"], third["event"], repeated), ("instruction_failed", "triple_fault",
+                                                                     {"event": "repeated", "number": 2, "times": 10}))
+
+
+def test_vmx_trace(context):
+    """-d vmx: a line for each transition; -exits: counts, shares and times, the same in each run"""
+    arguments = ["-kernel", context.built("five_rules"), *QUIET, *DEBUG_EXIT]
+    _, errors = context.run(*arguments, "-d", "vmx", status=33, stderr=None)
+    for line in (r"VMXON 0x[0-9a-f]+ at 0x", r"VMPTRLD 0x[0-9a-f]+ at 0x", r"VMLAUNCH at 0x[0-9a-f]+, VMCS 0x[0-9a-f]+: VMfailValid\(7\), ctl\.cr3_",
+                 r"VMLAUNCH, VMCS 0x[0-9a-f]+: guest RIP 0x", r"VM exit, VMCS 0x[0-9a-f]+: reason 10, CPUID, leaf 0\.0; RIP 0x[0-9a-f]+ length 2$",
+                 r"VM exit, VMCS 0x[0-9a-f]+: reason 12, HLT; ", r"VM exit, VMCS 0x[0-9a-f]+: reason 2, Triple fault; "):
+        has(errors, "^cpu 0: " + line)
+    same("VM exits", errors.count("VM exit,"), 5)
+    has(context.run("-d", "help")[0], "^vmx +VMX transitions")
+    _, errors = context.run(*arguments, "-exits", status=33, stderr=None)
+    has(errors, r"^VM exits of VMCS 0x[0-9a-f]+: 5 entries, 5 exits, ")
+    has(errors, r"^ +CPUID +3 +60\.00% ")
+    same("another run", context.run(*arguments, "-exits", status=33, stderr=None)[1], errors)
+    context.run(*arguments, f"-exits={context.path('exits.json')}", status=33)
+    with open(context.path("exits.json"), encoding="utf-8") as file:
+        guest, = json.load(file)["guests"]
+    same("reasons", [(row["name"], row["count"]) for row in guest["reasons"]], [("CPUID", 3), ("Triple fault", 1), ("HLT", 1)])
+    same("the sum of times", sum(row["time_ns"] for row in guest["reasons"]), guest["root_ns"])
+    context.run(*arguments, "-exits=/nowhere/exits", status=33,
+                stderr="softvt: could not open '/nowhere/exits' for statistics of VM exits: No such file or directory\n")
+
+
+def test_monitor_vmx(context):
+    """info vmx, info vmcs (which softvt check reads and finds clean), info ept, and the level in info cpus"""
+    with context.start("-kernel", context.built("five_rules"), "-append", "spin", *QUIET, "-serial", "mon:stdio", "-smp", "2") as child:
+        wait_for(child, b"spinning\n")
+        child.stdin.write(b"\x01cinfo vmx\ninfo vmcs\ninfo ept 0x234567\ninfo ept 0x40000000\ninfo ept 0x1000000000000\ninfo cpus\ncpu 1\ninfo vmcs\ninfo version\n")
+        child.stdin.flush()
+        said = wait_for(child, b"SoftVT 0.").decode().replace("\r", "")
+        child.kill()
+    has(said, r"^CPU#0: VMX non-root operation; VMXON pointer 0x[0-9a-f]+\n  current VMCS 0x[0-9a-f]+, launched\n")
+    has(said, r"^  6 VM entries, 5 VM exits$")
+    has(said, r"^    CPUID +3$")
+    has(said, r"^CPU#1: outside VMX operation; CR4.VMXE 0, IA32_FEATURE_CONTROL 0")
+    has(said, r"^  PML4E at 0x[0-9a-f]+ = 0x[0-9a-f]+  rwx\n  PDPTE at .*\n  PDE   at 0x[0-9a-f]+ = 0x00000000002000b7  rwx  2-MiB page, WB$")
+    has(said, r"^guest-physical 0x234567 is physical 0x234567, rwx$")
+    has(said, r"^  PDPTE at 0x[0-9a-f]+ = 0x0000000000000000  ---  not present: an access is an EPT violation$")
+    has(said, r"^0x1000000000000 has more bits than 4 levels map")
+    has(said, r"^\* CPU #0: rip=0x[0-9a-f]+ \[non-root, VMCS 0x[0-9a-f]+\]$")
+    has(said, r"^CPU#1 has no current VMCS$")
+    with open(context.path("dump"), "w", encoding="utf-8") as file:
+        file.write(said)
+    found, = json.loads(context.run("check", "-json", "-cpu", "max", context.path("dump"))[0])
+    same("the dump", (found["layout"], found["violated"]), ("SoftVT", []))
+
+
 def test_stats(context):
     """-stats: two runs have the same digest and instruction count, another program has another"""
     seen = []
@@ -336,6 +416,22 @@ def test_gdb(context):
     has(text, r"^rax 99")
     has(text, r"exited with code 041|exited")
     same("exit status", child.returncode, 33)
+
+
+def test_gdb_vmx(context):
+    """gdb sees which level runs: in the list of threads, and by monitor info vmx"""
+    with tempfile.TemporaryDirectory(dir="/tmp") as short:
+        where = os.path.join(short, "gdb")
+        with context.start("-kernel", context.built("five_rules"), "-append", "spin", *QUIET, "-serial", "stdio", "-gdb", f"unix:{where}") as child:
+            wait_for(child, b"spinning\n")
+            commands = [f"target remote {where}", "info threads", "monitor info vmx", "kill"]
+            gdb = ["gdb", "-nx", "-batch", "-ex", "set confirm off", "-ex", "set architecture i386:x86-64"]
+            for command in commands:
+                gdb += ["-ex", command]
+            said = subprocess.run(gdb, stdin=subprocess.DEVNULL, capture_output=True, timeout=SECONDS, check=False, text=True)
+            child.communicate(timeout=SECONDS)
+    has(said.stdout + said.stderr, r"CPU#0 \[running, non-root, VMCS 0x[0-9a-f]+\]")
+    has(said.stdout + said.stderr, r"^  current VMCS 0x[0-9a-f]+, launched$")
 
 
 def test_gdb_interrupt(context):
