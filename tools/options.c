@@ -173,28 +173,88 @@ static bool parse_cpu(struct options *o, const char *argument, struct error *err
 	return true;
 }
 
+/* Small enough that no product of them overflows. */
+static bool smp_count(struct keyvals *kv, const char *key, uint64_t *count, struct error *error)
+{
+	if (!keyvals_number(kv, key, count, error))
+		return false;
+	if (keyvals_get(kv, key) && *count == 0)
+		return error_set(
+			error,
+			"Invalid CPU topology: CPU topology parameters must be greater than zero, which %s is not",
+			key);
+	if (*count > 4096)
+		return error_set(error, "%s=%s: there can be 1 to %d CPUs", key, keyvals_get(kv, key),
+				 MACHINE_MAX_CPUS);
+	return true;
+}
+
+/* What is not said follows from the rest, cores first, as QEMU has it since its 6.2. */
+static bool complete_topology(uint64_t *cpus, uint64_t *most, uint64_t *sockets, uint64_t dies, uint64_t *cores,
+			      uint64_t *threads, struct error *error)
+{
+	uint64_t wanted = *most ? *most : *cpus ? *cpus : 1;
+	bool any = *cpus || *most;
+
+	if (any && !*cores) {
+		*sockets += !*sockets;
+		*threads += !*threads;
+		*cores = wanted / (*sockets * dies * *threads);
+	} else if (any && !*sockets) {
+		*threads += !*threads;
+		*sockets = wanted / (dies * *cores * *threads);
+	} else if (any && !*threads) {
+		*threads = wanted / (*sockets * dies * *cores);
+	}
+	*sockets += !any && !*sockets;
+	*cores += !any && !*cores;
+	*threads += !any && !*threads;
+	if (!*most)
+		*most = any ? *cpus : *sockets * dies * *cores * *threads;
+	if (!*cpus)
+		*cpus = *most;
+	if (*sockets * dies * *cores * *threads != *most)
+		return error_set(error,
+				 "Invalid CPU topology: product of the hierarchy must match maxcpus: sockets (%u) * "
+				 "dies (%u) * cores (%u) * threads (%u) != maxcpus (%u)",
+				 (unsigned)*sockets, (unsigned)dies, (unsigned)*cores, (unsigned)*threads,
+				 (unsigned)*most);
+	if (*cpus > *most)
+		return error_set(error,
+				 "Invalid CPU topology: maxcpus must be equal to or greater than smp: maxcpus (%u) < "
+				 "smp_cpus (%u)",
+				 (unsigned)*most, (unsigned)*cpus);
+	return true;
+}
+
 static bool parse_smp(struct options *o, const char *argument, struct error *error)
 {
-	const uint64_t absent = UINT64_MAX;
-	uint64_t cpus = absent, sockets = 1, dies = 1, clusters = 1, cores = absent, threads = 1, most = absent;
+	enum { CPUS, SOCKETS, DIES, CLUSTERS, CORES, THREADS, MOST, KEYS };
+	uint64_t n[KEYS] = {[DIES] = 1};
 	struct keyvals kv;
 	bool good;
 
 	if (!keyvals_parse(&kv, argument, "cpus", error))
 		return false;
-	good = keyvals_number(&kv, "cpus", &cpus, error) && keyvals_number(&kv, "sockets", &sockets, error) &&
-	       keyvals_number(&kv, "dies", &dies, error) && keyvals_number(&kv, "clusters", &clusters, error) &&
-	       keyvals_number(&kv, "cores", &cores, error) && keyvals_number(&kv, "threads", &threads, error) &&
-	       keyvals_number(&kv, "maxcpus", &most, error);
-	if (good && (sockets != 1 || dies != 1 || clusters != 1 || threads != 1))
-		good = error_set(error, "the machine has one socket of one-threaded cores: say -smp N");
-	if (cpus == absent)
-		cpus = cores != absent ? cores : most != absent ? most : 1;
-	if (good && ((cores != absent && cores != cpus) || (most != absent && most != cpus)))
-		good = error_set(error, "cpus, cores and maxcpus must be equal: CPUs cannot be added later");
-	if (good && (cpus == 0 || cpus > MACHINE_MAX_CPUS))
-		good = error_set(error, "there can be 1 to %d CPUs", MACHINE_MAX_CPUS);
-	o->machine.cpus = (unsigned)cpus;
+#define COUNT(key, which) good = good && smp_count(&kv, key, &n[which], error)
+	good = true;
+	COUNT("cpus", CPUS);
+	COUNT("sockets", SOCKETS);
+	COUNT("dies", DIES);
+	COUNT("clusters", CLUSTERS);
+	COUNT("cores", CORES);
+	COUNT("threads", THREADS);
+	COUNT("maxcpus", MOST);
+#undef COUNT
+	if (good && n[CLUSTERS] > 1)
+		good = error_set(error, "clusters not supported by this machine's CPU topology");
+	good = good && complete_topology(&n[CPUS], &n[MOST], &n[SOCKETS], n[DIES], &n[CORES], &n[THREADS], error);
+	if (good && n[MOST] > MACHINE_MAX_CPUS)
+		good = error_set(error, "Invalid SMP CPUs %u. The max CPUs supported by machine 'q35' is %d",
+				 (unsigned)n[MOST], MACHINE_MAX_CPUS);
+	o->machine.cpus = (unsigned)n[CPUS];
+	o->machine.topology = (struct cpu_topology){(unsigned)n[SOCKETS], (unsigned)n[DIES], (unsigned)n[CORES],
+						    (unsigned)n[THREADS]};
 	return finish(&kv, "-smp", good, error);
 }
 
@@ -606,25 +666,27 @@ static bool parse_rtc(struct options *o, const char *argument, struct error *err
 	return finish(&kv, "-rtc", good, error);
 }
 
+/* align=on would hold back a machine that is ahead of the host's clock: not there. */
 static bool parse_icount(struct options *o, const char *argument, struct error *error)
 {
-	const char *shift, *align;
+	bool sleep = true, align = false, good;
+	const char *shift;
 	struct keyvals kv;
-	bool sleep = true, good;
+	uint64_t bits = 0;
 
 	if (!keyvals_parse(&kv, argument, "shift", error))
 		return false;
 	shift = keyvals_get(&kv, "shift");
-	align = keyvals_get(&kv, "align");
-	good = keyvals_bool(&kv, "sleep", &sleep, error);
-	o->machine.never_wait = !sleep;
-	if (good && shift && !ONE_OF(shift, "0", "auto"))
-		good = error_set(error, "shift=%s: one instruction is one nanosecond, which is shift=0 or auto", shift);
-	if (good && align && strcmp(align, "off"))
-		good = error_set(error, "align=%s: only off is there", align);
+	good = keyvals_bool(&kv, "sleep", &sleep, error) && keyvals_bool(&kv, "align", &align, error);
+	if (good && shift && strcmp(shift, "auto") && (!parse_number(shift, &bits) || bits > 10))
+		good = error_set(error, "icount: Invalid shift value: '%s' is not 0 to 10 or auto", shift);
+	if (good && align)
+		good = error_set(error, "align=on: only off is there; -rtc clock=host keeps idle time with the host's");
 	if (good && keyvals_get(&kv, "rr"))
 		good = error_set(
 			error, "record and replay (rr) is not there; without input from outside every run is the same");
+	o->machine.never_wait = !sleep;
+	o->machine.icount_shift = (unsigned)bits;
 	return finish(&kv, "-icount", good, error);
 }
 
@@ -778,7 +840,10 @@ static const struct option table[] = {
 	 parse_machine},
 	{"M", "...", "short for -machine", parse_machine},
 	{"cpu", "MODEL[,+FEATURE][,-FEATURE]", "CPU model, by default max; -cpu help lists them", parse_cpu},
-	{"smp", "N", "number of CPUs, by default 1; also cpus=N,cores=N", parse_smp},
+	{"smp", "N[,KEY=N...]",
+	 "number of CPUs, by default 1; keys: cpus, sockets, dies, cores, threads, maxcpus (more cannot be added "
+	 "later)",
+	 parse_smp},
 	{"m", "SIZE", "RAM in MiB, or with K, M, G, T; by default 1G, of which the host pays what the guest touches",
 	 parse_memory},
 	{"accel", "NAME", "tcg and kvm are accepted; there is one engine", parse_accel},
@@ -842,8 +907,9 @@ static const struct option table[] = {
 	{NULL, NULL, "Time and life", NULL},
 	{"rtc", "KEY=VALUE", "base=utc|localtime|DATE (by default 2026-01-01, so that runs repeat); clock=vm|host",
 	 parse_rtc},
-	{"icount", "shift=0",
-	 "accepted: an instruction is always a nanosecond; sleep=off skips idle time even with a terminal",
+	{"icount", "shift=N",
+	 "an instruction takes 2^N ns, N from 0 (the default, also auto) to 10; sleep=off skips idle time even with a "
+	 "terminal",
 	 parse_icount},
 	{"no-reboot", NULL, "a reset ends the machine", parse_no_reboot},
 	{"no-shutdown", NULL, "power-off pauses the machine", parse_no_shutdown},

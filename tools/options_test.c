@@ -138,6 +138,49 @@ static void drives(void **unused)
 	options_free(&o);
 }
 
+/* What is left out is filled in as QEMU does. */
+static void smp(void **unused)
+{
+	static const struct {
+		const char *line;
+		unsigned cpus;
+		struct cpu_topology topology;
+	} cases[] = {
+		{"-smp 4", 4, {1, 1, 4, 1}},
+		{"-smp cpus=4", 4, {1, 1, 4, 1}},
+		{"-smp cores=3", 3, {1, 1, 3, 1}},
+		{"-smp sockets=2,cores=2,threads=2", 8, {2, 1, 2, 2}},
+		{"-smp 8,sockets=2", 8, {2, 1, 4, 1}},
+		{"-smp 8,threads=2", 8, {1, 1, 4, 2}},
+		{"-smp 8,cores=2", 8, {4, 1, 2, 1}},
+		{"-smp 8,sockets=2,cores=2", 8, {2, 1, 2, 2}},
+		{"-smp 8,dies=2", 8, {1, 2, 4, 1}},
+		{"-smp 2,maxcpus=8", 2, {1, 1, 8, 1}},
+		{"-smp maxcpus=8,threads=2", 8, {1, 1, 4, 2}},
+		{"-smp 1,sockets=1,clusters=1,maxcpus=1", 1, {1, 1, 1, 1}},
+	};
+
+	for (unsigned i = 0; i < ARRAY_SIZE(cases); i++) {
+		struct options o = good(cases[i].line);
+
+		assert_int_equal(o.machine.cpus, cases[i].cpus);
+		assert_memory_equal(&o.machine.topology, &cases[i].topology, sizeof(cases[i].topology));
+		options_free(&o);
+	}
+}
+
+static void icount(void **unused)
+{
+	struct options o = good("-icount 7");
+
+	assert_int_equal(o.machine.icount_shift, 7);
+	assert_false(o.machine.never_wait);
+	options_free(&o);
+	o = good("-icount shift=10,align=off,sleep=off -icount shift=auto");
+	assert_int_equal(o.machine.icount_shift, 0);
+	options_free(&o);
+}
+
 static void time_and_ids(void **unused)
 {
 	struct options o =
@@ -172,16 +215,20 @@ static void sentences(void **unused)
 		 "-accel hvf: accelerator 'hvf' is unknown; tcg and kvm are accepted, and mean the one engine"},
 		{"-m 0", "-m 0: RAM must be a whole number of MiB, from 1M to 512G, which '0' is not"},
 		{"-m 5x", "-m 5x: '5x' is not a size; 512, 512M and 2G are"},
-		{"-smp 0x100", "-smp 0x100: there can be 1 to 64 CPUs"},
-		{"-smp 0", "-smp 0: there can be 1 to 64 CPUs"},
-		{"-smp cores=0", "-smp cores=0: there can be 1 to 64 CPUs"},
-		{"-smp 2,maxcpus=0",
-		 "-smp 2,maxcpus=0: cpus, cores and maxcpus must be equal: CPUs cannot be added later"},
+		{"-smp 0x100", "-smp 0x100: Invalid SMP CPUs 256. The max CPUs supported by machine 'q35' is 64"},
+		{"-smp 0",
+		 "-smp 0: Invalid CPU topology: CPU topology parameters must be greater than zero, which cpus "
+		 "is not"},
+		{"-smp 2,maxcpus=0", "-smp 2,maxcpus=0: Invalid CPU topology: CPU topology parameters must be greater "
+				     "than zero, which maxcpus is not"},
+		{"-smp 99999999999", "-smp 99999999999: cpus=99999999999: there can be 1 to 64 CPUs"},
 		{"-rtc base=2026-02-29",
 		 "-rtc base=2026-02-29: base=2026-02-29: it is utc, localtime or a date like 2026-06-17T16:01:21"},
-		{"-smp 4,threads=2", "-smp 4,threads=2: the machine has one socket of one-threaded cores: say -smp N"},
-		{"-smp 2,maxcpus=4",
-		 "-smp 2,maxcpus=4: cpus, cores and maxcpus must be equal: CPUs cannot be added later"},
+		{"-smp 4,threads=3", "-smp 4,threads=3: Invalid CPU topology: product of the hierarchy must match "
+				     "maxcpus: sockets (1) * dies (1) * cores (1) * threads (3) != maxcpus (4)"},
+		{"-smp 4,maxcpus=2", "-smp 4,maxcpus=2: Invalid CPU topology: maxcpus must be equal to or greater than "
+				     "smp: maxcpus (2) < smp_cpus (4)"},
+		{"-smp 4,clusters=2", "-smp 4,clusters=2: clusters not supported by this machine's CPU topology"},
 		{"-vga cirrus", "-vga cirrus: graphics card 'cirrus' is not modelled; the nearest known one is 'std'"},
 		{"-uuid 12", "-uuid 12: '12' is not a UUID"},
 		{"-global a=b.c", "-global a=b.c: 'a=b.c' is not of the form DRIVER.PROPERTY=VALUE"},
@@ -189,8 +236,10 @@ static void sentences(void **unused)
 		{"-drive file=x,if=scsi",
 		 "-drive file=x,if=scsi: interface 'scsi' is not modelled; ide, virtio and none are"},
 		{"-d intt", "-d intt: log item 'intt' is unknown; the nearest known one is 'int'"},
-		{"-icount shift=7",
-		 "-icount shift=7: shift=7: one instruction is one nanosecond, which is shift=0 or auto"},
+		{"-icount shift=11", "-icount shift=11: icount: Invalid shift value: '11' is not 0 to 10 or auto"},
+		{"-icount 1,align=on",
+		 "-icount 1,align=on: align=on: only off is there; -rtc clock=host keeps idle time "
+		 "with the host's"},
 		{"-initrd x", "-initrd goes with -kernel, which is missing"},
 		{"-append x", "-append goes with -kernel, which is missing"},
 		{"-device thing,help", "-device thing,help: no thing"},
@@ -248,9 +297,16 @@ static void too_many(void **unused)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(defaults), cmocka_unit_test(dashes_and_order), cmocka_unit_test(kvm_unit_tests),
-		cmocka_unit_test(drives),   cmocka_unit_test(time_and_ids),	cmocka_unit_test(sentences),
-		cmocka_unit_test(too_many), cmocka_unit_test(inline_arguments),
+		cmocka_unit_test(defaults),
+		cmocka_unit_test(dashes_and_order),
+		cmocka_unit_test(kvm_unit_tests),
+		cmocka_unit_test(drives),
+		cmocka_unit_test(smp),
+		cmocka_unit_test(icount),
+		cmocka_unit_test(time_and_ids),
+		cmocka_unit_test(sentences),
+		cmocka_unit_test(too_many),
+		cmocka_unit_test(inline_arguments),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

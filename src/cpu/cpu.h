@@ -10,6 +10,7 @@
 #include "base/state.h"
 #include "cpu/cpuid.h"
 #include "cpu/regs.h"
+#include "cpu/topology.h"
 
 struct bank;	/* mem/: translation cache of one address space and privilege */
 struct mem_cpu; /* mem/: all banks of this vCPU */
@@ -223,8 +224,11 @@ struct cpu {
 	uint8_t sipi_vector;
 
 	/* Fixed when the machine is built. */
-	unsigned number; /* index in the machine and APIC ID; 0 is the bootstrap processor */
+	unsigned number; /* index in the machine; 0 is the bootstrap processor */
 	unsigned cpus;	 /* how many the machine has */
+	struct cpu_topology topology;
+	uint32_t apic_id;
+	uint8_t tick_shift; /* an instruction takes 2^this ns */
 	const struct cpu_model *model;
 	struct mem_cpu *mem;
 	struct msr_table *msr;

@@ -93,9 +93,10 @@ static void set(uint32_t out[4], enum feature feature, bool value)
 		value ? out[feature_info[feature].reg] | bit : out[feature_info[feature].reg] & ~bit;
 }
 
-static unsigned log2_up(unsigned n)
+/* All of these IDs: the field is for numbers below 2^shift. */
+static uint32_t most_id(unsigned shift)
 {
-	return n > 1 ? 32 - (unsigned)__builtin_clz(n - 1) : 0;
+	return (1u << shift) - 1;
 }
 
 static void leaf_1(const struct cpu *cpu, uint32_t out[4])
@@ -103,17 +104,18 @@ static void leaf_1(const struct cpu *cpu, uint32_t out[4])
 	const struct cpu_model *model = cpu->model;
 
 	out[CPUID_EAX] = cpu_signature(model);
-	out[CPUID_EBX] = (cpu->number & 0xff) << 24 | (cpu->cpus > 1 ? (uint32_t)min_u64(cpu->cpus, 255) << 16 : 0) |
-			 64 / 8 << 8;
+	out[CPUID_EBX] = (cpu->apic_id & 0xff) << 24 | 64 / 8 << 8;
+	if (topology_per_package(&cpu->topology) > 1)
+		out[CPUID_EBX] |= (uint32_t)min_u64(most_id(topology_package_shift(&cpu->topology)) + 1, 255) << 16;
 	if (!(cpu->apic_base & BIT(11)))
 		set(out, FEATURE_APIC, false);
 	if (!(cpu->misc_enable & MISC_ENABLE_MONITOR))
 		set(out, FEATURE_MONITOR, false);
 	set(out, FEATURE_OSXSAVE, cpu->cr4 & CR4_OSXSAVE);
-	set(out, FEATURE_HTT, cpu->cpus > 1);
+	set(out, FEATURE_HTT, topology_per_package(&cpu->topology) > 1);
 }
 
-/* Deterministic cache parameters. */
+/* Deterministic cache parameters: a core's threads share its caches, a die's cores the last one. */
 static void leaf_4(const struct cpu *cpu, uint32_t subleaf, uint32_t out[4])
 {
 	static const struct {
@@ -125,30 +127,41 @@ static void leaf_4(const struct cpu *cpu, uint32_t subleaf, uint32_t out[4])
 		{3, 2, 16, 1024},  /* 1 MiB */
 		{3, 3, 16, 16384}, /* 16 MiB, shared */
 	};
-	uint32_t ids = (1u << log2_up(cpu->cpus)) - 1;
+	const struct cpu_topology *t = &cpu->topology;
+	unsigned core = topology_core_shift(t), die = topology_die_shift(t), package = topology_package_shift(t);
 
 	if (subleaf >= ARRAY_SIZE(cache))
 		return;
 	out[CPUID_EAX] = cache[subleaf].type | cache[subleaf].level << 5 | 1 << 8 /* self-initializing */ |
-			 (cache[subleaf].level == 3 ? (uint32_t)min_u64(ids, 0xfff) << 14 : 0) |
-			 (uint32_t)min_u64(ids, 63) << 26;
+			 (uint32_t)min_u64(most_id(cache[subleaf].level == 3 ? die : core), 0xfff) << 14 |
+			 (uint32_t)min_u64(most_id(package - core), 63) << 26;
 	out[CPUID_EBX] = (cache[subleaf].ways - 1u) << 22 | (64 - 1);
 	out[CPUID_ECX] = cache[subleaf].sets - 1u;
 }
 
-/* Extended topology, also leaf 1FH: threads, then cores. */
-static void leaf_b(const struct cpu *cpu, uint32_t subleaf, uint32_t out[4])
+/* Extended topology: threads, cores, and in leaf 1FH dies. Leaf 0BH knows none: its cores are the package's. */
+static void leaf_topology(const struct cpu *cpu, uint32_t leaf, uint32_t subleaf, uint32_t out[4])
 {
-	out[CPUID_ECX] = subleaf & 0xff;
-	out[CPUID_EDX] = cpu->number;
+	enum { INVALID, SMT, CORE, DIE = 5 };
+	const struct cpu_topology *t = &cpu->topology;
+	bool dies = leaf == 0x1f && t->dies > 1;
+	unsigned type = INVALID;
+
 	if (subleaf == 0) {
-		out[CPUID_EBX] = 1;
-		out[CPUID_ECX] |= 1 << 8;
+		type = SMT;
+		out[CPUID_EAX] = topology_core_shift(t);
+		out[CPUID_EBX] = t->threads;
 	} else if (subleaf == 1) {
-		out[CPUID_EAX] = log2_up(cpu->cpus);
-		out[CPUID_EBX] = cpu->cpus;
-		out[CPUID_ECX] |= 2 << 8;
+		type = CORE;
+		out[CPUID_EAX] = dies ? topology_die_shift(t) : topology_package_shift(t);
+		out[CPUID_EBX] = dies ? topology_per_die(t) : topology_per_package(t);
+	} else if (subleaf == 2 && dies) {
+		type = DIE;
+		out[CPUID_EAX] = topology_package_shift(t);
+		out[CPUID_EBX] = topology_per_package(t);
 	}
+	out[CPUID_ECX] = (subleaf & 0xff) | type << 8;
+	out[CPUID_EDX] = cpu->apic_id;
 }
 
 static void leaf_d(const struct cpu *cpu, uint32_t subleaf, uint32_t out[4])
@@ -203,7 +216,7 @@ static void basic(const struct cpu *cpu, uint32_t leaf, uint32_t subleaf, uint32
 		}
 		break;
 	case 0xb:
-	case 0x1f: leaf_b(cpu, subleaf, out); break;
+	case 0x1f: leaf_topology(cpu, leaf, subleaf, out); break;
 	case 0xd: leaf_d(cpu, subleaf, out); break;
 	case 0x15: /* TSC = crystal * EBX / EAX; the crystal also drives the local APIC's timer */
 		out[CPUID_EAX] = out[CPUID_EBX] = 1;

@@ -59,7 +59,7 @@ MUST_CHECK bool cpu_model_parse(const char *spec, bool (*host_has)(enum feature)
 void cpu_model_list(void (*line)(void *ctx, const char *text), void *ctx);
 
 /* CPUID as the guest sees it now. OSXSAVE, APIC id, XSAVE sizes depend on the vCPU's state; topology leaves on
- * cpu->number and cpu->cpus. */
+ * cpu->apic_id and cpu->topology. */
 void cpuid_get(const struct cpu *cpu, uint32_t leaf, uint32_t subleaf, uint32_t out[4] /* eax ebx ecx edx */);
 
 /* Family, model and stepping as CPUID.01H:EAX and EDX after reset show them. */

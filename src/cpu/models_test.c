@@ -129,6 +129,7 @@ static struct cpu *cpu_of(struct fixture *f, const char *spec, unsigned cpus)
 	*f = (struct fixture){.model = parsed(spec)};
 	f->cpu.model = &f->model;
 	f->cpu.cpus = cpus;
+	f->cpu.topology = (struct cpu_topology){1, 1, cpus, 1};
 	cpu_reset(&f->cpu, false);
 	return &f->cpu;
 }
@@ -156,7 +157,7 @@ static void state_shows(void **state)
 	struct cpu *cpu = cpu_of(&f, "max", 4);
 	uint32_t out[4];
 
-	cpu->number = 3;
+	cpu->apic_id = 3;
 	cpuid_get(cpu, 1, 0, out);
 	assert_int_equal(out[CPUID_EBX], 3 << 24 | 4 << 16 | 8 << 8);
 	assert_true(out[CPUID_EDX] & BIT(28));
@@ -178,6 +179,48 @@ static void state_shows(void **state)
 	assert_int_equal(out[CPUID_EBX], 4);
 	assert_int_equal(out[CPUID_ECX], 0x201);
 	assert_int_equal(out[CPUID_EDX], 3);
+}
+
+/* SDM vol. 3, "Hierarchical Mapping of CPUID Extended Topology Leaf" and "... Shared Resources". */
+static void topology_shows(void **state)
+{
+	static const uint32_t ids[] = {0, 1, 2, 3, 4, 5, 8, 9, 10, 11, 12, 13, 16, 17, 18, 19, 20, 21, 24};
+	struct fixture f;
+	struct cpu *cpu = cpu_of(&f, "max", 1);
+	uint32_t out[4];
+
+	/* Two sockets of two dies of three cores of two threads. */
+	cpu->topology = (struct cpu_topology){2, 2, 3, 2};
+	for (unsigned i = 0; i < ARRAY_SIZE(ids); i++)
+		assert_int_equal(topology_apic_id(&cpu->topology, i), ids[i]);
+	assert_int_equal(topology_all(&cpu->topology), 24);
+	assert_int_equal(topology_apic_id(&cpu->topology, 23), 29);
+	cpu->apic_id = 29;
+	cpuid_get(cpu, 1, 0, out);
+	assert_int_equal(out[CPUID_EBX] >> 24, 29);
+	assert_int_equal(out[CPUID_EBX] >> 16 & 255, 16); /* IDs that the package takes up */
+	assert_true(out[CPUID_EDX] & BIT(28));
+	cpuid_get(cpu, 4, 2, out); /* the second-level cache is a core's */
+	assert_int_equal(out[CPUID_EAX] >> 14 & 0xfff, 1);
+	cpuid_get(cpu, 4, 3, out); /* the third-level one a die's; cores of the package */
+	assert_int_equal(out[CPUID_EAX] >> 14 & 0xfff, 7);
+	assert_int_equal(out[CPUID_EAX] >> 26, 7);
+	for (uint32_t leaf = 0xb; leaf <= 0x1f; leaf += 0x1f - 0xb) {
+		static const uint32_t levels[2][4][3] = {{{1, 2, 0x100}, {4, 12, 0x201}, {0, 0, 2}, {0, 0, 3}},
+							 {{1, 2, 0x100}, {3, 6, 0x201}, {4, 12, 0x502}, {0, 0, 3}}};
+
+		for (unsigned subleaf = 0; subleaf < 4; subleaf++) {
+			cpuid_get(cpu, leaf, subleaf, out);
+			assert_memory_equal(out, levels[leaf == 0x1f][subleaf], 12);
+			assert_int_equal(out[CPUID_EDX], 29);
+		}
+	}
+	/* A processor in a socket of its own has no siblings. */
+	cpu->topology = (struct cpu_topology){4, 1, 1, 1};
+	cpuid_get(cpu, 1, 0, out);
+	assert_int_equal(out[CPUID_EBX] >> 16 & 255, 0);
+	assert_false(out[CPUID_EDX] & BIT(28));
+	assert_int_equal(topology_apic_id(&cpu->topology, 3), 3);
 }
 
 /* SDM vol. 1, "XSAVE-Managed State": sizes follow XCR0. */
@@ -240,6 +283,7 @@ int main(void)
 		cmocka_unit_test(features_need_others),
 		cmocka_unit_test(features_show_at_their_places),
 		cmocka_unit_test(state_shows),
+		cmocka_unit_test(topology_shows),
 		cmocka_unit_test(xsave_sizes),
 		cmocka_unit_test(leaves_beyond_the_last),
 	};

@@ -1,6 +1,6 @@
 /*
- * How instructions are counted, and what an engine and the machine agree on. One instruction is one nanosecond of
- * virtual time.
+ * How instructions are counted, and what an engine and the machine agree on. One instruction is one tick of virtual
+ * time: a nanosecond, or 2^cpu->tick_shift of them.
  *
  * The machine gives a vCPU a turn: cpu->budget = cpu->turn = n instructions. The engine subtracts a block's count when
  * it enters the block, and never enters one that exceeds the budget: it then runs just the first `budget` instructions

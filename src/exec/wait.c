@@ -117,12 +117,13 @@ static enum step umonitor(struct cpu *cpu, const struct insn *insn)
 /* Until the TSC reaches EDX:EAX, or for IA32_UMWAIT_CONTROL's time at most, which CF tells. */
 static enum step wait_until(struct cpu *cpu, uint64_t ticks)
 {
-	uint64_t most = cpu->umwait_control & BITS(31, 2), left = run_left(cpu) > 0 ? (uint64_t)run_left(cpu) : 0;
+	uint64_t most = cpu->umwait_control & BITS(31, 2);
+	uint64_t left = run_left(cpu) > 0 ? (uint64_t)run_left(cpu) << cpu->tick_shift : 0;
 	bool limited = most && most < ticks && most <= left;
 
 	if (most)
 		ticks = min_u64(ticks, most);
-	run_idle(cpu, (unsigned)min_u64(min_u64(ticks, left), 1u << 30));
+	run_idle(cpu, (unsigned)min_u64(min_u64(ticks, left) >> cpu->tick_shift, 1u << 30));
 	if (cpu->cpus > 1)
 		cpu_attend(cpu, ATTEND_YIELD);
 	cc_set_exact(cpu, flag_if(limited, RFLAGS_CF));

@@ -171,18 +171,19 @@ static void build_madt(struct acpi_tables *t, const struct acpi_config *config)
 
 	put(t, at + 36, 4, LAPIC_BASE);
 	put(t, at + 40, 4, 1); /* PCAT_COMPAT */
-	for (unsigned id = 0; id < config->max_cpus; id++) {
+	for (unsigned number = 0; number < topology_all(&config->topology); number++) {
+		uint32_t id = topology_apic_id(&config->topology, number);
 		bool wide = id >= 255;
 
 		entry = grow(t, wide ? 16 : 8, 1);
 		put(t, entry, 2, wide ? 9 | 16 << 8 : 0 | 8 << 8);
 		if (wide) {
 			put(t, entry + 4, 4, id);
-			put(t, entry + 8, 4, id < config->cpus);
-			put(t, entry + 12, 4, id);
+			put(t, entry + 8, 4, number < config->cpus);
+			put(t, entry + 12, 4, number);
 		} else {
-			put(t, entry + 2, 2, id | id << 8);
-			put(t, entry + 4, 4, id < config->cpus);
+			put(t, entry + 2, 2, number | id << 8);
+			put(t, entry + 4, 4, number < config->cpus);
 		}
 	}
 	entry = grow(t, 12, 1); /* I/O APIC */

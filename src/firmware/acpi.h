@@ -6,14 +6,15 @@
 
 #include "base/types.h"
 #include "bus/bus.h"
+#include "cpu/topology.h"
 
 struct acpi_tables;
 struct fw_cfg;
 struct memory_layout;
 
 struct acpi_config {
-	unsigned cpus; /* APIC IDs 0 to cpus - 1 */
-	unsigned max_cpus;
+	unsigned cpus; /* that there are; the topology's others are listed as disabled */
+	struct cpu_topology topology;
 	const struct memory_layout *layout;
 	bool serial[2]; /* COM1, COM2 */
 	bool i8042, hpet;

@@ -27,8 +27,12 @@ struct rig {
 static int set_up(void **state)
 {
 	struct rig *r = calloc(1, sizeof(*r));
-	struct acpi_config config = {
-		.cpus = 3, .max_cpus = 300, .layout = &r->layout, .serial = {true}, .i8042 = true, .hpet = true};
+	struct acpi_config config = {.cpus = 3,
+				     .topology = {2, 1, 75, 2},
+				     .layout = &r->layout,
+				     .serial = {true},
+				     .i8042 = true,
+				     .hpet = true};
 	struct error error;
 
 	r->bus = bus_create(&r->log);
@@ -108,13 +112,15 @@ static void check_all(uint8_t *ram, uint64_t rsdp)
 	madt = find(ram, rsdp, "APIC", false);
 	for (uint8_t *e = madt + 44; e < madt + load_le(madt + 4, 4); e += e[1]) {
 		assert_true(e[1] >= 6);
-		local += e[0] == 0;
-		x2apic += e[0] == 9;
+		if (e[0] == 9)
+			assert_int_equal(load_le(e + 4, 4), 256 + x2apic++);
+		else if (e[0] == 0)
+			assert_int_equal(e[3], local++);
 		enabled += e[0] == 0 ? e[4] : e[0] == 9 ? e[8] : 0;
 		overrides += e[0] == 2;
 	}
-	assert_int_equal(local, 255);
-	assert_int_equal(x2apic, 45);
+	assert_int_equal(local, 150); /* a socket's; the other's APIC IDs begin at 256 */
+	assert_int_equal(x2apic, 150);
 	assert_int_equal(enabled, 3);
 	assert_int_equal(overrides, 5);
 	mcfg = find(ram, rsdp, "MCFG", false);

@@ -129,6 +129,9 @@ static void build_cpu(struct machine *m, unsigned number)
 
 	cpu->number = number;
 	cpu->cpus = m->cpus;
+	cpu->topology = m->topology;
+	cpu->apic_id = topology_apic_id(&m->topology, number);
+	cpu->tick_shift = (uint8_t)m->icount_shift;
 	cpu->model = &m->model;
 	cpu->msr = m->msr;
 	cpu->bus = m->bus;
@@ -140,7 +143,7 @@ static void build_cpu(struct machine *m, unsigned number)
 	mem_cpu_create(cpu);
 	if (model_has(cpu->model, FEATURE_VMX))
 		vmx_create(cpu, &m->vmx);
-	cpu->apic = apic_create(m->apic_bus, cpu, number);
+	cpu->apic = apic_create(m->apic_bus, cpu, cpu->apic_id);
 	mem_connect_apic(cpu, &apic_page_ops, cpu->apic);
 	interp_add_cpu(m->interp, cpu);
 }
@@ -161,6 +164,7 @@ static bool build_cpus(struct machine *m, const struct machine_config *config, s
 		return error_set(error, "out of memory");
 	memset(m->cpu, 0, config->cpus * sizeof(*m->cpu));
 	m->cpus = config->cpus;
+	m->topology = config->topology.threads ? config->topology : (struct cpu_topology){1, 1, config->cpus, 1};
 	for (unsigned i = 0; i < m->cpus; i++)
 		build_cpu(m, i);
 	bus_on_ram_write(m->bus, ram_written, m->interp);
@@ -536,8 +540,9 @@ static bool offer_user_files(struct machine *m, const struct machine_config *con
 static bool build_fw_cfg(struct machine *m, const struct machine_config *config, struct error *error)
 {
 	struct board *board = m->board;
+	unsigned last = topology_all(&m->topology) - 1;
 	struct acpi_config acpi = {.cpus = m->cpus,
-				   .max_cpus = m->cpus,
+				   .topology = m->topology,
 				   .layout = &board->layout,
 				   .serial = {config->serial[0], config->serial[1]},
 				   .i8042 = config->i8042,
@@ -545,7 +550,8 @@ static bool build_fw_cfg(struct machine *m, const struct machine_config *config,
 
 	board->fw_cfg = fw_cfg_create(m->bus);
 	part_add(m, &fw_cfg_ops, board->fw_cfg);
-	fw_cfg_add_board(board->fw_cfg, &board->layout, m->cpus, m->cpus);
+	/* What QEMU calls the number of CPUs there can be is how far APIC IDs go; firmware relies on that. */
+	fw_cfg_add_board(board->fw_cfg, &board->layout, m->cpus, topology_apic_id(&m->topology, last) + 1);
 	fw_cfg_add(board->fw_cfg, FW_CFG_UUID, config->uuid, sizeof(config->uuid));
 	fw_cfg_add_number(board->fw_cfg, FW_CFG_BOOT_MENU, 2, config->boot_menu);
 	board->acpi = acpi_create(&acpi);
@@ -625,6 +631,7 @@ static void take_config(struct machine *m, const struct machine_config *config)
 	m->vmx = config->vmx;
 	m->follow_host = config->follow_host;
 	m->never_wait = config->never_wait;
+	m->icount_shift = config->icount_shift;
 	m->no_reboot = config->no_reboot;
 	m->no_shutdown = config->no_shutdown;
 	m->board->config = config;

@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "console/chardev.h"
 #include "cpu/cpuid.h"
+#include "cpu/topology.h"
 #include "vmx/capability.h"
 
 #define SOFTVT_VERSION "0.1.0"
@@ -47,6 +48,8 @@ struct machine_config {
 	uint8_t uuid[16];  /* as SMBIOS and fw_cfg key 2 give it */
 	uint64_t ram_size; /* bytes, a multiple of 1 MiB */
 	unsigned cpus;	   /* 1 to MACHINE_MAX_CPUS */
+	/* Of those and of places for more; all 0: one socket of that many cores. */
+	struct cpu_topology topology;
 	struct cpu_model model;
 	struct vmx_capability vmx; /* used when the model has VMX */
 
@@ -65,6 +68,7 @@ struct machine_config {
 	int64_t rtc_base; /* seconds since 1970 that the RTC shows at power-on */
 	bool follow_host; /* -rtc clock=host: idle time passes as the host's does */
 	bool never_wait;  /* -icount sleep=off: idle time is skipped even when input could come */
+	unsigned icount_shift; /* an instruction takes 2^this ns */
 
 	/* What ends the machine. */
 	bool no_reboot, no_shutdown;

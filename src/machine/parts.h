@@ -64,6 +64,7 @@ struct machine {
 	struct host_simd *simd;
 	struct cpu *cpu; /* of cpus */
 	unsigned cpus;
+	struct cpu_topology topology;
 	struct part part[MACHINE_PARTS];
 	unsigned parts;
 	struct board *board; /* build.c's: what the machine is made of, and what it boots */
@@ -76,6 +77,7 @@ struct machine {
 	int turns_to_service;
 	vtime_t pace_host, pace_virtual;
 	bool follow_host, never_wait, no_reboot, no_shutdown;
+	unsigned icount_shift; /* an instruction takes 2^this ns */
 	bool ended, reset_wanted, time_is_up;
 	int status;
 	struct error failure;

@@ -40,7 +40,7 @@ vtime_t run_clock_elapsed(void *ctx)
 {
 	const struct machine *m = ctx;
 
-	return m->running ? run_elapsed(m->running) : 0;
+	return m->running ? run_elapsed(m->running) << m->icount_shift : 0;
 }
 
 void run_clock_sooner(void *ctx)
@@ -209,7 +209,7 @@ static void run_some(struct machine *m, struct cpu *cpu, uint64_t instructions)
 	cpu->retired += used - cpu->idle;
 	cpu->turn = cpu->budget = 0;
 	cpu->idle = 0;
-	clock_advance_to(m->clock, clock_now(m->clock) + used);
+	clock_advance_to(m->clock, clock_now(m->clock) + (used << m->icount_shift));
 }
 
 /* The loop has to look at something else before the vCPU goes on. */
@@ -225,7 +225,7 @@ static bool is_interrupted(const struct machine *m)
 static bool run_turn(struct machine *m, struct cpu *cpu)
 {
 	for (;;) {
-		vtime_t now = clock_now(m->clock), next;
+		vtime_t now = clock_now(m->clock), next, until;
 		uint32_t why;
 
 		clock_fire_due(m->clock);
@@ -234,7 +234,9 @@ static bool run_turn(struct machine *m, struct cpu *cpu)
 			return false;
 		if (now >= m->turn_end || !is_ready(cpu))
 			return true;
-		run_some(m, cpu, min_u64(m->turn_end, max_u64(next, now + 1)) - now);
+		until = min_u64(m->turn_end, max_u64(next, now + 1)) - now;
+		run_some(m, cpu,
+			 ((until - 1) >> m->icount_shift) + 1); /* the instruction in which that falls is the last */
 		why = cpu->attention;
 		cpu->attention &= ~(uint32_t)(ATTEND_STOP | ATTEND_DEADLINE | ATTEND_YIELD);
 		if (why & ATTEND_STOP && !is_interrupted(m))
@@ -327,7 +329,7 @@ static void run_round(struct machine *m)
 			somebody = true;
 			m->turns_to_service--;
 			if (!m->turn_end)
-				m->turn_end = clock_now(m->clock) + TURN;
+				m->turn_end = clock_now(m->clock) + ((vtime_t)TURN << m->icount_shift);
 			if (!run_turn(m, cpu))
 				return;
 		}

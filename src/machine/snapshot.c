@@ -44,6 +44,9 @@ void machine_state(struct machine *m, struct state *state)
 {
 	state_section(state, "machine");
 	check_same(state, "number of CPUs", m->cpus);
+	check_same(state, "CPU topology",
+		   m->topology.dies | (uint64_t)m->topology.cores << 16 | (uint64_t)m->topology.threads << 32);
+	check_same(state, "length of an instruction (-icount)", m->icount_shift);
 	check_same(state, "size of RAM", bus_ram_size(m->bus));
 	check_same(state, "CPU model", model_fingerprint(&m->model, &m->vmx));
 	check_same(state, "set of devices", m->parts);

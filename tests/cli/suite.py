@@ -121,6 +121,32 @@ def test_device_list(context):
         has(context.run(what, "help")[0], r"\n.+\n|.+\n.+")
 
 
+def test_icount(context):
+    """-icount shift=N: an instruction takes 2^N ns of the guest's time"""
+    # rdtsc; mov ebx, eax; mov ecx, 10000h; 1: loop 1b; rdtsc; sub eax, ebx; shr eax, 16; mov dx, 0f4h; out dx, al
+    image = context.image(bytes.fromhex("0f31 89c3 b900000100 e2fe 0f31 29d8 c1e810 66baf400 ee"))
+    for shift in (0, 3, 6):
+        context.run("-kernel", image, *QUIET, *DEBUG_EXIT, "-icount", f"shift={shift}", status=(1 << shift) << 1 | 1)
+
+
+def test_topology(context):
+    """-smp sockets=,dies=,cores=,threads=: CPUID says what was asked for, and each CPU's APIC answers to its ID"""
+    def level(leaf, subleaf):  # mov eax, leaf; mov ecx, subleaf; cpuid; then EAX << 4 | EBX to port F4H
+        return context.image(bytes([0xB8, leaf, 0, 0, 0, 0xB9, subleaf, 0, 0, 0]) + bytes.fromhex("0fa2 c1e004 09d8 66baf400 ee"))
+
+    asked = ["-smp", "12,sockets=2,dies=1,cores=3,threads=2"]
+    for leaf, subleaf, shift, count in ((0xB, 0, 1, 2), (0xB, 1, 3, 6), (0x1F, 1, 3, 6), (0x1F, 2, 0, 0)):
+        context.run("-kernel", level(leaf, subleaf), *QUIET, *DEBUG_EXIT, *asked, status=((shift << 4 | count) << 1 | 1) & 0xFF)
+    for bad in (["-smp", "4,cores=3"], ["-smp", "65"], ["-smp", "2,maxcpus=1"], ["-smp", "threads=0"]):
+        has(context.run(*bad, status=1, stderr=None)[1], "Invalid (CPU topology|SMP CPUs)")
+    # INIT, then SIPI to APIC ID 13, the last, which exits with what CPUID says of it: mov eax, 1; cpuid; shr ebx, 24; out 0f4h, bl
+    ap = bytes.fromhex("66b801000000 0fa2 66c1eb18 88d8 baf400 ee 9090")
+    store = [(0x1000 + i, *struct.unpack_from("<I", ap, i)) for i in range(0, len(ap), 4)]
+    store += [(0xFEE00310, 13 << 24), (0xFEE00300, 0x4500), (0xFEE00300, 0x4601)]
+    code = b"".join(b"\xc7\x05" + struct.pack("<2I", *pair) for pair in store)
+    context.run("-kernel", context.image(code + HALT), *QUIET, *DEBUG_EXIT, *asked, status=13 << 1 | 1)
+
+
 def test_sentences(context):
     """What cannot be is one sentence on stderr, and exit status 1"""
     image = context.image(HALT)
