@@ -2,11 +2,10 @@
  * System management mode by way of the APM port, built for 32-bit and 64-bit mode.
  *
  * SDM vol. 3, "System Management Mode": "SMM Execution Environment", "SMRAM State Save Map", "SMBASE Relocation",
- * "Exiting From SMM". The chipset part is the Q35 host bridge's SMRAM register and the ICH9's SMI_EN, or their 82441FX
- * and PIIX4 counterparts. A board without SMIs is reported absent. The save area has Intel's layout or, where the
- * revision identifier ends in 64H, AMD's.
+ * "Exiting From SMM". The chipset part is smi.h's. A board without SMIs is reported absent. The save area has Intel's
+ * layout or, where the revision identifier ends in 64H, AMD's.
  */
-#include "chips.h"
+#include "smi.h"
 
 #ifdef __x86_64__
 const char chapter[] = "smm64";
@@ -47,23 +46,6 @@ asm(".pushsection .snippet,\"ax\"\n"
     ".popsection\n");
 extern u8 smi_handler[], smi_handler_end[];
 static ulong trigger_code;
-
-static u32 pci_address(u32 device, u32 function, u32 reg)
-{
-	return 1u << 31 | device << 11 | function << 8 | (reg & 0xfc);
-}
-
-static u8 pci_byte(u32 device, u32 function, u32 reg)
-{
-	outl(0xcf8, pci_address(device, function, reg));
-	return inb(0xcfc + (reg & 3));
-}
-
-static void pci_byte_write(u32 device, u32 function, u32 reg, u8 v)
-{
-	outl(0xcf8, pci_address(device, function, reg));
-	outb(0xcfc + (reg & 3), v);
-}
 
 /* One SMI, and everything before and after. The loop gives it time to arrive. */
 static struct ctx smi(ulong ax)
@@ -147,40 +129,28 @@ static void restarts(bool amd)
 
 void chapter_main(void)
 {
-	u32 id, smram;
+	u32 smram;
+	u8 control;
 	struct ctx c;
 
 	trigger_code = CODE("out %al, $0xb2; 1: cmpl $0, 0x6000; loope 1b; std; cld");
 	memset((void *)LOG, 0, sizeof(*LOG));
-	outl(0xcf8, pci_address(0, 0, 0));
-	id = inl(0xcfc) >> 16;
-	if (id == 0x29c0) {
-		smram = 0x9d;
-		outl(0xcf8, pci_address(0x1f, 0, 0x40));
-		u32 pmbase = inl(0xcfc) & 0xff80;
-		outl(pmbase + 0x30, inl(pmbase + 0x30) | 0x21);
-	} else if (id == 0x1237) {
-		smram = 0x72;
-		pci_byte_write(1, 3, 0x5b, pci_byte(1, 3, 0x5b) | 2);
-	} else {
+	smram = smi_enable();
+	if (!smram) {
 		absent("smi");
 		return;
 	}
-	u8 control = pci_byte(0, 0, smram);
-	if (control & 0x10) {
-		absent("smi");
-		return;
-	}
+	control = pci_byte(0, 0, smram);
 	/* D_OPEN: SMRAM is visible outside SMM while the handler is put there. The processor's SMBASE is the reset
 	 * value or SMRAM. */
-	pci_byte_write(0, 0, smram, 0x4a);
+	pci_byte_write(0, 0, smram, SMRAM_OPEN);
 	install(0xa0000);
 	install(0x30000);
 	bool visible = !memcmp((void *)0xa8000, smi_handler, smi_handler_end - smi_handler);
-	pci_byte_write(0, 0, smram, 0x0a);
+	pci_byte_write(0, 0, smram, SMRAM_CLOSED);
 	bool hidden = memcmp((void *)0xa8000, smi_handler, smi_handler_end - smi_handler);
 	/* Open again from here on: in SMM it makes no difference. */
-	pci_byte_write(0, 0, smram, 0x4a);
+	pci_byte_write(0, 0, smram, SMRAM_OPEN);
 	c = smi(0x77);
 	if (!LOG->count) {
 		absent("smi");
