@@ -26,6 +26,7 @@ void vmx_smi(struct cpu *cpu)
 	};
 	memcpy(vmx->smi.pdpte, cpu->pdpte, sizeof(cpu->pdpte));
 	vmx->on = false;
+	vmx->mtf_armed = false; /* the step is over, and the exit pending */
 	cpu->nonroot = false;
 	cpu->eptp = 0;
 	cpu->vpid = 0;

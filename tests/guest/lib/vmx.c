@@ -506,19 +506,11 @@ void vm_fresh(enum guest_mode mode, ulong code)
 	}
 }
 
-void vm_run(void)
+void vm_note_exit(void)
 {
-	if (missing)
-		return;
-	vmx_enter();
-	if (vmx_flags & (FLAG_CF | FLAG_ZF)) {
-		vmx_result(vmx_flags);
-		return;
-	}
 	exits_seen[vm_read(EXIT_REASON) & 127] = true;
 	if (vm_read(EXIT_REASON) >> 31 & 1)
 		return;
-	vmx_launched = 1;
 	for (u32 i = 0; i < CONTROL_WORDS; i++) {
 		bool active =
 			i == SECONDARY	? vm_read(VM_PROCBASED_CTLS) >> PROCBASED_CTLS_ACTIVATE_SECONDARY_CONTROLS & 1
@@ -529,6 +521,20 @@ void vm_run(void)
 		if (active)
 			controls_seen[i] |= vm_read(words[i].field);
 	}
+}
+
+void vm_run(void)
+{
+	if (missing)
+		return;
+	vmx_enter();
+	if (vmx_flags & (FLAG_CF | FLAG_ZF)) {
+		vmx_result(vmx_flags);
+		return;
+	}
+	vm_note_exit();
+	if (!(vm_read(EXIT_REASON) >> 31 & 1))
+		vmx_launched = 1;
 }
 
 bool vm_exited(enum exit_reason reason)

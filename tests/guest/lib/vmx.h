@@ -204,5 +204,7 @@ extern u64 *vmxon_region, *vmcs_region;
 
 /* What was exercised. The library notes VM exits, errors, and controls that were on when a guest ran. */
 void vm_note_error(u32 error);
+/* A VM exit that vm_run() has not seen: the current VMCS tells of it. */
+void vm_note_exit(void);
 
 #endif
