@@ -146,8 +146,9 @@ static const char *mode_words(const struct cpu *cpu)
 	return cpu->nonroot ? "VMX non-root operation" : "VMX root operation";
 }
 
-/* title: what failed, how, and why. rip: where. */
-static void say_head(const struct telling *t, unsigned number, const char *event, const char *title, uint64_t rip)
+/* title: what failed, how, and why. mode and rip: where. */
+static void say_head(const struct telling *t, unsigned number, const char *event, const char *title, const char *mode,
+		     uint64_t rip)
 {
 	const struct cpu *cpu = t->cpu;
 	bool vmcs = cpu->vmx && cpu->vmx->on && vmx_has_current(cpu->vmx);
@@ -157,15 +158,14 @@ static void say_head(const struct telling *t, unsigned number, const char *event
 	if (t->e->json) {
 		fprintf(to, "{\"event\": \"%s\", \"number\": %u, \"what\": ", event, number);
 		json_string(to, title);
-		fprintf(to, ", \"cpu\": %u, \"mode\": \"%s\", \"rip\": \"0x%" PRIx64 "\"", cpu->number, mode_words(cpu),
-			rip);
+		fprintf(to, ", \"cpu\": %u, \"mode\": \"%s\", \"rip\": \"0x%" PRIx64 "\"", cpu->number, mode, rip);
 		say_symbol(t, rip);
 		fprintf(to, ", \"instructions\": %" PRIu64, run_retired(cpu));
 		if (vmcs)
 			fprintf(to, ", \"vmcs\": \"0x%" PRIx64 "\"", cpu->vmx->current);
 		return;
 	}
-	fprintf(to, "softvt: #%u: %s\n  CPU %u, %s, at 0x%" PRIx64, number, title, cpu->number, mode_words(cpu), rip);
+	fprintf(to, "softvt: #%u: %s\n  CPU %u, %s, at 0x%" PRIx64, number, title, cpu->number, mode, rip);
 	say_symbol(t, rip);
 	fprintf(to, ", instruction %" PRIu64, run_retired(cpu));
 	if (vmcs)
@@ -368,7 +368,7 @@ void explain_instruction(struct explain *e, struct cpu *cpu, const struct vmx_in
 	else
 		snprintf(title, sizeof(title), "%s failed, VMfailValid(%u): %s", name, what->error,
 			 vmx_error_text(what->error));
-	say_head(&t, number, "instruction_failed", title, cpu->insn_rip);
+	say_head(&t, number, "instruction_failed", title, mode_words(cpu), cpu->insn_rip);
 	say_why(&t, what);
 	say_end(&t);
 }
@@ -399,8 +399,8 @@ static void entry_title(const struct vmx_failed_entry *what, char *title, size_t
 	const char *name = what->launch ? "VMLAUNCH" : "VMRESUME";
 	unsigned reason = what->rule ? info->exit_reason : VMX_EXIT_MSR_LOADING;
 
-	if (info->error)
-		snprintf(title, size, "%s failed, VMfailValid(%u): %s", name, info->error, vmx_error_text(info->error));
+	if (what->error)
+		snprintf(title, size, "%s failed, VMfailValid(%u): %s", name, what->error, vmx_error_text(what->error));
 	else
 		snprintf(title, size, "%s failed, exit reason %u, qualification %u: %s", name, reason,
 			 what->rule ? info->qualification : what->msr_entry, vmx_exit_text(reason));
@@ -435,7 +435,10 @@ void explain_entry(struct explain *e, struct cpu *cpu, const struct vmx_failed_e
 	if (!number)
 		return;
 	entry_title(what, title, sizeof(title));
-	say_head(&t, number, "entry_failed", title, cpu->insn_rip);
+	say_head(&t, number, "entry_failed", title, mode_words(cpu), cpu->insn_rip);
+	if (what->error == VMX_ERROR_EXECUTIVE_CONTROL_FIELDS)
+		say_detail(&t, "the entry returns from SMM, so rules of VM-execution controls are asked of the "
+			       "executive VMCS");
 	if (!what->rule)
 		say_msr(&t, VMCS_VM_ENTRY_MSR_LOAD_ADDRESS, what->msr_entry,
 			count ? "no VM entry loads it" : "WRMSR would raise #GP(0)");
@@ -457,7 +460,7 @@ void explain_abort(struct explain *e, struct cpu *cpu, enum vmx_abort why, uint3
 	if (!number)
 		return;
 	snprintf(title, sizeof(title), "VMX abort, indicator %u: %s", why, vmx_abort_text(why));
-	say_head(&t, number, "abort", title, rip);
+	say_head(&t, number, "abort", title, "VM exit", rip);
 	switch (why) {
 	case VMX_ABORT_SAVE_MSR:
 		say_msr(&t, VMCS_VM_EXIT_MSR_STORE_ADDRESS, entry, "RDMSR would raise #GP(0), or no VM exit stores it");
@@ -497,7 +500,8 @@ void explain_triple_fault(struct explain *e, struct cpu *cpu, const struct fault
 	if (!number)
 		return;
 	say_head(&t, number, "triple_fault",
-		 cpu->nonroot ? "triple fault of a guest, which is a VM exit (reason 2)" : "triple fault", cpu->rip);
+		 cpu->nonroot ? "triple fault of a guest, which is a VM exit (reason 2)" : "triple fault",
+		 mode_words(cpu), cpu->rip);
 	if (e->json)
 		fputs(", \"faults\": [", to);
 	for (unsigned i = 0; i < chain->count; i++) {

@@ -109,7 +109,8 @@ static void break_five(struct rig *r)
 	v->writer[VMCS_CR3_TARGET_COUNT] = (struct vmcs_writer){.rip = VMWRITE_AT, .count = 77, .value = 5};
 }
 
-static const struct vmx_failed_entry failed = {.launch = true, .rule = VMX_CHECK_CTL_CR3_TARGET_COUNT};
+static const struct vmx_failed_entry failed = {
+	.launch = true, .error = VMX_ERROR_CONTROL_FIELDS, .rule = VMX_CHECK_CTL_CR3_TARGET_COUNT};
 
 static void all_broken_rules(void **state)
 {
@@ -157,7 +158,8 @@ static void repetition(void **state)
 		explain_entry(r->explain, r->cpu, &failed);
 	assert_int_equal(count(r, "softvt: #"), 1);
 	vmcs_set(&r->cpu->vmx->vmcs, CR3_TARGET_COUNT, 0);
-	explain_entry(r->explain, r->cpu, &(struct vmx_failed_entry){.launch = true, .rule = five[1]});
+	explain_entry(r->explain, r->cpu,
+		      &(struct vmx_failed_entry){.launch = true, .error = VMX_ERROR_HOST_STATE, .rule = five[1]});
 	assert_says(r, "softvt: #2: VMLAUNCH failed, VMfailValid(8): ");
 	explain_conclude(r->explain);
 	assert_says(r, "softvt: #1: VMLAUNCH failed, VMfailValid(7): VM entry with invalid control fields "

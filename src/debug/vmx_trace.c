@@ -55,8 +55,8 @@ void vmx_trace_entry_failed(const struct cpu *cpu, const struct vmx_failed_entry
 	if (!what->rule)
 		fprintf(to, "exit reason %u, %s, entry %u\n", VMX_EXIT_MSR_LOADING, vmx_exit_text(VMX_EXIT_MSR_LOADING),
 			what->msr_entry);
-	else if (info->error)
-		fprintf(to, "VMfailValid(%u), %s\n", info->error, info->id);
+	else if (what->error)
+		fprintf(to, "VMfailValid(%u), %s\n", what->error, info->id);
 	else
 		fprintf(to, "exit reason %u, qualification %u, %s\n", info->exit_reason, info->qualification, info->id);
 }

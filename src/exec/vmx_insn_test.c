@@ -447,8 +447,8 @@ static void tell_instruction(void *ctx, struct cpu *cpu, const struct vmx_instru
 /* The state is still what the entry found: the error number is that of before. */
 static void tell_entry_failed(void *ctx, struct cpu *cpu, const struct vmx_failed_entry *what)
 {
-	TELL("%s %s %u after %u;", what->launch ? "launch" : "resume",
-	     what->rule ? vmx_check_info[what->rule].id : "MSR", what->msr_entry,
+	TELL("%s %s %u %u after %u;", what->launch ? "launch" : "resume",
+	     what->rule ? vmx_check_info[what->rule].id : "MSR", what->error, what->msr_entry,
 	     (unsigned)vmcs_get(&cpu->vmx->vmcs, VM_INSTRUCTION_ERROR));
 }
 
@@ -510,8 +510,8 @@ static void test_reports(void **state)
 	PUT(VM_ENTRY_MSR_LOAD_COUNT, 1);
 	ENTER(f, VMLAUNCH);
 	PUT(VM_ENTRY_MSR_LOAD_COUNT, 0);
-	assert_told("launch ctl.cr3_target.count 0 after 1;launch host.cs.nonnull 0 after 7;"
-		    "launch guest.rflags.bit1 0 after 8;launch MSR 1 after 8;");
+	assert_told("launch ctl.cr3_target.count 7 0 after 1;launch host.cs.nonnull 8 0 after 7;"
+		    "launch guest.rflags.bit1 0 0 after 8;launch MSR 0 1 after 8;");
 
 	reporter.transitions = true;
 	POINT(f, VMCS2_AT, SUCCEED, VMPTRLD);

@@ -135,9 +135,9 @@ static enum vmx_error error_of(const struct cpu *cpu, enum vmx_check broken)
 	return (enum vmx_error)vmx_check_info[broken].error;
 }
 
-static void tell_failure(struct cpu *cpu, bool launch, enum vmx_check rule, uint32_t msr_entry)
+static void tell_failure(struct cpu *cpu, bool launch, enum vmx_error error, enum vmx_check rule, uint32_t msr_entry)
 {
-	const struct vmx_failed_entry what = {.launch = launch, .rule = rule, .msr_entry = msr_entry};
+	const struct vmx_failed_entry what = {.launch = launch, .error = error, .rule = rule, .msr_entry = msr_entry};
 
 	if (cpu->reporter)
 		cpu->reporter->entry_failed(cpu->reporter->ctx, cpu, &what);
@@ -152,12 +152,12 @@ enum vmx_entry vmx_enter(struct cpu *cpu, bool launch, enum vmx_error *error, st
 
 	if ((broken = run_group(cpu, VMX_GROUP_CONTROL)) || (broken = run_group(cpu, VMX_GROUP_HOST))) {
 		*error = error_of(cpu, broken);
-		tell_failure(cpu, launch, broken, 0);
+		tell_failure(cpu, launch, *error, broken, 0);
 		return VMX_ENTRY_FAIL;
 	}
 	cpu->monitor_armed = false;
 	if ((broken = run_group(cpu, VMX_GROUP_GUEST))) {
-		tell_failure(cpu, launch, broken, 0);
+		tell_failure(cpu, launch, VMX_OK, broken, 0);
 		return fail_late(cpu, vmx_check_info[broken].exit_reason, vmx_check_info[broken].qualification);
 	}
 
@@ -171,7 +171,7 @@ enum vmx_entry vmx_enter(struct cpu *cpu, bool launch, enum vmx_error *error, st
 	if (failed) {
 		if (returns)
 			vmx_abandon_smm_return(cpu);
-		tell_failure(cpu, launch, VMX_CHECK_OK, failed);
+		tell_failure(cpu, launch, VMX_OK, VMX_CHECK_OK, failed);
 		return fail_late(cpu, VMX_EXIT_MSR_LOADING, failed);
 	}
 

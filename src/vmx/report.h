@@ -21,6 +21,7 @@ struct vmx_instruction {
 /* A VM entry that failed: SDM vol. 3, "VM Entries". */
 struct vmx_failed_entry {
 	bool launch;
+	enum vmx_error error; /* VMfailValid(error); VMX_OK: a failure that looks like a VM exit */
 	enum vmx_check rule; /* the first broken one; VMX_CHECK_OK: an entry of the MSR-load area */
 	uint32_t msr_entry;  /* then its number, from 1 */
 };

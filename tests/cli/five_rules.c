@@ -1,7 +1,8 @@
 /*
  * A hypervisor with mistakes, for -explain, -d vmx, -exits and the monitor. It breaks five rules of VM entry at once,
  * each in a function of its own; mends them; resumes a VMCS that is not launched, in a loop; runs a guest that executes
- * CPUID three times and HLT; and lets it die of a triple fault. With -append spin the guest then spins under EPT.
+ * CPUID three times and HLT; and lets it die of a triple fault. With -append spin the guest then spins under EPT;
+ * with -append abort its last VM exit is a VMX abort.
  *
  * SDM vol. 3, "VMX Support for Virtual Machines": VMXON, VMCLEAR, VMPTRLD, VMWRITE, VMLAUNCH.
  */
@@ -214,15 +215,28 @@ static void spin(void)
 	enter(false);
 }
 
-/* -append spin: SDM has no say in it, Multiboot's information structure has (flags, then the command line at 16). */
-static bool asked_to_spin(void)
+/* A host's MSR that cannot be loaded: the VM exit becomes a VMX abort. */
+static void abort_vmx(void)
+{
+	u64 *list = page_alloc();
+
+	list[0] = MSR_EFER;
+	list[1] = ~0ull;
+	vmwrite(VM_EXIT_MSR_LOAD_ADDRESS, (ulong)list);
+	vmwrite(VM_EXIT_MSR_LOAD_COUNT, 1);
+	vmwrite(GUEST_RIP, (ulong)guest_code);
+	enter(false);
+}
+
+/* Does -append end in this word? Multiboot's information structure: flags, then the command line's address at 16. */
+static bool asked_for(const char *word)
 {
 	extern u8 multiboot_info[];
 	const u32 *info = (const u32 *)(ulong) * (const u32 *)multiboot_info;
 	const char *text = info[0] & 4 ? (const char *)(ulong)info[4] : "";
-	size_t size = strlen(text);
+	size_t size = strlen(text), wanted = strlen(word);
 
-	return size >= 4 && !memcmp(text + size - 4, "spin", 4);
+	return size >= wanted && !memcmp(text + size - wanted, word, wanted);
 }
 
 void chapter_main(void)
@@ -261,6 +275,8 @@ void chapter_main(void)
 	vmwrite(GUEST_IDTR_LIMIT, 0);
 	enter(false);
 	check("triple-fault", "2", "%lx", vmread(EXIT_REASON));
-	if (asked_to_spin())
+	if (asked_for("spin"))
 		spin();
+	if (asked_for("abort"))
+		abort_vmx();
 }

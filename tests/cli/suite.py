@@ -288,6 +288,10 @@ def test_explain_five_rules(context):
     has(errors, r"^softvt: #2: VMRESUME failed, VMfailValid\(5\): [^\n]*\n[^\n]*\n  it is clear: VMLAUNCH enters it the first time")
     has(errors, r"^softvt: #2: .* \(repeated 9 times\)$")
     has(errors, r"^softvt: #3: triple fault of a guest.*\n  CPU 0, VMX non-root operation, at 0x[0-9a-f]+ <guest_code\+0x[0-9a-f]+>, ")
+    _, aborted = context.run(*arguments, "-explain", "-append", "abort", "-no-reboot", stderr=None)
+    has(aborted, r"^softvt: #4: VMX abort, indicator 4: an MSR of the host could not be loaded\n  CPU 0, [^\n]*, at 0x[0-9a-f]+ <guest_code")
+    has(aborted, r"^  entry 1, at 0x[0-9a-f]+: MSR 0xc0000080 IA32_EFER, value 0xffffffffffffffff: WRMSR would raise #GP\(0\)")
+    has(aborted, r"^  VM_EXIT_MSR_LOAD_ADDRESS = 0x[0-9a-f]+, VMWRITE at 0x[0-9a-f]+ <abort_vmx\+0x[0-9a-f]+>, instruction \d+$")
     context.run(*arguments, status=33)  # off where stderr is no terminal
     _, errors = context.run(*arguments, "-explain=json", status=33, stderr=None)
     first, second, third, repeated = [json.loads(line) for line in errors.splitlines()]
