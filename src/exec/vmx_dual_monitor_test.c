@@ -450,6 +450,37 @@ static void smi_in_a_guest(void **state)
 	assert_field(VPID, 9);
 }
 
+/* What memory kept is not trusted: the monitor's VMCS, and the executive VMCS after a return to its guest. */
+static void corrupted(void **state)
+{
+	struct fixture *f = *state;
+	struct cpu *cpu = f->cpu;
+
+	activate(f);
+	poke(f, IN_SMRAM(MONITOR_VMCS) + VMCS_REGION_FIELDS + 8 * VMCS_HOST_CR4, 8, 0);
+	smi(f);
+	assert_true(cpu->vmx->aborted);
+	assert_int_equal(cpu->activity, ACTIVITY_SHUTDOWN);
+	assert_int_equal(peek(f, IN_SMRAM(MONITOR_VMCS) + VMCS_REGION_ABORT, 4), VMX_ABORT_CORRUPTED);
+}
+
+static void corrupted_executive(void **state)
+{
+	struct fixture *f = *state;
+	struct cpu *cpu = f->cpu;
+
+	activate(f);
+	enter_guest(f);
+	smi(f);
+	poke(f, VMCS_AT + VMCS_REGION_FIELDS + 8 * VMCS_HOST_RIP, 8, BIT(60));
+	ENTER(f, VMRESUME);
+	assert_true(cpu->nonroot);
+	CODE_BYTES(f, GUEST_AT, VMCALL);
+	fixture_run(f);
+	assert_true(cpu->vmx->aborted);
+	assert_int_equal(peek(f, VMCS_AT + VMCS_REGION_ABORT, 4), VMX_ABORT_CORRUPTED);
+}
+
 static uint64_t no_read(void *device, uint64_t offset, unsigned size)
 {
 	return 0;
@@ -759,6 +790,8 @@ int main(void)
 		SMM_TEST(smi_in_root_operation),
 		SMM_TEST(smi_in_a_guest),
 		SMM_TEST(smi_after_io),
+		SMM_TEST(corrupted),
+		SMM_TEST(corrupted_executive),
 		SMM_TEST(return_with_smis_blocked),
 		SMM_TEST(checks_of_return),
 		SMM_TEST(injection),

@@ -1,7 +1,7 @@
 /*
  * System-management mode: SMI delivery, the state save area, RSM. SDM vol. 3, "System Management Mode".
  *
- * What VMX operation changes in it, and the dual-monitor treatment, are vmx's.
+ * What VMX operation changes in it, and the dual-monitor treatment, are vmx/'s.
  */
 #pragma once
 

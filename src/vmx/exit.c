@@ -89,6 +89,26 @@ static void enter_smm(struct cpu *cpu)
 		cpu->event(cpu, CPU_SMI_ENTERED);
 }
 
+/*
+ * VM entry has checked what a VM exit loads, while the VMCS stays with the processor. An SMM-transfer VMCS has been in
+ * memory since, and so has the VMCS of a guest to which an entry from SMM returned: anybody may have written there. SDM
+ * vol. 3, "VMX Aborts": corrupted through writes to the VMCS region.
+ */
+static bool is_corrupted(const struct cpu *cpu)
+{
+	const struct vmx *vmx = cpu->vmx;
+	/* The rules about the mode at entry say nothing here; smm: nor that of a timer which another VMCS has. */
+	struct vmx_check_cpu about = {.lma = vmx_on_exit(vmx, HOST_ADDRESS_SPACE_SIZE), .smm = true};
+	struct vmx_check_input input = {.vmcs = &vmx->vmcs, .caps = vmx->caps, .cpu = &about};
+	struct vmx_check_result result = {0};
+
+	if (likely(!(vmx->vmcs.written & (IN_EXIT | IN_HOST))))
+		return false;
+	vmx_check_section(&input, VMX_SECTION_EXIT_CONTROLS, &result);
+	vmx_check_group(&input, VMX_GROUP_HOST, &result);
+	return result.first != VMX_CHECK_OK;
+}
+
 bool vmx_perform_exit(struct cpu *cpu)
 {
 	struct vmx *vmx = cpu->vmx;
@@ -96,7 +116,7 @@ bool vmx_perform_exit(struct cpu *cpu)
 	bool nmi = vmx->exit.reason == VMX_EXIT_EXCEPTION_NMI &&
 		   bits_get(vmx->exit.interruption, 10, 8) == INTERRUPTION_NMI;
 	uint32_t failed;
-	bool lma = cpu_long_mode(cpu), smm_exit = is_smm_exit(cpu);
+	bool lma = cpu_long_mode(cpu), smm_exit = is_smm_exit(cpu), narrows;
 
 	if (vmx->exit.reason < ARRAY_SIZE(vmx->exits))
 		vmx->exits[vmx->exit.reason]++;
@@ -118,11 +138,14 @@ bool vmx_perform_exit(struct cpu *cpu)
 			return true;
 		}
 	}
+	narrows = lma && !vmx_on_exit(vmx, HOST_ADDRESS_SPACE_SIZE);
+	if (!narrows && is_corrupted(cpu))
+		return abort_vmx(cpu, VMX_ABORT_CORRUPTED, 0);
 	failed = vmx_msr_list_save(cpu, vmcs_get(v, VM_EXIT_MSR_STORE_ADDRESS),
 				   (uint32_t)vmcs_get(v, VM_EXIT_MSR_STORE_COUNT));
 	if (failed)
 		return abort_vmx(cpu, VMX_ABORT_SAVE_MSR, failed);
-	if (lma && !vmx_on_exit(vmx, HOST_ADDRESS_SPACE_SIZE))
+	if (narrows)
 		return abort_vmx(cpu, VMX_ABORT_ADDRESS_SIZE, 0);
 	if (nmi)
 		cpu->nmi_blocked = true;
