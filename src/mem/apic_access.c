@@ -37,26 +37,30 @@ static unsigned rights(unsigned index)
 	return index >= APIC_ISR && index < APIC_IRR_END ? R : xapic[index];
 }
 
-/* With "APIC-register virtualization" all registers, also the one that is written only, but those that only the
- * processor could compute. */
-static bool virtualizes_read(const struct cpu *cpu, unsigned index)
+/*
+ * With "APIC-register virtualization" all bytes of all registers, also of the one that is written only, but of those
+ * that only the processor could compute. Without it page offsets decide, so an access has to begin there.
+ */
+static bool virtualizes_read(const struct cpu *cpu, unsigned offset)
 {
+	unsigned index = offset >> 4;
+
 	if (cpu->vapic_controls & VAPIC_REGISTERS)
 		return rights(index) && index != APIC_PPR && index != APIC_CURRENT_COUNT;
-	if (index == APIC_EOI || index == APIC_ICR)
+	if (offset == APIC_EOI << 4 || offset == APIC_ICR << 4)
 		return cpu->vapic_controls & VAPIC_INTERRUPTS;
-	return index == APIC_TPR;
+	return offset == APIC_TPR << 4;
 }
 
-static bool virtualizes_write(const struct cpu *cpu, unsigned index)
+static bool virtualizes_write(const struct cpu *cpu, unsigned offset)
 {
 	if (cpu->vapic_controls & VAPIC_REGISTERS)
-		return rights(index) & W;
-	if (index == APIC_EOI)
+		return rights(offset >> 4) & W;
+	if (offset == APIC_EOI << 4)
 		return cpu->vapic_controls & VAPIC_INTERRUPTS;
-	if (index == APIC_ICR)
+	if (offset == APIC_ICR << 4)
 		return cpu->vapic_controls & (VAPIC_INTERRUPTS | VAPIC_IPIS);
-	return index == APIC_TPR;
+	return offset == APIC_TPR << 4;
 }
 
 /* One write of an instruction or an event delivery may be virtualized, also when it is done more than once; and no read
@@ -68,13 +72,11 @@ static bool is_first(const struct cpu *cpu, unsigned offset, unsigned size, bool
 
 static bool is_virtualized(const struct cpu *cpu, unsigned offset, unsigned size, bool write)
 {
-	unsigned index = offset >> 4;
-
 	/* at most 32 bits, all of them in the low 4 bytes of a 16-byte block */
 	if (!(cpu->vapic_controls & VAPIC_TPR_SHADOW) || (offset & 15) + size > 4 ||
 	    !is_first(cpu, offset, size, write))
 		return false;
-	return write ? virtualizes_write(cpu, index) : virtualizes_read(cpu, index);
+	return write ? virtualizes_write(cpu, offset) : virtualizes_read(cpu, offset);
 }
 
 static bool apic_access(struct cpu *cpu, enum access_type type, unsigned offset)
