@@ -449,6 +449,27 @@ void explain_entry(struct explain *e, struct cpu *cpu, const struct vmx_failed_e
 
 /* ---- VMX aborts and triple faults ---- */
 
+/* What the VM exit was to load breaks rules that an entry checks, by writes to the VMCS region. */
+static void say_corrupted(struct telling *t)
+{
+	struct cpu *cpu = t->cpu;
+	struct rule_finding rules[VMX_CHECK_COUNT];
+	struct vmx_check_result result = {0};
+	struct vmx_check_input input;
+	struct vmx_check_cpu about;
+	unsigned count = 0;
+
+	vmx_entry_input(cpu, &about, &input);
+	about.lma = vmx_on_exit(cpu->vmx, HOST_ADDRESS_SPACE_SIZE); /* it is not about the mode, as at an entry */
+	vmx_check_section(&input, VMX_SECTION_EXIT_CONTROLS, &result);
+	vmx_check_group(&input, VMX_GROUP_HOST, &result);
+	for (unsigned rule = 1; rule < VMX_CHECK_COUNT; rule++)
+		if (vmx_check_in(result.broken, rule))
+			rules[count++] = (struct rule_finding){.rule = (enum vmx_check)rule};
+	if (count)
+		say_rules(t, &input, rules, count);
+}
+
 void explain_abort(struct explain *e, struct cpu *cpu, enum vmx_abort why, uint32_t entry)
 {
 	const struct vmx *vmx = cpu->vmx;
@@ -476,7 +497,7 @@ void explain_abort(struct explain *e, struct cpu *cpu, enum vmx_abort why, uint3
 		say_detail(&t, "the guest was in IA-32e mode, so \"host address-space size\" (bit 9) must be 1");
 		say_field(&t, VMCS_VM_EXIT_CTLS);
 		break;
-	case VMX_ABORT_CORRUPTED:
+	case VMX_ABORT_CORRUPTED: say_corrupted(&t); break;
 	case VMX_ABORT_MACHINE_CHECK: break;
 	}
 	say_end(&t);

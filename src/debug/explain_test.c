@@ -251,6 +251,18 @@ static void msr_lists(void **state)
 	assert_says(r, "VM_EXIT_MSR_LOAD_ADDRESS = 0x6000, which no VMWRITE");
 }
 
+static void corrupted_host_state(void **state)
+{
+	struct rig *r = *state;
+
+	r->cpu->vmx->vmcs = r->scene.vmcs;
+	vmcs_set(&r->cpu->vmx->vmcs, HOST_TR_SELECTOR, 0);
+	vmcs_set(&r->cpu->vmx->vmcs, GUEST_RFLAGS, 0);
+	explain_abort(r->explain, r->cpu, VMX_ABORT_CORRUPTED, 0);
+	assert_says(r, "VMX abort, indicator 3: the current VMCS has been corrupted\n");
+	assert_says(r, "  1 rule is broken:\n  host.tr.nonnull: ");
+}
+
 static void triple_faults(void **state)
 {
 	struct rig *r = *state;
@@ -285,7 +297,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(all_broken_rules), TEST(as_json),	 TEST(repetition),    TEST(writers_are_remembered), TEST(flood),
-		TEST(instructions),	TEST(msr_lists), TEST(triple_faults),
+		TEST(instructions),	TEST(msr_lists), TEST(triple_faults), TEST(corrupted_host_state),
 	};
 
 	return cmocka_run_group_tests_name("debug/explain", tests, NULL, NULL);

@@ -101,14 +101,15 @@ void vmx_trace_exits(const struct cpu *cpu)
 {
 	const struct vmx *vmx = cpu->vmx;
 	const struct vmx_exit_record *exit = &vmx->exit;
-	const char *title = vmx_exit_text(exit->reason);
+	uint32_t reason = exit->reason & 0xffff;
+	const char *title = vmx_exit_text(reason);
 	char *text = NULL;
 	size_t size;
 	FILE *words, *to = begin(cpu);
 
 	if (!to)
 		return;
-	fprintf(to, "VM exit, VMCS 0x%" PRIx64 ": reason %u, %s", vmx->current, exit->reason, title ? title : "?");
+	fprintf(to, "VM exit, VMCS 0x%" PRIx64 ": reason %u, %s", vmx->current, reason, title ? title : "?");
 	words = open_memstream(&text, &size);
 	if (words) {
 		bool says = qualification_words(exit, words);
@@ -117,7 +118,7 @@ void vmx_trace_exits(const struct cpu *cpu)
 		fprintf(to, "%s%s", says ? ", " : "", text);
 		free(text);
 	}
-	operands(cpu, exit->reason, to);
+	operands(cpu, reason, to);
 	fprintf(to, "; RIP 0x%" PRIx64, cpu->rip);
 	if (exit->instruction_length)
 		fprintf(to, " length %u", exit->instruction_length);
