@@ -238,6 +238,7 @@ struct parse {
 	struct cpu_model *model;
 	bool asked[FEATURE_COUNT]; /* switched on by name */
 	bool enforce;
+	bool what_there_is; /* max and host promise nothing: what is missing was not theirs */
 	struct error *warning, *error;
 };
 
@@ -365,7 +366,7 @@ static bool parse_option(struct parse *p, char *option)
 static bool withdraw(struct parse *p, unsigned feature, const char *why, const char *what)
 {
 	put(p->model, feature, false);
-	if (p->enforce)
+	if (p->enforce && (p->asked[feature] || !p->what_there_is))
 		return error_set(p->error, "CPU feature '%s' %s%s, and 'enforce' was given", feature_info[feature].name,
 				 why, what);
 	if (p->asked[feature])
@@ -435,6 +436,7 @@ static bool parse_spec(struct parse *p, char *spec, bool (*host_has)(enum featur
 	if (!row)
 		return unknown_model(spec, p->error);
 
+	p->what_there_is = strcmp(row->name, "max") == 0;
 	snprintf(model->name, sizeof(model->name), "%s", spec);
 	snprintf(model->brand, sizeof(model->brand), "SoftVT virtual CPU (%s)", row->name);
 	model->family = row->family;

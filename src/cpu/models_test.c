@@ -103,6 +103,11 @@ static void absent_features_are_named(void **state)
 	assert_string_equal(warning.text, "CPU feature 'hle' is not modelled; CPU feature 'rtm' is not modelled");
 	assert_false(cpu_model_parse("max,+rtm,enforce", has_all, &model, &warning, &error));
 	assert_non_null(strstr(error.text, "'rtm'"));
+	/* max is whatever there is, a named model is a promise. */
+	assert_true(cpu_model_parse("max,enforce", has_sse, &model, &warning, &error));
+	assert_true(cpu_model_parse("host,enforce", has_sse, &model, &warning, &error));
+	assert_false(cpu_model_parse("max,+avx,enforce", has_sse, &model, &warning, &error));
+	assert_false(cpu_model_parse("Haswell,enforce", has_sse, &model, &warning, &error));
 }
 
 static void features_need_others(void **state)
