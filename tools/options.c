@@ -115,6 +115,7 @@ static bool parse_machine(struct options *o, const char *argument, struct error 
 	}
 	if (!keyvals_parse(&kv, argument, "type", error))
 		return false;
+	keyvals_allow_underscores(&kv);
 	value = keyvals_get(&kv, "type");
 	if (value && strcmp(value, "q35") && strncmp(value, "pc-q35-", 7))
 		good = error_set(error, "machine '%s' is unknown; the nearest known one is 'q35'", value);
@@ -150,6 +151,7 @@ static bool parse_accel(struct options *o, const char *argument, struct error *e
 	}
 	if (!keyvals_parse(&kv, argument, "accel", error))
 		return false;
+	keyvals_allow_underscores(&kv);
 	if ((value = keyvals_get(&kv, "accel")))
 		good = known_accelerators(value, error);
 	IGNORE(&kv, "thread", "tb-size", "one-insn-per-tb", "split-wx", "kernel-irqchip", "kvm-shadow-mem",
@@ -547,6 +549,13 @@ static bool parse_display(struct options *o, const char *argument, struct error 
 	return true;
 }
 
+static bool parse_vnc(struct options *o, const char *argument, struct error *error)
+{
+	if (strcmp(argument, "none"))
+		return error_set(error, "-vnc: there is no window; see -screendump");
+	return true;
+}
+
 static bool parse_serial(struct options *o, const char *argument, struct error *error)
 {
 	if (o->serials == MACHINE_SERIALS)
@@ -860,6 +869,8 @@ static const struct option table[] = {
 	{"nodefaults", NULL, "no serial port, graphics card or CD drive but those asked for", parse_no_defaults},
 	{"no-user-config", NULL, "accepted; there are no configuration files", parse_nothing},
 	{"overcommit", "KEY=on|off", "accepted; a tuning hint", parse_overcommit},
+	{"mem-prealloc", NULL, "accepted; a tuning hint", parse_nothing},
+	{"msg", "KEY=on|off", "accepted; messages stay sentences without a time", parse_nothing},
 
 	{NULL, NULL, "Boot", NULL},
 	{"kernel", "FILE", "start this bzImage, Multiboot 1 or 2, or PVH image directly, without firmware",
@@ -889,6 +900,7 @@ static const struct option table[] = {
 	{"nographic", NULL,
 	 "accepted; there is never a window, and COM1 is on the terminal with the monitor (Ctrl-A h)", parse_nothing},
 	{"display", "none", "accepted; there is never a window", parse_display},
+	{"vnc", "none", "accepted; there is never a window", parse_vnc},
 	{"serial", "WHERE",
 	 "the next serial port: stdio, mon:stdio, file:FILE, pipe:PATH, unix:PATH, tcp:HOST:PORT, chardev:ID, null, "
 	 "none",
@@ -949,7 +961,6 @@ static const struct {
 	{"daemonize", "there is no background mode; start it with '&'"},
 	{"incoming", "migration is not modelled; see -restore"},
 	{"loadvm", "snapshots are files of their own; see -restore"},
-	{"vnc", "there is no window; see -screendump"},
 	{"spice", "there is no window; see -screendump"},
 	{"usbdevice", "USB is not modelled"},
 	{"audio", "sound is not modelled"},
@@ -958,6 +969,16 @@ static const struct {
 	{"fsdev", "9p is not modelled"},
 	{"tpmdev", "TPMs are not modelled"},
 	{"numa", "the machine has one NUMA node"},
+	{"object", "objects such as memory back ends are not modelled"},
+	{"smbios", "there are no SMBIOS tables of the machine's own"},
+	{"mem-path", "RAM is not shared with other programs"},
+	{"sandbox", "there is no sandbox"},
+	{"trace", "there are no trace points; see -d help"},
+	{"dfilter", "a log is of all addresses"},
+	{"no-acpi", "the machine always has ACPI"},
+	{"dtb", "a PC has no device tree"},
+	{"sdl", "there is no window; see -screendump"},
+	{"curses", "there is no window; see -screendump"},
 	{"watchdog", "watchdogs are not modelled"},
 };
 

@@ -116,6 +116,11 @@ static void kvm_unit_tests(void **unused)
 		 "-parallel none -net none");
 	assert_false(o.machine.pit);
 	options_free(&o);
+	/* What its runner and its groups passed over the years. */
+	o = good("-nodefaults -vnc none -machine kernel_irqchip=split,accel=kvm -cpu host,host-phys-bits=on -smp 4 "
+		 "-accel tcg,tb_size=4 -mem-prealloc -msg timestamp=on");
+	assert_int_equal(o.machine.cpus, 4);
+	options_free(&o);
 }
 
 static void drives(void **unused)
@@ -230,6 +235,11 @@ static void sentences(void **unused)
 				     "smp: maxcpus (2) < smp_cpus (4)"},
 		{"-smp 4,clusters=2", "-smp 4,clusters=2: clusters not supported by this machine's CPU topology"},
 		{"-vga cirrus", "-vga cirrus: graphics card 'cirrus' is not modelled; the nearest known one is 'std'"},
+		{"-vnc :1", "-vnc :1: -vnc: there is no window; see -screendump"},
+		{"-object x", "-object: objects such as memory back ends are not modelled"},
+		{"-M kernel_irqchipp=on",
+		 "-M kernel_irqchipp=on: the machine has no property 'kernel-irqchipp'; the nearest known one is "
+		 "'kernel-irqchip'"},
 		{"-uuid 12", "-uuid 12: '12' is not a UUID"},
 		{"-global a=b.c", "-global a=b.c: 'a=b.c' is not of the form DRIVER.PROPERTY=VALUE"},
 		{"-drive format=raw", "-drive format=raw: file=FILE is missing"},

@@ -76,6 +76,13 @@ void keyvals_default(struct keyvals *kv, const char *key, const char *value)
 		kv->pair[kv->count++] = (struct keyval){.key = key, .value = value, .used = true};
 }
 
+void keyvals_allow_underscores(struct keyvals *kv)
+{
+	for (unsigned i = 0; i < kv->count; i++)
+		for (const char *key = kv->pair[i].key; (key = strchr(key, '_'));)
+			kv->text[key - kv->text] = '-';
+}
+
 const char *keyvals_get(struct keyvals *kv, const char *key)
 {
 	const char *value = NULL;

@@ -28,6 +28,8 @@ void keyvals_free(struct keyvals *kv);
 
 /* A default: counts unless the key has a value already, and nobody complains when it is never asked for. Not copied. */
 void keyvals_default(struct keyvals *kv, const char *key, const char *value);
+/* Keys may be spelled with underscores, as QEMU has it for machines and accelerators. */
+void keyvals_allow_underscores(struct keyvals *kv);
 /* The last value of a key, or NULL. The key must be a string constant. */
 const char *keyvals_get(struct keyvals *kv, const char *key);
 /* These leave *value alone when the key is absent. False: *error says what is wrong with the value. */
