@@ -161,7 +161,7 @@ struct cpu {
 	uint32_t attention;	 /* enum attention */
 	struct block *block;	 /* being run, or the last one */
 	bool mxcsr_live;	 /* exec/host: the host's MXCSR is the guest's, and newer than fpu.mxcsr */
-	uint64_t accesses;	 /* counter: memory operands of the blocks entered */
+	uint64_t accesses;	 /* counter: memory operands of the blocks entered, elements of strings */
 	unsigned link;		 /* engine: 1 + which of block's successors is wanted, 0 none */
 	const struct insn *insn; /* being executed, when a helper or a slow path runs */
 	uint64_t rip;	   /* in a helper: RIP of the next instruction; outside the engine: of the instruction to run */

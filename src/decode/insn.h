@@ -132,6 +132,16 @@ struct insn {
 	uint8_t evex; /* EVEX P2: z, L'L, b, V', aaa; VEX: 0 */
 };
 
+/* How often it accesses memory: its operands there, and the stack. REP string instructions: for each element. */
+static inline unsigned insn_accesses(const struct insn *insn)
+{
+	unsigned accesses = 0;
+
+	for (unsigned i = 0; insn->form && i < insn->form->operands; i++)
+		accesses += insn->form->operand[i].kind == OPERAND_MEM;
+	return accesses;
+}
+
 struct decoder;
 
 struct decoder_ops {

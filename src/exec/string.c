@@ -324,7 +324,9 @@ static inline enum step repeated(struct cpu *cpu, const struct insn *insn, enum 
 	bool compares = operation == STRING_CMPS || operation == STRING_SCAS;
 	struct lazy_flags flags = cpu->cc;
 	uint64_t count = reg_get(cpu, RCX, insn->addr_size), done;
+	unsigned accesses = insn_accesses(insn);
 
+	cpu->accesses -= accesses; /* the engine counted one element */
 	while (count) {
 		done = elements(cpu, insn, operation, limit(cpu, count));
 		if (!done) {
@@ -332,6 +334,7 @@ static inline enum step repeated(struct cpu *cpu, const struct insn *insn, enum 
 			return STEP_FAULT;
 		}
 		count -= done;
+		cpu->accesses += done * accesses;
 		reg_set(cpu, RCX, insn->addr_size, count);
 		/* By place in the count and not by piece: how many go at once depends on what the TLB holds, and time
 		 * must not. */

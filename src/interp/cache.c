@@ -202,15 +202,6 @@ static void limit_fault(struct cpu *cpu)
 
 /* How often an instruction goes through the TLB, for the hit rate: once for each operand in memory; strings count as
  * one element. */
-static unsigned accesses_of(const struct insn *insn)
-{
-	unsigned accesses = 0;
-
-	for (unsigned i = 0; insn->form && i < insn->form->operands; i++)
-		accesses += insn->form->operand[i].kind == OPERAND_MEM;
-	return accesses;
-}
-
 /* Decode into a block at `block` until something ends it. bytes: of the page. Returns what stopped an empty block. */
 static enum decode_result fill(struct interp *interp, struct cpu *cpu, struct block *block, const uint8_t *bytes,
 			       size_t left)
@@ -226,7 +217,7 @@ static enum decode_result fill(struct interp *interp, struct cpu *cpu, struct bl
 			break;
 		insn->index_in_block = (uint8_t)count;
 		if (result == DECODE_OK)
-			block->accesses += (uint16_t)accesses_of(insn);
+			block->accesses += (uint16_t)insn_accesses(insn);
 		if (result == DECODE_LONG) { /* an instruction of its own that raises #GP(0) when it is reached */
 			insn->len = 0;
 			insn->form = NULL;
@@ -436,7 +427,7 @@ struct block *cache_part(struct interp *interp, const struct block *block, unsig
 	part->count = (uint16_t)count;
 	part->accesses = 0;
 	for (unsigned i = 0; i < count; i++)
-		part->accesses += (uint16_t)accesses_of(&part->insn[i]);
+		part->accesses += (uint16_t)insn_accesses(&part->insn[i]);
 	part->apart = true;
 	interp_unfuse(&part->insn[count - 1]);
 	interp_terminate(part);

@@ -36,8 +36,8 @@ void machine_print_stats(struct machine *m, FILE *to)
 		(double)clock_now(m->clock) / 1e9, host, processor);
 	fprintf(to, "speed: %.1f million instructions per second of processor time\n",
 		processor > 0 ? (double)retired / processor / 1e6 : 0);
-	/* A string instruction counts as one access, so the rate may be below 0 for a guest that does nothing else: say
-	 * 0 then. */
+	/* Accesses are the operands of blocks entered, whether they were left half-way or not, and elements of strings;
+	 * misses are also those of descriptor tables and interrupt stacks, so a short run may have more: say 0 then. */
 	fprintf(to, "TLB: %.4f %% of %llu accesses hit\n",
 		misses < accesses ? 100 - 100 * (double)misses / (double)accesses : 0, (unsigned long long)accesses);
 	fprintf(to,

@@ -359,6 +359,12 @@ def test_stats(context):
         raise Failure("another run has the same digest")
     if seen[0][1] < 2 * 0x100000:
         raise Failure(f"only {seen[0][1]} instructions were counted")
+    # mov edi, 200000h; mov ecx, 100000; rep stosb; mov ecx, 5; rep movsd: each element counts
+    code = bytes.fromhex("bf00002000 b9a0860100 f3aa b905000000 f3a5")
+    _, errors = context.run("-kernel", context.image(code + EXIT_16), *QUIET, "-stats", *DEBUG_EXIT, status=33, stderr=None)
+    accesses = int(has(errors, r"^TLB: .* of (\d+) accesses hit$")[1])
+    if not 100010 <= accesses < 101000:
+        raise Failure(f"100010 accesses are counted as {accesses}")
 
 
 def test_monitor(context):
