@@ -217,6 +217,11 @@ bool engine_offers(const struct engine *e, bool code64, const uint8_t *bytes, si
 	return decode(e->decoder, bytes, size, mode, 0, &insn) == DECODE_OK && exec_offered(&e->model, insn.form);
 }
 
+void engine_cpuid(const struct engine *e, uint32_t leaf, uint32_t subleaf, uint32_t out[4])
+{
+	cpuid_get(&e->cpu, leaf, subleaf, out);
+}
+
 static bool has_error_code(unsigned vector)
 {
 	return vector == VECTOR_DF || (vector >= VECTOR_TS && vector <= VECTOR_PF) || vector == VECTOR_AC;

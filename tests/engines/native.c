@@ -142,6 +142,26 @@ void native_write_code(uint64_t where, const uint8_t *bytes, size_t size)
 	memcpy((void *)where, bytes, size);
 }
 
+static bool is_zero(const void *bytes, size_t size)
+{
+	const uint8_t *b = bytes;
+
+	while (size && !*b)
+		b++, size--;
+	return size == 0;
+}
+
+/* XSTATE_BV: what has its initial value is loaded as that, so that the host does not count it as in use. */
+static uint64_t in_use(const struct state *s)
+{
+	uint64_t bv = BIT(0);
+
+	for (unsigned i = 0; i < 16; i++)
+		bv |= (is_zero(s->v[i].b, 16) ? 0 : BIT(1)) | (is_zero(s->v[i].b + 16, 16) ? 0 : BIT(2)) |
+		      (is_zero(s->v[i].b + 32, 32) ? 0 : BIT(6)) | (is_zero(&s->v[16 + i], 64) ? 0 : BIT(7));
+	return bv | (is_zero(s->k, sizeof(s->k)) ? 0 : BIT(5));
+}
+
 static void put_vectors(const struct state *s)
 {
 	uint8_t *area = (uint8_t *)IN_XSAVE;
@@ -150,7 +170,7 @@ static void put_vectors(const struct state *s)
 	store_le(area + 24, 4, s->mxcsr);
 	store_le(area + 28, 4, 0xffff);
 	memset(area + 512, 0, 64);
-	store_le(area + 512, 8, 0xe7);
+	store_le(area + 512, 8, in_use(s));
 	for (unsigned i = 0; i < 16; i++) {
 		memcpy(area + 160 + 16 * i, s->v[i].b, 16);
 		memcpy(area + at.ymm + 16 * i, s->v[i].b + 16, 16);

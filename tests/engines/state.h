@@ -41,5 +41,6 @@ uint8_t *engine_data(struct engine *engine); /* DATA_SIZE bytes */
 uint8_t *engine_read_only(struct engine *engine);
 void engine_run(struct engine *engine, bool code64, bool vectors, uint64_t rip, struct state *state,
 		struct outcome *outcome);
+void engine_cpuid(const struct engine *engine, uint32_t leaf, uint32_t subleaf, uint32_t out[4]);
 /* Has the host-like model this instruction? */
 bool engine_offers(const struct engine *engine, bool code64, const uint8_t *bytes, size_t size);
