@@ -89,6 +89,9 @@ void apic_notify(struct apic *apic, uint32_t destination, uint8_t vector);
 uint8_t apic_get_tpr(const struct apic *apic);
 void apic_set_tpr(struct apic *apic, uint8_t tpr);
 
+/* A performance counter overflowed: the LVT performance-monitoring entry says what comes of it, and is masked then. */
+void apic_performance_interrupt(struct apic *apic);
+
 /* After cpu->tsc_offset changed: the TSC deadline is nearer or further. */
 void apic_tsc_changed(struct apic *apic);
 

@@ -121,6 +121,13 @@ void apic_fire_lvt(struct apic *apic, enum lvt which)
 	}
 }
 
+/* SDM vol. 3, "Generating an Interrupt on Overflow": software has to clear the mask each time. */
+void apic_performance_interrupt(struct apic *apic)
+{
+	apic_fire_lvt(apic, LVT_PMC);
+	apic->lvt[LVT_PMC] |= LVT_MASKED;
+}
+
 /*
  * SDM vol. 3, "Local Vector Table", trigger mode: only Fixed mode uses it, and LINT1 has no level-sensitive interrupts.
  * `rising`: the pin has just become active.

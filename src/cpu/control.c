@@ -32,6 +32,16 @@ uint64_t cpu_efer_allowed(const struct cpu_model *model)
 	       (model_has(model, FEATURE_LM) ? EFER_LME | EFER_LMA : 0) | (model_has(model, FEATURE_NX) ? EFER_NXE : 0);
 }
 
+uint64_t cpu_debugctl_allowed(const struct cpu_model *model)
+{
+	return DEBUGCTL_BTF | (model_has(model, FEATURE_PERFMON) ? DEBUGCTL_FREEZE_PERFMON_ON_PMI : 0);
+}
+
+uint64_t cpu_perf_global_ctrl_allowed(const struct cpu_model *model)
+{
+	return model_has(model, FEATURE_PERFMON) ? BITS(PMU_COUNTERS - 1, 0) | BITS(32 + PMU_FIXED - 1, 32) : 0;
+}
+
 bool cpu_cr0_valid(uint64_t value)
 {
 	if (value >> 32)

@@ -10,6 +10,8 @@
 uint64_t cpu_cr4_allowed(const struct cpu_model *model);
 /* EFER bits that the model has. */
 uint64_t cpu_efer_allowed(const struct cpu_model *model);
+uint64_t cpu_perf_global_ctrl_allowed(const struct cpu_model *model);
+uint64_t cpu_debugctl_allowed(const struct cpu_model *model); /* branch records and traces are absent */
 
 /* May CR0 hold this value at all? Rules that need other registers are the caller's. */
 bool cpu_cr0_valid(uint64_t value);

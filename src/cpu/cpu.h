@@ -149,6 +149,20 @@ struct fpu {
 	uint64_t xcr0, xss;
 };
 
+#define PMU_COUNTERS 4
+#define PMU_FIXED    3
+#define PMU_WATCH    2 /* of watch: leave the instruction stream when CPL is not 0 any more, or becomes 0 */
+
+/* Performance monitoring: exec/pmu.c. */
+struct pmu {
+	uint64_t select[PMU_COUNTERS], counter[PMU_COUNTERS], fixed[PMU_FIXED];
+	uint64_t fixed_ctrl, global_ctrl, status;
+	uint64_t instructions, cycles; /* the vCPU's, when the counters were brought up to date */
+	bool active;		       /* some counter counts */
+	bool user;		       /* CPL was above 0 then */
+	uint8_t watch;		       /* PMU_WATCH and user; or 0 */
+};
+
 struct cpu {
 	/* Hot: the engines, on every instruction. */
 	uint64_t r[R_COUNT]; /* GPRs; r[R_ZERO] is 0; r[R_BLOCK] belongs to the engine */
@@ -201,6 +215,7 @@ struct cpu {
 			   */
 	uint64_t io_rip;
 	uint64_t mcg_status;
+	struct pmu pmu;
 	uint64_t random;    /* state of RDRAND and RDSEED */
 	bool nonroot;	    /* VMX non-root operation */
 	uint64_t eptp;	    /* nonroot with EPT: the EPT pointer; else 0 */
@@ -246,6 +261,7 @@ struct cpu {
 	void (*event)(struct cpu *cpu, enum cpu_event event);
 
 	/* Counters: the engines. */
+	uint64_t cycles;  /* ticks in which it ran, with idle ones, up to the last part of a turn */
 	uint64_t retired; /* instructions, up to the last look-up; run_retired() adds the running block's part */
 	uint64_t blocks, decoded, tlb_misses, exceptions, interrupts;
 };

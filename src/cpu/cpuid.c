@@ -2,8 +2,8 @@
  * What CPUID says: SDM vol. 2, "CPUID". Constants that describe no feature (caches, topology, frequencies) are here;
  * features come from the model.
  *
- * One package, one thread per core. The time stamp counter and the local APIC's timer run at 1 GHz. Performance
- * monitoring, PT, RDT and SGX leaves are 0: absent. There is no hypervisor leaf.
+ * One package, one thread per core. The time stamp counter and the local APIC's timer run at 1 GHz. PT, RDT
+ * and SGX leaves are 0: absent. There is no hypervisor leaf.
  */
 #include "cpu/cpuid.h"
 #include "cpu/msr.h"
@@ -164,6 +164,19 @@ static void leaf_topology(const struct cpu *cpu, uint32_t leaf, uint32_t subleaf
 	out[CPUID_EDX] = cpu->apic_id;
 }
 
+/* Architectural performance monitoring: exec/pmu.c. The version is a feature. */
+static void leaf_a(const struct cpu_model *model, uint32_t out[4])
+{
+	const unsigned events = 7;
+	const uint32_t absent = BIT(3) | BIT(4) | BIT(5) | BIT(6); /* last-level cache, branches */
+
+	if (!model_has(model, FEATURE_PERFMON))
+		return;
+	out[CPUID_EAX] |= PMU_COUNTERS << 8 | 48 << 16 | events << 24;
+	out[CPUID_EBX] = absent;
+	out[CPUID_EDX] = PMU_FIXED | 48 << 5;
+}
+
 static void leaf_d(const struct cpu *cpu, uint32_t subleaf, uint32_t out[4])
 {
 	const struct cpu_model *model = cpu->model;
@@ -215,6 +228,7 @@ static void basic(const struct cpu *cpu, uint32_t leaf, uint32_t subleaf, uint32
 			out[CPUID_EAX] = last_subleaf(model, 7);
 		}
 		break;
+	case 0xa: leaf_a(model, out); break;
 	case 0xb:
 	case 0x1f: leaf_topology(cpu, leaf, subleaf, out); break;
 	case 0xd: leaf_d(cpu, subleaf, out); break;

@@ -242,7 +242,7 @@ static bool read_misc_enable(struct cpu *cpu, uint32_t index, uint64_t *value)
 /* What is unavailable is read-only and reads as unavailable. */
 static bool write_misc_enable(struct cpu *cpu, uint32_t index, uint64_t value)
 {
-	uint64_t fixed = MISC_ENABLE_BTS_ABSENT | MISC_ENABLE_PEBS_ABSENT | BIT(7);
+	uint64_t fixed = MISC_ENABLE_BTS_ABSENT | MISC_ENABLE_PEBS_ABSENT | MISC_ENABLE_PERFMON;
 	uint64_t bits = MISC_ENABLE_FAST_STRINGS | MISC_ENABLE_LIMIT_CPUID |
 			(offered(cpu, FEATURE_MONITOR) ? MISC_ENABLE_MONITOR : 0);
 

@@ -133,6 +133,12 @@ enum vector {
 	VECTOR_CP = 21,
 };
 
+/* IA32_DEBUGCTL: SDM vol. 3, "IA32_DEBUGCTL MSR". */
+#define DEBUGCTL_LBR		       BIT(0)
+#define DEBUGCTL_BTF		       BIT(1)
+#define DEBUGCTL_TR		       BIT(6)
+#define DEBUGCTL_FREEZE_PERFMON_ON_PMI BIT(12)
+
 /* Page-fault error code: SDM vol. 3, "Page-Fault Exceptions". */
 #define PF_P	BIT(0)
 #define PF_W	BIT(1)

@@ -34,6 +34,8 @@ void cpu_mode_changed(struct cpu *cpu)
 	uint32_t data = AR_S | AR_P | AR_WRITABLE;
 	uint32_t mode = cpu_protected(cpu) && !cpu_v86(cpu) ? MODE_PROTECTED : 0;
 
+	if (unlikely(cpu->pmu.watch) && cpu->pmu.watch != (PMU_WATCH | (cpu->cpl != 0)))
+		cpu_attend(cpu, ATTEND_DEADLINE);
 	if (cpu_64bit(cpu)) {
 		cpu->mode = mode | MODE_CODE64 | MODE_STACK64 | MODE_FLAT;
 		return;
@@ -69,11 +71,16 @@ static void reset_kept_by_init(struct cpu *cpu)
 	memset(cpu->mtrr_mask, 0, sizeof(cpu->mtrr_mask));
 	cpu->apic_base = 0xfee00000 | APIC_BASE_ENABLE | (cpu->number == 0 ? APIC_BASE_BSP : 0);
 	cpu->misc_enable = MISC_ENABLE_FAST_STRINGS | MISC_ENABLE_BTS_ABSENT | MISC_ENABLE_PEBS_ABSENT |
+			   (model_has(cpu->model, FEATURE_PERFMON) ? MISC_ENABLE_PERFMON : 0) |
 			   (model_has(cpu->model, FEATURE_MONITOR) ? MISC_ENABLE_MONITOR : 0);
 	cpu->feature_control = 0;
 	cpu->spec_ctrl = 0;
 	cpu->umwait_control = 0;
 	cpu->mcg_status = 0;
+	/* The general-purpose counters are enabled but for their event selects. The totals go on. */
+	cpu->pmu = (struct pmu){.instructions = cpu->pmu.instructions,
+				.cycles = cpu->pmu.cycles,
+				.global_ctrl = BITS(PMU_COUNTERS - 1, 0)};
 	cpu->smbase = 0x30000;
 }
 
@@ -131,6 +138,26 @@ static void table_state(struct table_register *table, struct state *state)
 {
 	state_var(state, table->base);
 	state_var(state, table->limit);
+}
+
+/* Between parts of a turn, so that the counters are up to date. */
+static void pmu_state(struct pmu *pmu, struct state *state)
+{
+	state_var(state, pmu->select);
+	state_var(state, pmu->counter);
+	state_var(state, pmu->fixed);
+	state_var(state, pmu->fixed_ctrl);
+	state_var(state, pmu->global_ctrl);
+	state_var(state, pmu->status);
+	state_var(state, pmu->instructions);
+	state_var(state, pmu->cycles);
+	state_bool(state, &pmu->active);
+	state_bool(state, &pmu->user);
+	state_var(state, pmu->watch);
+	for (unsigned i = 0; i < PMU_COUNTERS; i++)
+		pmu->counter[i] &= BITS(47, 0);
+	for (unsigned i = 0; i < PMU_FIXED; i++)
+		pmu->fixed[i] &= BITS(47, 0);
 }
 
 void cpu_state(struct cpu *cpu, struct state *state)
@@ -202,7 +229,9 @@ void cpu_state(struct cpu *cpu, struct state *state)
 	state_var(state, cpu->fpu.xss);
 	state_var(state, cpu->pins);
 	state_var(state, cpu->sipi_vector);
+	pmu_state(&cpu->pmu, state);
 	state_var(state, cpu->retired);
+	state_var(state, cpu->cycles);
 	state_var(state, cpu->exceptions);
 	state_var(state, cpu->interrupts);
 	if (!state_restoring(state))

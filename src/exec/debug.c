@@ -10,9 +10,6 @@
 #include "exec/nonroot.h"
 #include "exec/protect.h"
 
-#define DEBUGCTL_LBR BIT(0)
-#define DEBUGCTL_BTF BIT(1)
-#define DEBUGCTL_TR  BIT(6)
 
 enum breakpoint_type { BREAK_CODE, BREAK_WRITE, BREAK_IO, BREAK_DATA };
 

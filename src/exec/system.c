@@ -8,6 +8,7 @@
 #include "cpu/msr.h"
 #include "exec/integer.h"
 #include "exec/nonroot.h"
+#include "exec/pmu.h"
 #include "exec/run.h"
 #include "exec/system.h"
 #include "vmx/intercept.h"
@@ -134,16 +135,19 @@ static enum step rdpid(struct cpu *cpu, const struct insn *insn)
 	return STEP_NEXT;
 }
 
-/* CPUID.0AH says that there is no performance counter, so no index is valid. */
 static enum step rdpmc(struct cpu *cpu, const struct insn *insn)
 {
 	enum step step;
+	uint64_t value;
 
 	if (cpu->cpl && !(cpu->cr4 & CR4_PCE))
 		return raise_gp0(cpu);
 	if ((step = intercept(cpu, insn)))
 		return step;
-	return raise_gp0(cpu);
+	if (!pmu_read(cpu, (uint32_t)cpu->r[RCX], &value))
+		return raise_gp0(cpu);
+	pair_set(cpu, value);
+	return STEP_NEXT;
 }
 
 /* Not random: the same run gives the same numbers. SplitMix64, a stream of its own for each vCPU. */

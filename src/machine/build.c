@@ -11,6 +11,7 @@
 
 #include "cpu/msr.h"
 #include "exec/host.h"
+#include "exec/pmu.h"
 #include "firmware/image.h"
 #include "machine/devices.h"
 #include "machine/nearest.h"
@@ -157,6 +158,7 @@ static bool build_cpus(struct machine *m, const struct machine_config *config, s
 	msr_claim_cpu(m->msr);
 	apic_claim_msrs(m->msr);
 	vmx_claim_msrs(m->msr);
+	pmu_claim_msrs(m->msr);
 	m->apic_bus = apic_bus_create(m->clock, &m->log);
 	m->interp = interp_create(&m->log);
 	m->cpu = aligned_alloc(64, config->cpus * sizeof(*m->cpu));

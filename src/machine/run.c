@@ -3,7 +3,7 @@
  * world between turns.
  *
  * Virtual time is the sum of what all vCPUs retire, so a run depends on nothing but the machine and its input. A vCPU's
- * turn is cut where the next deadline falls. When all vCPUs wait, time jumps to the next deadline; if somebody could
+ * turn is cut where the next deadline falls, or a performance counter overflows that interrupts then. When all vCPUs wait, time jumps to the next deadline; if somebody could
  * type meanwhile, the host sleeps for as long first, so that a guest's second is not over in a millisecond. The outside
  * world is polled after a fixed number of turns, never by host time.
  */
@@ -13,6 +13,7 @@
 #include <poll.h>
 #include <time.h>
 
+#include "exec/pmu.h"
 #include "exec/run.h"
 #include "exec/system.h"
 #include "machine/machine.h"
@@ -207,9 +208,12 @@ static void run_some(struct machine *m, struct cpu *cpu, uint64_t instructions)
 	m->running = NULL;
 	used = (uint64_t)(cpu->turn - cpu->budget);
 	cpu->retired += used - cpu->idle;
+	cpu->cycles += used;
 	cpu->turn = cpu->budget = 0;
 	cpu->idle = 0;
 	clock_advance_to(m->clock, clock_now(m->clock) + (used << m->icount_shift));
+	if (unlikely(cpu->pmu.active))
+		pmu_settle(cpu);
 }
 
 /* The loop has to look at something else before the vCPU goes on. */
@@ -226,6 +230,7 @@ static bool run_turn(struct machine *m, struct cpu *cpu)
 {
 	for (;;) {
 		vtime_t now = clock_now(m->clock), next, until;
+		uint64_t ticks;
 		uint32_t why;
 
 		clock_fire_due(m->clock);
@@ -235,8 +240,8 @@ static bool run_turn(struct machine *m, struct cpu *cpu)
 		if (now >= m->turn_end || !is_ready(cpu))
 			return true;
 		until = min_u64(m->turn_end, max_u64(next, now + 1)) - now;
-		run_some(m, cpu,
-			 ((until - 1) >> m->icount_shift) + 1); /* the instruction in which that falls is the last */
+		ticks = ((until - 1) >> m->icount_shift) + 1; /* the instruction in which that falls is the last */
+		run_some(m, cpu, unlikely(cpu->pmu.active) ? min_u64(ticks, pmu_ticks_left(cpu)) : ticks);
 		why = cpu->attention;
 		cpu->attention &= ~(uint32_t)(ATTEND_STOP | ATTEND_DEADLINE | ATTEND_YIELD);
 		if (why & ATTEND_STOP && !is_interrupted(m))
