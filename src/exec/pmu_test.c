@@ -1,6 +1,6 @@
 /*
- * Performance monitoring: registers, what counts when, overflow and its interrupt, RDPMC. Turns are the test's own:
- * run() is what the machine does.
+ * Performance monitoring: registers, what counts when, overflow and its interrupt, RDPMC, and the controls of VM entry
+ * and VM exit. Turns are the test's own: run() is what the machine does.
  */
 #include "exec/pmu.h"
 #include "exec/vmx_fixture.h"
@@ -311,14 +311,40 @@ static void test_reset(void **state)
 	assert_int_equal(rd(f, MSR_PERF_GLOBAL_CTRL), 0xf);
 }
 
+/* "Load IA32_PERF_GLOBAL_CTRL" at VM entry and VM exit, and "save" at VM exit. */
+static void test_vmx(void **state)
+{
+	struct fixture *f = *state;
+
+	start(f);
+	fill(f);
+	assert_true(vmx_may(&caps, EXIT_CTLS, LOAD_PERF_GLOBAL_CTRL));
+	assert_true(vmx_may(&caps, EXIT_CTLS, SAVE_PERF_GLOBAL_CTRL));
+	PUT(VM_ENTRY_CTLS, vmcs_get(&f->cpu->vmx->vmcs, VM_ENTRY_CTLS) | ENTRY_CTLS_LOAD_PERF_GLOBAL_CTRL);
+	PUT(VM_EXIT_CTLS, vmcs_get(&f->cpu->vmx->vmcs, VM_EXIT_CTLS) | EXIT_CTLS_LOAD_PERF_GLOBAL_CTRL |
+				  EXIT_CTLS_SAVE_PERF_GLOBAL_CTRL);
+	PUT(GUEST_PERF_GLOBAL_CTRL, BIT(34) | 3);
+	PUT(HOST_PERF_GLOBAL_CTRL, BIT(33) | 5);
+	CODE_BYTES(f, GUEST_AT, VMCALL);
+	ENTER(f, VMLAUNCH);
+	assert_int_equal(rd(f, MSR_PERF_GLOBAL_CTRL), BIT(34) | 3);
+	wr(f, MSR_PERF_GLOBAL_CTRL, BIT(32));
+	fixture_run(f);
+	assert_int_equal(rd(f, MSR_PERF_GLOBAL_CTRL), BIT(33) | 5);
+	assert_field(GUEST_PERF_GLOBAL_CTRL, BIT(32));
+	PUT(HOST_PERF_GLOBAL_CTRL, BIT(4));
+	RUN(f, FAIL_VALID, VMRESUME);
+	assert_error(VMX_ERROR_HOST_STATE);
+}
+
 #undef TEST
 #define TEST(name) cmocka_unit_test_setup_teardown(name, create_pmu, destroy)
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_cpuid),    TEST(test_registers), TEST(test_events),	     TEST(test_rings),
-		TEST(test_overflow), TEST(test_rdpmc),	   TEST(test_within_a_turn), TEST(test_reset),
+		TEST(test_cpuid), TEST(test_registers),	    TEST(test_events), TEST(test_rings), TEST(test_overflow),
+		TEST(test_rdpmc), TEST(test_within_a_turn), TEST(test_reset),  TEST(test_vmx),
 	};
 
 	return cmocka_run_group_tests_name("exec/pmu", tests, NULL, NULL);

@@ -362,6 +362,8 @@ void vmx_capability_init(struct vmx_capability *caps, const struct cpu_model *mo
 		.cr4_fixed0 = CR4_VMXE,
 		.cr4_fixed1 = cpu_cr4_allowed(model) | CR4_VMXE,
 		.efer_allowed = cpu_efer_allowed(model),
+		.debugctl_allowed = cpu_debugctl_allowed(model),
+		.perf_global_ctrl_allowed = cpu_perf_global_ctrl_allowed(model),
 		.physical_bits = model->physical_bits,
 		.linear_bits = model->linear_bits,
 	};

@@ -52,6 +52,8 @@ struct vmx_capability {
 	uint64_t fields[(VMCS_FIELD_COUNT + 63) / 64];
 	uint64_t cr0_fixed0, cr0_fixed1, cr4_fixed0, cr4_fixed1;
 	uint64_t efer_allowed;		     /* bits of IA32_EFER that the model has */
+	uint64_t debugctl_allowed;	     /* of IA32_DEBUGCTL */
+	uint64_t perf_global_ctrl_allowed;   /* of IA32_PERF_GLOBAL_CTRL */
 	unsigned physical_bits, linear_bits; /* of addresses that VM entry checks */
 };
 

@@ -149,16 +149,15 @@ bool check_efer(struct check *c, uint64_t value)
 	return !(value & ~(c->input->caps ? c->input->caps->efer_allowed : EFER_SCE | EFER_LME | EFER_LMA | EFER_NXE));
 }
 
-/* No model has performance counters, so every bit of IA32_PERF_GLOBAL_CTRL is reserved. */
+/* Which bits are not reserved is for the model to say. */
 bool check_perf_global_ctrl(struct check *c, uint64_t value)
 {
-	return !value || !check_caps_known(c);
+	return !value || !check_caps_known(c) || !(value & ~c->input->caps->perf_global_ctrl_allowed);
 }
 
-/* BTF is the one bit of IA32_DEBUGCTL that models have. */
 bool check_debugctl(struct check *c, uint64_t value)
 {
-	return !(value & ~BIT(1)) || !check_caps_known(c);
+	return !(value & ~DEBUGCTL_BTF) || !check_caps_known(c) || !(value & ~c->input->caps->debugctl_allowed);
 }
 
 static void (*const sections[VMX_SECTION_COUNT])(struct check *) = {

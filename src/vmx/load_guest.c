@@ -26,6 +26,8 @@ static void load_control_registers(struct cpu *cpu)
 	cpu->sysenter_cs = vmcs_get(v, GUEST_SYSENTER_CS);
 	cpu->sysenter_esp = vmcs_get(v, GUEST_SYSENTER_ESP);
 	cpu->sysenter_eip = vmcs_get(v, GUEST_SYSENTER_EIP);
+	if (vmx_on_entry(vmx, LOAD_PERF_GLOBAL_CTRL))
+		vmx_load_perf_global_ctrl(cpu, vmcs_get(v, GUEST_PERF_GLOBAL_CTRL));
 	if (vmx_on_entry(vmx, LOAD_PAT))
 		cpu->pat = vmcs_get(v, GUEST_PAT);
 	if (vmx_on_entry(vmx, LOAD_EFER)) {

@@ -55,6 +55,14 @@ void vmx_claim_msrs(struct msr_table *table)
 	msr_claim(table, MSR_SMBASE, MSR_SMBASE, &smbase);
 }
 
+void vmx_load_perf_global_ctrl(struct cpu *cpu, uint64_t value)
+{
+	/* Most often it is there already. VM entry has checked the value: where it is refused, a snapshot was edited. */
+	if (cpu->pmu.global_ctrl != value && !msr_write(cpu, MSR_PERF_GLOBAL_CTRL, value))
+		log_line(cpu->log, LOG_MSR, "cpu %u: IA32_PERF_GLOBAL_CTRL cannot be %#llx", cpu->number,
+			 (unsigned long long)value);
+}
+
 static bool is_fixed(uint64_t value, uint64_t fixed0, uint64_t fixed1)
 {
 	return !(~value & fixed0) && !(value & ~fixed1);

@@ -22,6 +22,8 @@ static void save_registers(struct cpu *cpu)
 		vmcs_set(v, GUEST_PAT, cpu->pat);
 	if (vmx_on_exit(vmx, SAVE_EFER))
 		vmcs_set(v, GUEST_EFER, cpu->efer);
+	if (vmx_on_exit(vmx, SAVE_PERF_GLOBAL_CTRL))
+		vmcs_set(v, GUEST_PERF_GLOBAL_CTRL, cpu->pmu.global_ctrl);
 	vmcs_set(v, GUEST_RSP, cpu->r[RSP]);
 	vmcs_set(v, GUEST_RIP, cpu->rip);
 	vmcs_set(v, GUEST_RFLAGS, cpu_rflags(cpu));

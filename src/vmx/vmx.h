@@ -98,6 +98,9 @@ void vmx_state(struct cpu *cpu, struct state *state);
 struct msr_table;
 void vmx_claim_msrs(struct msr_table *table);
 
+/* msr.c: IA32_PERF_GLOBAL_CTRL changes with a VM entry or a VM exit. */
+void vmx_load_perf_global_ctrl(struct cpu *cpu, uint64_t value);
+
 /* msr.c: what VMX operation fixes in CR0 and CR4; true outside it. SDM vol. 3, "Restrictions on VMX Operation". MOV CR
  * is #GP(0) else. */
 bool vmx_cr0_allowed(const struct cpu *cpu, uint64_t value);
