@@ -17,7 +17,6 @@ bool command_cpu(const char *spec, struct cpu_model *model, struct vmx_capabilit
 	free(rest);
 	if (!good)
 		return false;
-	vmx_options_withhold(&options);
 	vmx_capability_init(caps, model, &options, &warning[1]);
 	for (unsigned i = 0; i < ARRAY_SIZE(warning); i++)
 		if (warning[i].text[0])

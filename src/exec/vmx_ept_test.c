@@ -193,6 +193,33 @@ static void test_flushes_end_at_a_vpid(void **state)
 	assert_int_equal(f->cpu->tlb_misses, misses);
 }
 
+/* What mem/ walks by: each control of the VMCS reaches its bit, and without them none is set. */
+static void test_controls_of_walks(void **state)
+{
+	struct fixture *f = *state;
+	unsigned wanted = EPT_SUBPAGE | EPT_HLAT | EPT_PAGING_WRITE | EPT_VERIFY_PAGING;
+
+	fill_ept(f, PROCBASED_CTLS2_SUBPAGE_WRITE_PERMISSIONS);
+	PUT(VM_PROCBASED_CTLS,
+	    vmcs_get(&f->cpu->vmx->vmcs, VM_PROCBASED_CTLS) | PROCBASED_CTLS_ACTIVATE_TERTIARY_CONTROLS);
+	PUT(VM_PROCBASED_CTLS3, PROCBASED_CTLS3_ENABLE_HLAT | PROCBASED_CTLS3_EPT_PAGING_WRITE_CONTROL |
+					PROCBASED_CTLS3_GUEST_PAGING_VERIFICATION);
+	PUT(SPPTP, 0x70000);
+	PUT(HLATP, PAGES_AT | 0x18);
+	PUT(HLAT_PREFIX_SIZE, 1);
+	CODE_BYTES(f, GUEST_AT, VMCALL);
+	ENTER(f, VMLAUNCH);
+	assert_int_equal(f->cpu->ept_controls & wanted, wanted);
+	assert_int_equal(f->cpu->spptp, 0x70000);
+	assert_int_equal(f->cpu->hlatp, PAGES_AT | 0x18);
+	assert_int_equal(f->cpu->hlat_prefix_size, 1);
+	fixture_run(f);
+	PUT(VM_PROCBASED_CTLS2, PROCBASED_CTLS2_ENABLE_EPT);
+	PUT(VM_PROCBASED_CTLS3, 0);
+	ENTER(f, VMRESUME);
+	assert_int_equal(f->cpu->ept_controls & wanted, 0);
+}
+
 static void launch_to_write(struct fixture *f, uint64_t bits)
 {
 	poke(f, 0x52000, 8, 6 << 3 | BIT(7) | bits);
@@ -243,6 +270,40 @@ static void test_virtualization_exception(void **state)
 	assert_violation(f);
 }
 
+/* Bit 20 of the exception bitmap: the information is saved, and then the exception exits. */
+static void test_intercepted_virtualization_exception(void **state)
+{
+	struct fixture *f = *state;
+
+	fill_ept(f, PROCBASED_CTLS2_EPT_VIOLATION_VE);
+	PUT(EXCEPTION_BITMAP, BIT(VECTOR_VE));
+	launch_to_write(f, 5);
+	fixture_run(f);
+	assert_false(f->cpu->nonroot);
+	assert_field(EXIT_REASON, VMX_EXIT_EXCEPTION_NMI);
+	assert_field(EXIT_QUALIFICATION, 0);
+	assert_field(VM_EXIT_INTERRUPTION_INFO, INTERRUPTION_VALID | INTERRUPTION_HARDWARE_EXCEPTION << 8 | VECTOR_VE);
+	assert_field(IDT_VECTORING_INFO, 0);
+	assert_field(GUEST_RIP, GUEST_AT + 1);
+	assert_int_equal(peek(f, AREA, 8), 48 | UINT64_C(0xffffffff) << 32);
+	assert_int_equal(peek(f, AREA + 24, 8), STACK3_TOP - 8);
+}
+
+/* An EPT violation that the delivery of #VE meets is an exit which tells of it. */
+static void test_violation_during_delivery(void **state)
+{
+	struct fixture *f = *state;
+
+	fill_ept(f, PROCBASED_CTLS2_EPT_VIOLATION_VE);
+	put_gate(f, IDT_AT + 16 * VECTOR_VE, CODE0, GUEST_AT + 0x80, TYPE_INTERRUPT, 0, 0);
+	poke(f, IDT_AT + 16 * VECTOR_VE + 8, 8, 0);
+	launch_to_write(f, 5);
+	poke(f, AREA + 4, 4, 0);
+	assert_violation(f);
+	assert_field(IDT_VECTORING_INFO, INTERRUPTION_VALID | INTERRUPTION_HARDWARE_EXCEPTION << 8 | VECTOR_VE);
+	assert_int_equal(peek(f, AREA, 4), 48);
+}
+
 static void test_violations_that_stay_exits(void **state)
 {
 	struct fixture *f = *state;
@@ -279,8 +340,11 @@ int main(void)
 		TEST(test_eptp_switching),
 		TEST(test_eptp_switching_and_translations),
 		TEST(test_flushes_end_at_a_vpid),
+		TEST(test_controls_of_walks),
 		TEST(test_virtualization_exception),
 		TEST(test_violations_that_stay_exits),
+		TEST(test_intercepted_virtualization_exception),
+		TEST(test_violation_during_delivery),
 	};
 
 	return cmocka_run_group_tests_name("exec/vmx_ept", tests, NULL, NULL);

@@ -179,32 +179,6 @@ static bool take(struct vmx_options *options, char sign, const char *item, struc
 	return true;
 }
 
-/* Not modelled yet, so no machine offers them. */
-static const struct {
-	enum vmx_word word;
-	uint64_t bits;
-} not_modelled[] = {
-#define B(word, bit) {VMX_##word, word##_##bit}
-	B(PROCBASED_CTLS2, ENABLE_VM_FUNCTIONS),
-	B(PROCBASED_CTLS2, EPT_VIOLATION_VE),
-	B(PROCBASED_CTLS2, SUBPAGE_WRITE_PERMISSIONS),
-	B(PROCBASED_CTLS3, ENABLE_HLAT),
-	B(PROCBASED_CTLS3, EPT_PAGING_WRITE_CONTROL),
-	B(PROCBASED_CTLS3, GUEST_PAGING_VERIFICATION),
-	B(EXIT_CTLS, LOAD_PERF_GLOBAL_CTRL),
-	B(EXIT_CTLS, SAVE_PERF_GLOBAL_CTRL),
-	B(ENTRY_CTLS, LOAD_PERF_GLOBAL_CTRL),
-#undef B
-};
-
-void vmx_options_withhold(struct vmx_options *options)
-{
-	for (unsigned i = 0; i < ARRAY_SIZE(not_modelled); i++) {
-		options->on[not_modelled[i].word] &= ~not_modelled[i].bits;
-		options->off[not_modelled[i].word] |= not_modelled[i].bits;
-	}
-}
-
 bool vmx_options_take(const char *spec, struct vmx_options *options, char *rest, struct error *error)
 {
 	size_t length;

@@ -71,9 +71,6 @@ struct vmx_options {
  */
 MUST_CHECK bool vmx_options_take(const char *spec, struct vmx_options *options, char *rest, struct error *error);
 
-/* Take away, as the user might, the bits whose behaviour is not modelled: capability.c lists them. */
-void vmx_options_withhold(struct vmx_options *options);
-
 /*
  * options may be NULL. Bits that cannot be without one that is off go too; *warning (else empty) names those among them
  * that the user asked for. Does not look at the model's CPUID.1:ECX.VMX.

@@ -21,6 +21,8 @@ bool vmx_convert_violation(struct cpu *cpu)
 {
 	const struct vmcs *v = &cpu->vmx->vmcs;
 	const struct fault *fault = &cpu->fault;
+	uint64_t qualification = fault->qualification | (fault->nmi_unblocked ? BIT(12) : 0);
+	bool nmi_unblocked = fault->nmi_unblocked;
 	pa_t area = vmcs_get(v, VE_INFORMATION);
 
 	if (!fault->convertible || (cpu->vmx->vectoring & INTERRUPTION_VALID) || !cpu_protected(cpu) ||
@@ -28,10 +30,10 @@ bool vmx_convert_violation(struct cpu *cpu)
 		return false;
 	bus_write(cpu->bus, area + AREA_REASON, 4, fault->reason, cpu->in_smm);
 	bus_write(cpu->bus, area + AREA_BUSY, 4, UINT32_MAX, cpu->in_smm);
-	bus_write(cpu->bus, area + AREA_QUALIFICATION, 8, fault->qualification, cpu->in_smm);
+	bus_write(cpu->bus, area + AREA_QUALIFICATION, 8, qualification, cpu->in_smm);
 	bus_write(cpu->bus, area + AREA_LINEAR, 8, fault->linear, cpu->in_smm);
 	bus_write(cpu->bus, area + AREA_PHYSICAL, 8, fault->physical, cpu->in_smm);
 	bus_write(cpu->bus, area + AREA_EPTP_INDEX, 2, vmcs_get(v, EPTP_INDEX), cpu->in_smm);
-	cpu->fault = (struct fault){.kind = FAULT_EXCEPTION, .vector = VECTOR_VE};
+	cpu->fault = (struct fault){.kind = FAULT_EXCEPTION, .vector = VECTOR_VE, .nmi_unblocked = nmi_unblocked};
 	return true;
 }
