@@ -247,6 +247,26 @@ static void test_overflow(void **state)
 	assert_false(f->cpu->pmu.active);
 }
 
+/* An instruction of 4 ns is 4 cycles: an overflow in the middle of one comes with its end. */
+static void test_slow_instructions(void **state)
+{
+	struct fixture *f = *state;
+
+	f->cpu->tick_shift = 2;
+	apic_write(f->cpu->apic, LVT_PMC, 0x400);
+	wr(f, MSR_PERF_GLOBAL_CTRL, ALL_FIXED);
+	wr(f, MSR_FIXED_CTR_CTRL, 0x0b3);
+	wr(f, MSR_FIXED_CTR0 + 1, BITS(47, 0) - 40);
+	assert_int_equal(pmu_ticks_left(f->cpu), 11);
+	run(f, 10, 0);
+	assert_false(f->cpu->pins & BIT(PIN_NMI));
+	assert_int_equal(pmu_ticks_left(f->cpu), 1);
+	run(f, 1, 0);
+	assert_true(f->cpu->pins & BIT(PIN_NMI));
+	assert_int_equal(rd(f, MSR_FIXED_CTR0), 11);
+	assert_int_equal(rd(f, MSR_FIXED_CTR0 + 1), 3);
+}
+
 static void test_rdpmc(void **state)
 {
 	struct fixture *f = *state;
@@ -344,7 +364,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(test_cpuid), TEST(test_registers),	    TEST(test_events), TEST(test_rings), TEST(test_overflow),
-		TEST(test_rdpmc), TEST(test_within_a_turn), TEST(test_reset),  TEST(test_vmx),
+		TEST(test_rdpmc), TEST(test_slow_instructions), TEST(test_within_a_turn), TEST(test_reset),  TEST(test_vmx),
 	};
 
 	return cmocka_run_group_tests_name("exec/pmu", tests, NULL, NULL);

@@ -3,9 +3,10 @@
  * world between turns.
  *
  * Virtual time is the sum of what all vCPUs retire, so a run depends on nothing but the machine and its input. A vCPU's
- * turn is cut where the next deadline falls, or a performance counter overflows that interrupts then. When all vCPUs wait, time jumps to the next deadline; if somebody could
- * type meanwhile, the host sleeps for as long first, so that a guest's second is not over in a millisecond. The outside
- * world is polled after a fixed number of turns, never by host time.
+ * turn is cut where the next deadline falls, or where a performance counter overflows that interrupts then. When all
+ * vCPUs wait, time jumps to the next deadline; if somebody could type meanwhile, the host sleeps for as long first, so
+ * that a guest's second is not over in a millisecond. The outside world is polled after a fixed number of turns, never
+ * by host time.
  */
 #include "machine/parts.h"
 
