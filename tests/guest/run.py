@@ -176,6 +176,10 @@ def under(name, absent):
 def compare(image, peers, options, rows):
     chapter = name_of(image)
     text, good = run("softvt", image, options)
+    if options.reports:
+        os.makedirs(options.reports, exist_ok=True)
+        with open(os.path.join(options.reports, chapter + ".txt"), "w") as f:
+            f.write(text)
     ours = lines_of(text)
     bad = []
     if not END.search(text):
@@ -212,6 +216,7 @@ def main():
     parser.add_argument("--smp", type=int, help="vCPUs; by default what chapters.txt says")
     parser.add_argument("--timeout", type=int, default=120, help="seconds per image and engine")
     parser.add_argument("--cache", metavar="DIR", help="keep the peers' reports here and use them while newer than the image")
+    parser.add_argument("--reports", metavar="DIR", help="with --compare: write SoftVT's reports there")
     parser.add_argument("--quiet", action="store_true", help="with --engine: show only what is not PASS")
     options = parser.parse_args()
     good = True

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Runs all guest images under SoftVT and compares each line of their reports with QEMU's and Bochs' (see run.py).
 
-A line that agrees, or differs as known_differences.txt says, has passed.
+A line that agrees, or differs as known_differences.txt says, has passed. What of VMX was exercised follows (coverage.py).
 """
 import argparse
 import os
@@ -10,6 +10,8 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor, as_completed
+
+import coverage
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
@@ -22,6 +24,7 @@ def compare(chapter, options):
     image = os.path.join(options.build, "tests", "guest", chapter + ".elf")
     child = subprocess.run([sys.executable, os.path.join(HERE, "run.py"), "--compare", options.peers, "--softvt",
                             os.path.join(options.build, "softvt"), "--cache", os.path.join(options.build, "guest-peers"),
+                            "--reports", os.path.join(options.build, "guest-reports"),
                             image], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
     result = RESULT.search(child.stdout)
     lines, differences = (int(result[2]), int(result[3] or 0)) if result else (0, 1)
@@ -51,6 +54,7 @@ def main():
             good, bad, text = future.result()
             passed, failed = passed + good, failed + bad
             print(text, flush=True)
+    print("\n".join(coverage.listing(os.path.join(options.build, "guest-reports"))))
     print(f"{passed} passed, {failed} failed")
     sys.exit(1 if failed else 0)
 
