@@ -37,6 +37,23 @@ static void show_counters(const struct vmx *vmx, FILE *to)
 	}
 }
 
+static void show_smm(const struct cpu *cpu, FILE *to)
+{
+	const struct vmx *vmx = cpu->vmx;
+
+	if (vmx->smi.on)
+		fprintf(to, "  in SMM, which RSM leaves for VMX %s operation\n",
+			vmx->smi.nonroot ? "non-root" : "root");
+	if (!vmx->dual_monitor)
+		return;
+	fprintf(to, "  dual-monitor treatment of SMIs and SMM: ");
+	if (cpu->in_smm)
+		fprintf(to, "in SMM\n");
+	else
+		fprintf(to, "SMM-transfer VMCS 0x%" PRIx64 "%s\n", vmx->transfer,
+			vmx->smi_blocked ? ", SMIs are blocked" : "");
+}
+
 static void show_vmx(const struct cpu *cpu, FILE *to)
 {
 	const struct vmx *vmx = cpu->vmx;
@@ -49,6 +66,7 @@ static void show_vmx(const struct cpu *cpu, FILE *to)
 	if (!vmx->on) {
 		fprintf(to, "outside VMX operation; CR4.VMXE %u, IA32_FEATURE_CONTROL %#" PRIx64 "\n",
 			(cpu->cr4 & CR4_VMXE) != 0, cpu->feature_control);
+		show_smm(cpu, to);
 		return;
 	}
 	fprintf(to, "VMX %s operation%s; VMXON pointer 0x%" PRIx64 "\n", cpu->nonroot ? "non-root" : "root",
@@ -60,6 +78,7 @@ static void show_vmx(const struct cpu *cpu, FILE *to)
 		fprintf(to, "  no current VMCS\n");
 	if (cpu->nonroot)
 		fprintf(to, "  EPT pointer 0x%" PRIx64 ", VPID %u\n", cpu->eptp, cpu->vpid);
+	show_smm(cpu, to);
 	show_counters(vmx, to);
 }
 
