@@ -468,7 +468,7 @@ static bool parse_drive(struct options *o, const char *argument, struct error *e
 	drive.id = keyvals_get(&kv, "id");
 	interface = keyvals_get(&kv, "if");
 	media = keyvals_get(&kv, "media");
-	IGNORE(&kv, "cache", "aio", "discard", "detect-zeroes", "werror", "rerror", "copy-on-read", "serial", "unit",
+	IGNORE(&kv, "cache", "aio", "discard", "detect-zeroes", "werror", "rerror", "copy-on-read", "unit",
 	       "bus");
 	good = keyvals_number(&kv, "index", &index, error) && keyvals_bool(&kv, "readonly", &drive.read_only, error) &&
 	       keyvals_bool(&kv, "read-only", &drive.read_only, error) &&

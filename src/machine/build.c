@@ -413,6 +413,13 @@ struct drive *board_drive(struct machine *m, const char *id, struct error *error
 	return NULL;
 }
 
+/* Unless the user gave it a serial number. */
+static void name_drive(struct machine *m, struct drive *drive)
+{
+	if (!drive->serial)
+		drive->serial = xasprintf("SVT%05u", (unsigned)(drive - m->board->drive) + 1);
+}
+
 bool board_attach_sata(struct machine *m, struct drive *drive, int port, struct error *error)
 {
 	struct ahci *ahci = m->board->ahci;
@@ -428,7 +435,7 @@ bool board_attach_sata(struct machine *m, struct drive *drive, int port, struct 
 		return error_set(error, "the AHCI controller has %d ports", AHCI_PORTS);
 	if (ahci_attached(ahci, (unsigned)port))
 		return error_set(error, "port ide.%d is in use already", port);
-	drive->serial = xasprintf("SVT%05u", (unsigned)(drive - m->board->drive) + 1);
+	name_drive(m, drive);
 	drive->where = xasprintf("ide.%d", port);
 	drive->path = xasprintf("/pci@i0cf8/pci8086,2922@1f,2/drive@%x/disk@0", (unsigned)port);
 	ahci_attach(ahci, (unsigned)port, drive->block, drive->cdrom, drive->serial);
@@ -441,7 +448,7 @@ bool board_attach_virtio(struct machine *m, struct drive *drive, int slot, struc
 
 	if (!drive->block)
 		return error_set(error, "a virtio disk needs an image");
-	drive->serial = xasprintf("SVT%05u", (unsigned)(drive - m->board->drive) + 1);
+	name_drive(m, drive);
 	blk = virtio_blk_create(m->pci, m->clock, (uint8_t)slot, drive->block, drive->serial, error);
 	if (!blk)
 		return false;

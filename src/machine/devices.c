@@ -115,6 +115,20 @@ static bool add_edu(struct machine *m, struct keyvals *kv, struct error *error)
 	return device;
 }
 
+#define SERIAL_MOST 20 /* IDENTIFY DEVICE, and VIRTIO_BLK_T_GET_ID */
+
+/* serial=: what a guest finds the disk by. */
+static bool take_serial(struct keyvals *kv, struct drive *drive, struct error *error)
+{
+	const char *serial = keyvals_get(kv, "serial");
+
+	if (serial && strlen(serial) > SERIAL_MOST)
+		return error_set(error, "serial=%s: a serial number has at most %d characters", serial, SERIAL_MOST);
+	if (serial)
+		drive->serial = xstrdup(serial);
+	return true;
+}
+
 static bool add_disk(struct machine *m, struct keyvals *kv, bool cdrom, struct error *error)
 {
 	const char *id = keyvals_get(kv, "drive"), *bus = keyvals_get(kv, "bus");
@@ -129,7 +143,8 @@ static bool add_disk(struct machine *m, struct keyvals *kv, bool cdrom, struct e
 	if (!drive)
 		return id ? false : error_set(error, "drive=ID is missing");
 	drive->cdrom |= cdrom;
-	return board_attach_sata(m, drive, port == UINT64_MAX ? -1 : (int)min_u64(port, AHCI_PORTS), error);
+	return take_serial(kv, drive, error) &&
+	       board_attach_sata(m, drive, port == UINT64_MAX ? -1 : (int)min_u64(port, AHCI_PORTS), error);
 }
 
 static bool add_ide_disk(struct machine *m, struct keyvals *kv, struct error *error)
@@ -154,7 +169,7 @@ static bool add_virtio_blk(struct machine *m, struct keyvals *kv, struct error *
 	drive = id ? board_drive(m, id, error) : NULL;
 	if (!drive)
 		return id ? false : error_set(error, "drive=ID is missing");
-	return slot >= 0 && board_attach_virtio(m, drive, slot, error);
+	return slot >= 0 && take_serial(kv, drive, error) && board_attach_virtio(m, drive, slot, error);
 }
 
 static bool add_vga(struct machine *m, struct keyvals *kv, struct error *error)
@@ -164,14 +179,15 @@ static bool add_vga(struct machine *m, struct keyvals *kv, struct error *error)
 	return slot >= 0 && board_add_vga(m, slot, error);
 }
 
+#define DRIVE "drive  id of a -drive if=none\nserial  serial number, at most 20 characters\n"
 #define ADDR "addr  SLOT or SLOT.0 on PCI bus 0; by default the lowest that is free\n"
 
 static const struct device_row table[] = {
 	{"VGA", "graphics card with the Bochs display interface", ADDR, add_vga},
 	{"edu", "PCI device for learners: factorial, interrupts, DMA",
 	 ADDR "dma_mask  address bits that its DMA can use\n", add_edu},
-	{"ide-cd", "CD drive on the AHCI controller", "drive  id of a -drive if=none\nbus  ide.PORT\n", add_ide_cd},
-	{"ide-hd", "disk on the AHCI controller", "drive  id of a -drive if=none\nbus  ide.PORT\n", add_ide_disk},
+	{"ide-cd", "CD drive on the AHCI controller", DRIVE "bus  ide.PORT\n", add_ide_cd},
+	{"ide-hd", "disk on the AHCI controller", DRIVE "bus  ide.PORT\n", add_ide_disk},
 	{"isa-debug-exit", "a port that ends the machine with status (value << 1) | 1",
 	 "iobase  port, by default 0x501\niosize  1, 2 or 4\n", add_debug_exit},
 	{"isa-debugcon", "a port whose bytes go to a -chardev",
@@ -179,7 +195,7 @@ static const struct device_row table[] = {
 	 add_debugcon},
 	{"pc-testdev", "ports and memory for kvm-unit-tests", "", add_pc_testdev},
 	{"pci-testdev", "PCI device for kvm-unit-tests", ADDR, add_pci_testdev},
-	{"virtio-blk-pci", "virtio disk", "drive  id of a -drive if=none\n" ADDR, add_virtio_blk},
+	{"virtio-blk-pci", "virtio disk", DRIVE ADDR, add_virtio_blk},
 };
 
 void devices_list(FILE *to)

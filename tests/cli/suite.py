@@ -156,6 +156,8 @@ def test_sentences(context):
             (["-device", "isa-debug-exti"], "'isa-debug-exti' is not modelled; the nearest known one is 'isa-debug-exit'"),
             (["-kernel", image, "-device", "edu,dma-mask=1"], "edu has no property 'dma-mask'; the nearest known one is 'dma_mask'"),
             (["-kernel", image, "-cpu", "Nehalam"], "nearest.*Nehalem"),
+            (["-kernel", image, "-drive", f"if=none,id=d,file={image}", "-device", "ide-hd,drive=d,serial=123456789012345678901"],
+             "at most 20 characters"),
             (["-kernel", image, "-drive", "file=_NO_FILE_"], "_NO_FILE_"),
             (["-kernel", image, "-serial", "chardev:x"], "there is no -chardev with id=x"),
             (["-kernel", image, "-serial", "stdio", "-monitor", "stdio"], "already in use"),
