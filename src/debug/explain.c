@@ -297,7 +297,7 @@ static void say_component(struct telling *t, const struct vmx_instruction *what)
 	enum vmcs_field field = vmcs_field_find(what->operand, &high);
 	const struct vmx_bit_info *needs = field == VMCS_FIELD_COUNT ? NULL : vmx_field_needs(field);
 
-	if (what->error == VMX_ERROR_READ_ONLY_COMPONENT)
+	if (field != VMCS_FIELD_COUNT && what->error == VMX_ERROR_READ_ONLY_COMPONENT)
 		say_detail(t, "%s is VM-exit information, which can be written where IA32_VMX_MISC[29] is 1",
 			   vmcs_field_info[field].name);
 	else if (needs)
