@@ -4,30 +4,12 @@
  * object is one line whose braces match.
  */
 #include "debug/explain.h"
-#include "exec/host.h"
 #include "whole.h"
 #include <Zydis/Zydis.h>
 #include <stdlib.h>
 #include <string.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static struct vmx_capability caps;
-
-static struct cpu *fuzzed_cpu(void)
-{
-	struct machine *m = whole_machine();
-	struct cpu_model model;
-	struct error error;
-
-	if (!m->cpu[0].vmx) {
-		if (!cpu_model_parse("max", host_has_feature, &model, &error, &error))
-			abort();
-		vmx_capability_init(&caps, &model, NULL, &error);
-		vmx_create(&m->cpu[0], &caps);
-	}
-	return &m->cpu[0];
-}
 
 /* Everything that explanations look at. */
 static void set_up(struct cpu *cpu, struct input *in)
@@ -113,7 +95,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct input in = {.at = data, .end = data + size};
 	uint8_t what = (uint8_t)input_take(&in, 1);
 	uint64_t number = input_take(&in, 8);
-	struct cpu *cpu = fuzzed_cpu();
+	struct cpu *cpu = &whole_machine()->cpu[0];
 
 	set_up(cpu, &in);
 	set_fields(&cpu->vmx->vmcs, &in);

@@ -101,6 +101,7 @@ static struct whole *create(void)
 	if (!cpu_model_parse("max", host_has_feature, &config.model, &warning, &error) ||
 	    !(config.chardev[0] = chardev_create("null", &error)))
 		fail(&error);
+	vmx_capability_init(&config.vmx, &config.model, NULL, &warning);
 	for (unsigned i = 0; i < MACHINE_SERIALS; i++)
 		config.serial[i] = config.chardev[0];
 	config.debugcon = config.chardev[0];
