@@ -180,7 +180,7 @@ static bool add_vga(struct machine *m, struct keyvals *kv, struct error *error)
 }
 
 #define DRIVE "drive  id of a -drive if=none\nserial  serial number, at most 20 characters\n"
-#define ADDR "addr  SLOT or SLOT.0 on PCI bus 0; by default the lowest that is free\n"
+#define ADDR  "addr  SLOT or SLOT.0 on PCI bus 0; by default the lowest that is free\n"
 
 static const struct device_row table[] = {
 	{"VGA", "graphics card with the Bochs display interface", ADDR, add_vga},
