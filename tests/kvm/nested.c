@@ -98,7 +98,7 @@ static GUEST void guest_state(void)
 	vmwrite(0x681a, 0x400); /* DR7 */
 	vmwrite(0x681c, L2_STACK);
 	vmwrite(GUEST_RIP, (uintptr_t)l2_64);
-	vmwrite(0x6820, 2); /* RFLAGS */
+	vmwrite(0x6820, 0x202); /* RFLAGS, with IF */
 	vmwrite(LINK_POINTER, ~0ull);
 }
 

@@ -19,6 +19,7 @@ extern const char real16_int21[], real16_de[];
 
 enum { CR0_PE = 1, CR0_ET = 0x10, CR0_NE = 0x20, CR0_PG = 1u << 31, CR4_PSE = 0x10, CR4_PAE = 0x20 };
 enum { EFER_SCE = 1, EFER_LME = 0x100, EFER_LMA = 0x400 };
+enum { TSC_DEADLINE = 1 << 24 };
 enum { PRESENT_RW_USER = 7, LARGE = 0x80 };
 
 int kvm_call(int fd, unsigned long request, void *argument, const char *name)
@@ -189,8 +190,10 @@ static void cpuid_of(struct vcpu *vcpu)
 	for (unsigned n = 0; n < list->nent; n++) {
 		struct kvm_cpuid_entry2 *entry = &list->entries[n];
 
-		if (entry->function == 1)
+		if (entry->function == 1) {
 			entry->ebx = (entry->ebx & 0x00ffffff) | (uint32_t)vcpu->id << 24;
+			entry->ecx |= TSC_DEADLINE; /* KVM has it with its own APIC, and leaves it to us to say so */
+		}
 		if (entry->function == 0xb || entry->function == 0x1f)
 			entry->edx = (uint32_t)vcpu->id;
 	}
