@@ -268,7 +268,7 @@ static GUEST void guest_x2apic(void)
 	wrmsr(0x832, 0x64 | DEADLINE);
 	wrmsr(0x6e0, rdtsc() + 1000000);
 	wait_count(0x64, 1);
-	__asm__ volatile("rdmsr" : : "c"(0x80b) : "eax", "edx"); /* EOI is write-only */
+	__asm__ volatile("wrmsr" : : "c"(0x802), "a"(5), "d"(0)); /* the ID is read-only */
 	out(trap_count[13]);
 }
 
@@ -282,7 +282,7 @@ void test_x2apic(void)
 	same(run_to_out(vcpu, 4), 9, "CR8 is TPR");
 	same(run_to_out(vcpu, 4), 1, "a write of TPR lets it in");
 	same(run_to_out(vcpu, 4), 0, "PPR");
-	same(run_to_out(vcpu, 4), 1, "#GP of a read of EOI, after the timer");
+	same(run_to_out(vcpu, 4), 1, "#GP of a write of the ID, after the timer");
 	same(trap_count[0x61] + trap_count[0x62] + trap_count[0x64], 3, "interrupts to itself, and of the timer");
 }
 
