@@ -347,6 +347,42 @@ static void test_injection(void **state)
 	assert_int_equal(peek(f, STACK3_TOP - 40, 8), GUEST_AT + 1);
 }
 
+/* An injected NMI blocks further ones where IRET ends that: not with "NMI exiting" alone. */
+static void test_injected_nmi(void **state)
+{
+	struct fixture *f = *state;
+
+	start(f);
+	fill(f);
+	put_gate(f, IDT_AT + 16 * 2, CODE0, GUEST_AT + 0x40, TYPE_INTERRUPT, 0, 0);
+	poke(f, IDT_AT + 16 * 2 + 8, 8, 0);
+	PUT(VM_ENTRY_INTERRUPTION_INFO, INTERRUPTION_VALID | INTERRUPTION_NMI << 8 | VECTOR_NMI);
+	PUT(VM_PINBASED_CTLS, get(f, VMCS_VM_PINBASED_CTLS) | PINBASED_CTLS_NMI_EXITING);
+	ENTER(f, VMLAUNCH);
+	assert_int_equal(f->cpu->rip, GUEST_AT + 0x40);
+	assert_false(f->cpu->nmi_blocked);
+	assert_false(f->cpu->vmx->virtual_nmi_blocked);
+
+	CODE_BYTES(f, GUEST_AT + 0x40, VMCALL);
+	fixture_run(f);
+	assert_field(GUEST_INTERRUPTIBILITY, 0);
+	PUT(GUEST_RIP, GUEST_AT);
+	PUT(VM_ENTRY_INTERRUPTION_INFO, INTERRUPTION_VALID | INTERRUPTION_NMI << 8 | VECTOR_NMI);
+	PUT(VM_PINBASED_CTLS, get(f, VMCS_VM_PINBASED_CTLS) | PINBASED_CTLS_VIRTUAL_NMIS);
+	ENTER(f, VMRESUME);
+	assert_false(f->cpu->nmi_blocked);
+	assert_true(f->cpu->vmx->virtual_nmi_blocked);
+	fixture_run(f);
+	assert_field(GUEST_INTERRUPTIBILITY, BIT(3));
+	PUT(GUEST_RIP, GUEST_AT);
+	PUT(GUEST_INTERRUPTIBILITY, 0);
+	PUT(VM_ENTRY_INTERRUPTION_INFO, INTERRUPTION_VALID | INTERRUPTION_NMI << 8 | VECTOR_NMI);
+	PUT(VM_PINBASED_CTLS,
+	    get(f, VMCS_VM_PINBASED_CTLS) & ~(PINBASED_CTLS_VIRTUAL_NMIS | PINBASED_CTLS_NMI_EXITING));
+	ENTER(f, VMRESUME);
+	assert_true(f->cpu->nmi_blocked);
+}
+
 /* VMCS shadowing: VMREAD and VMWRITE of a guest reach the VMCS at the link pointer, unless a bitmap says otherwise. */
 static void test_shadow(void **state)
 {
@@ -559,9 +595,10 @@ static void test_state(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_pointers),   TEST(test_fields),   TEST(test_operation),  TEST(test_invalidate),
-		TEST(test_round_trip), TEST(test_failures), TEST(test_exit_lists), TEST(test_injection),
-		TEST(test_shadow),     TEST(test_state),    TEST(test_ept),	   TEST(test_reports),
+		TEST(test_pointers),	 TEST(test_fields),   TEST(test_operation),  TEST(test_invalidate),
+		TEST(test_round_trip),	 TEST(test_failures), TEST(test_exit_lists), TEST(test_injection),
+		TEST(test_injected_nmi), TEST(test_shadow),   TEST(test_state),	     TEST(test_ept),
+		TEST(test_reports),
 	};
 
 	return cmocka_run_group_tests_name("exec/vmx_insn", tests, NULL, NULL);

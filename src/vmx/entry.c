@@ -116,7 +116,11 @@ static enum vmx_entry fail_late(struct cpu *cpu, uint32_t reason, uint64_t quali
 	return vmx_leave(cpu) ? VMX_ENTRY_EXIT : VMX_ENTRY_ABORT;
 }
 
-/* NMI blocking is not touched by an entry that fails. */
+/*
+ * SDM vol. 3, "Interruptibility State". An injected NMI blocks others as a delivered one does, where IRET will end
+ * that: as a virtual NMI, or without "NMI exiting". With "NMI exiting" alone IRET ends nothing, and the field alone
+ * decides; KVM relies on that where it has no virtual NMIs. NMI blocking is not touched by an entry that fails.
+ */
 static void load_blocking(struct cpu *cpu, uint32_t info)
 {
 	struct vmx *vmx = cpu->vmx;
@@ -124,7 +128,7 @@ static void load_blocking(struct cpu *cpu, uint32_t info)
 	bool nmi = (info & INTERRUPTION_VALID) && bits_get(info, 10, 8) == INTERRUPTION_NMI;
 
 	vmx->virtual_nmi_blocked = vmx_pin(vmx, VIRTUAL_NMIS) && (blocked || nmi);
-	cpu->nmi_blocked = !vmx_pin(vmx, VIRTUAL_NMIS) && (blocked || nmi);
+	cpu->nmi_blocked = !vmx_pin(vmx, VIRTUAL_NMIS) && (blocked || (nmi && !vmx_pin(vmx, NMI_EXITING)));
 }
 
 /* SDM vol. 3, "VM Entries That Return from SMM": a rule of VM-execution controls is broken by the executive VMCS. */
