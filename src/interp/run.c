@@ -146,6 +146,7 @@ static void run_block(struct interp *interp, struct cpu *cpu)
 	uint64_t emptied = interp->stats.cache_emptied;
 	unsigned link = cpu->link, count;
 	const struct insn *insn;
+	int64_t held = 0;
 	bool cached;
 
 	cpu->link = 0;
@@ -164,7 +165,11 @@ static void run_block(struct interp *interp, struct cpu *cpu)
 		block = cache_part(interp, block, count);
 	if (log_on(interp->log, LOG_EXEC))
 		log_run(interp, cpu, block);
-	cpu->budget -= count;
+	/* A branch would go on to a block that is chained or in the jump table: not with nothing left of the turn. */
+	if (unlikely(single))
+		held = cpu->budget - count;
+	cpu->turn -= held;
+	cpu->budget -= held + count;
 	cpu->accesses += block->accesses;
 	cpu->blocks++;
 	cpu->block = block;
@@ -172,6 +177,8 @@ static void run_block(struct interp *interp, struct cpu *cpu)
 	insn = block->insn;
 	while (insn)
 		insn = insn->fn(cpu, insn);
+	cpu->turn += held;
+	cpu->budget += held;
 }
 
 void interp_run(struct interp *interp, struct cpu *cpu)

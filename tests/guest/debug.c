@@ -138,6 +138,21 @@ static void single_step(void)
 	D("tf/nop", "#DB+1 dr6=4000", 0, 0, 0, CODE("nop; nop"), .flags = FLAG_FIXED | FLAG_TF);
 	D("tf/taken-branch", "#DB+4 dr6=4000", 0, 0, 0, CODE("jmp 1f; nop; nop; 1: nop"),
 	  .flags = FLAG_FIXED | FLAG_TF);
+	/* Branches that have run many times, to code that has: an engine may have joined them. */
+	ulong jump = CODE("jmp 1f; nop; nop; 1: nop"), indirect = CODE("jmp *" AX_ "; nop; nop"),
+	      back = CODE("ret; nop; nop");
+	u8 *const end = ring0_stack_top - 64;
+	for (int n = 0; n < 10; n++) {
+		(void)TRY(RING0, jump);
+		(void)TRY(RING0, indirect, .ax = indirect + 3);
+		*(ulong *)end = back + 2;
+		(void)TRY(RING0, back, .sp = (ulong)end);
+	}
+	D("tf/taken-branch-run-before", "#DB+4 dr6=4000", 0, 0, 0, jump, .flags = FLAG_FIXED | FLAG_TF);
+	D("tf/indirect-branch-run-before", "#DB+3 dr6=4000", 0, 0, 0, indirect, .ax = indirect + 3,
+	  .flags = FLAG_FIXED | FLAG_TF);
+	*(ulong *)end = back + 2;
+	D("tf/ret-run-before", "#DB+2 dr6=4000", 0, 0, 0, back, .sp = (ulong)end, .flags = FLAG_FIXED | FLAG_TF);
 	D("tf/fault-wins", "#UD+0 dr6=0", 0, 0, 0, CODE("ud2"), .flags = FLAG_FIXED | FLAG_TF);
 	D("tf/rep-per-iteration", "#DB+0 dr6=4000", 0, 0, 0, CODE("rep stosb; nop"), .flags = FLAG_FIXED | FLAG_TF,
 	  .cx = 3, .di = (ulong)cell);
