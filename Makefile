@@ -21,6 +21,7 @@ MEMORY ?= 1G
 
 ASSETS := $(CURDIR)/build/assets
 export ASSETS
+export BUILD
 NINJA = ninja -C $(BUILD) -j $(JOBS) $(if $(CI),--quiet)
 
 .PHONY: all program everything run test bench fuzz assets clean distclean help
@@ -29,10 +30,10 @@ all: check-deps program
 
 help:
 	@echo 'make              builds build/softvt'
-	@echo 'make run          boots Debian'\''s kernel to a shell on this terminal (installs, builds and fetches first)'
+	@echo 'make run          boots Debian'\''s kernel, starts a guest of KVM in it, and gives a shell (installs and fetches first)'
 	@echo '                  RUN="-smp 2" adds options; MEMORY=1G is its RAM'
 	@echo 'make test         runs every test and ends with a count; SANITIZE=1 runs it under the sanitizers,'
-	@echo '                  SUITES=layout,unit,cli,engines,guest,boot chooses'
+	@echo '                  SUITES=layout,unit,cli,engines,guest,boot,kvm chooses'
 	@echo 'make bench        compares with Bochs, QEMU TCG and native code, and renews docs/performance.md'
 	@echo 'make fuzz         runs each fuzzer for FUZZ_SECONDS=60 seconds'
 	@echo 'make assets       fetches the kernels and makes the initramfs images and the ISO that tests boot'
@@ -61,19 +62,25 @@ everything: $(BUILD)/build.ninja
 	@echo 'build: compiling the program and its tests in $(BUILD)'
 	@$(NINJA)
 
+# What the guest does first; then its shell.
+RUN_FIRST = echo; echo 'run: loading kvm_intel'; modprobe kvm_intel && echo 'run: starting a guest of KVM' && kvm_guest -demo; \
+	echo; echo 'run: this is Debian on SoftVT; kvm_guest alone tests KVM'
+
 run: deps-run
 	@$(MAKE) --no-print-directory program
-	@scripts/assets.sh amd64
-	@echo 'run: booting; "exit" in the shell powers the machine off, Ctrl-A x quits at once'
-	@$(BUILD)/softvt -kernel $(ASSETS)/amd64/vmlinuz -initrd $(ASSETS)/amd64/initrd -append console=ttyS0 \
-		-m $(MEMORY) -nographic $(RUN)
+	@$(NINJA) tests/kvm/kvm_guest
+	@scripts/assets.sh kvm
+	@echo 'run: booting; "exit" in the shell powers the machine off and counts the VM exits, Ctrl-A x quits at once'
+	@$(BUILD)/softvt -kernel $(ASSETS)/amd64/vmlinuz -initrd $(ASSETS)/amd64/initrd-kvm \
+		-append "console=ttyS0 first=\"$(RUN_FIRST)\"" -m $(MEMORY) -nographic -exits $(RUN)
 
 assets: deps-test
-	@scripts/assets.sh amd64 modules i386 iso
+	@$(MAKE) --no-print-directory everything
+	@scripts/assets.sh amd64 modules kvm i386 iso
 
 test: deps-test
 	@$(MAKE) --no-print-directory everything
-	@scripts/assets.sh amd64 modules i386 iso
+	@scripts/assets.sh amd64 modules kvm i386 iso
 	@scripts/test.py --build $(BUILD) --jobs $(JOBS) $(if $(SUITES),--suites $(SUITES))
 
 bench: deps-test

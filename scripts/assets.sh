@@ -1,11 +1,12 @@
 #!/bin/sh
 # Fetches and makes what the guests boot, under build/assets (or $ASSETS):
 #
-#   scripts/assets.sh [amd64] [modules] [i386] [iso]        without arguments: amd64, what `make run` boots
+#   scripts/assets.sh [amd64] [modules] [kvm] [i386] [iso]        without arguments: amd64
 #
 #   amd64     amd64/vmlinuz    Debian's kernel, unmodified
 #             amd64/initrd     busybox and scripts/guest/init, not compressed: unpacking would be most of a short boot
 #   modules   amd64/initrd-modules   the same with the kernel modules named below; the guest loads them with modprobe
+#   kvm       amd64/initrd-kvm  the same with KVM's modules and $BUILD/tests/kvm/kvm_guest, which drives them
 #   i386      i386/vmlinuz, i386/initrd   Debian's 32-bit PAE kernel and userland
 #   iso       debian.iso       GRUB, the amd64 kernel and initrd, for firmware to boot; all on the serial console
 #
@@ -21,6 +22,7 @@ assets=$(cd "$assets" && pwd)
 # Beside these: everything that modules.dep says they need. ext4 asks for crc32c by name, which modules.dep does not say.
 modules="virtio_pci virtio_blk virtio_net virtio_console ahci sd_mod sr_mod isofs ext4 crc32c_generic
 	e1000 igb igbvf kvm_intel vfio_pci"
+kvm_guest=${BUILD:-$here/../build}/tests/kvm/kvm_guest
 
 say() { printf 'assets: %s\n' "$*"; }
 die() { printf 'assets: %s\n' "$*" >&2; exit 1; }
@@ -112,19 +114,15 @@ amd64() {
 	initrd amd64
 }
 
-modules() {
-	amd64
-	[ ! "$assets/amd64/initrd-modules" -nt "$assets/amd64/initrd" ] ||
-		[ ! "$assets/amd64/initrd-modules" -nt "$here/assets.sh" ] || return 0
-	say "packing amd64/initrd-modules"
+# add_modules NAME...: puts these modules of the amd64 kernel and what they depend on into amd64/root.
+add_modules() {
 	busybox=$assets/amd64/busybox/bin/busybox
 	version=$(ls "$assets/amd64/kernel/lib/modules")
 	tree=$assets/amd64/kernel/lib/modules/$version
 	[ -e "$tree/modules.dep" ] || "$busybox" depmod -b "$assets/amd64/kernel" "$version"
-	root_tree amd64
 	target=$root/lib/modules/$version
 	mkdir -p "$target"
-	for module in $modules; do
+	for module; do
 		line=$(grep "/$(echo "$module" | sed 's/_/[-_]/g')\.ko:" "$tree/modules.dep") ||
 			{ say "the kernel has no module $module: it is built in or gone"; continue; }
 		for file in $(echo "$line" | tr -d :); do
@@ -136,7 +134,28 @@ modules() {
 		cp "$tree/$list" "$target/$list"
 	done
 	"$busybox" depmod -b "$root" "$version"
+}
+
+modules() {
+	amd64
+	[ ! "$assets/amd64/initrd-modules" -nt "$assets/amd64/initrd" ] ||
+		[ ! "$assets/amd64/initrd-modules" -nt "$here/assets.sh" ] || return 0
+	say "packing amd64/initrd-modules"
+	root_tree amd64
+	add_modules $modules
 	pack amd64 "$assets/amd64/initrd-modules"
+}
+
+kvm() {
+	amd64
+	[ ! "$assets/amd64/initrd-kvm" -nt "$kvm_guest" ] ||
+		[ ! "$assets/amd64/initrd-kvm" -nt "$here/assets.sh" ] || return 0
+	[ -e "$kvm_guest" ] || die "$kvm_guest is not built"
+	say "packing amd64/initrd-kvm"
+	root_tree amd64
+	add_modules kvm_intel
+	cp "$kvm_guest" "$root/bin/kvm_guest"
+	pack amd64 "$assets/amd64/initrd-kvm"
 }
 
 i386() {
@@ -171,7 +190,7 @@ iso() {
 
 for arg in "${@:-amd64}"; do
 	case $arg in
-	amd64 | modules | i386 | iso) $arg ;;
-	*) die "unknown asset '$arg'; there are: amd64 modules i386 iso" ;;
+	amd64 | modules | kvm | i386 | iso) $arg ;;
+	*) die "unknown asset '$arg'; there are: amd64 modules kvm i386 iso" ;;
 	esac
 done

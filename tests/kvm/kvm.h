@@ -78,4 +78,7 @@ void test_single_step(void), test_breakpoints(void), test_own_debug(void);
 void test_shutdown(void), test_state(void), test_time(void), test_kick(void);
 void test_nested(void);
 
+/* Not a test: a guest to look at. */
+void demo(void);
+
 #endif

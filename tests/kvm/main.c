@@ -136,6 +136,11 @@ int main(int argc, char **argv)
 		perror("kvm_guest");
 		return 2;
 	}
+	if (argc == 2 && !strcmp(argv[1], "-demo")) {
+		current = "demo";
+		demo();
+		return counts->failed != 0;
+	}
 	for (size_t n = 0; n < sizeof(tests) / sizeof(tests[0]); n++)
 		if (wanted(tests[n].name, argc, argv))
 			run_test(&tests[n]);
