@@ -87,7 +87,8 @@ static const uint16_t isa_feature[ZYDIS_ISA_SET_MAX_VALUE + 1] = {
 	SET(XSAVEOPT, FEATURE_XSAVEOPT),
 	SET(XSAVEC, FEATURE_XSAVEC),
 	SET(XSAVES, FEATURE_XSAVES),
-	SET(VTX, FEATURE_VMX), /* INVEPT and INVVPID test their capability themselves */
+	SET(VTX, FEATURE_VMX),	  /* INVEPT and INVVPID test their capability themselves */
+	SET(VMFUNC, FEATURE_VMX), /* and this one its control */
 	SET(X87, FEATURE_FPU),
 	SET(FXSAVE, FEATURE_FXSR),
 	SET(FXSAVE64, FEATURE_FXSR),

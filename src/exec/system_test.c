@@ -30,14 +30,14 @@ static bool means_undefined(unsigned operation)
 	return is_one_of(operation, list, ARRAY_SIZE(list));
 }
 
-/* What no model has: VM functions, SMX, CET, SGX, TDX, PT, TSX, user interrupts and others. */
+/* What no model has: SMX, CET, SGX, TDX, PT, TSX, user interrupts and others. */
 static bool is_absent(unsigned operation)
 {
 	static const uint16_t list[] = {
 #define N(name) ZYDIS_MNEMONIC_##name,
 		N(CLRSSBSY) N(CLUI) N(ENCLS) N(ENCLU) N(ENCLV) N(ENQCMD) N(ENQCMDS) N(GETSEC) N(HRESET) N(INCSSPD)
 			N(INCSSPQ) N(PCONFIG) N(PTWRITE) N(RSTORSSP) N(SAVEPREVSSP) N(SEAMCALL) N(SEAMOPS) N(SEAMRET)
-				N(SENDUIPI) N(SETSSBSY) N(STUI) N(TDCALL) N(TESTUI) N(UIRET) N(VMFUNC) N(WRSSD) N(WRSSQ)
+				N(SENDUIPI) N(SETSSBSY) N(STUI) N(TDCALL) N(TESTUI) N(UIRET) N(WRSSD) N(WRSSQ)
 					N(WRUSSD) N(WRUSSQ) N(XABORT) N(XBEGIN) N(XEND) N(XRESLDTRK) N(XSUSLDTRK)
 						N(XTEST)
 #undef N
