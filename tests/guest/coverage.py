@@ -38,8 +38,8 @@ def spec(name):
 
 
 def read_reports(directory):
-    """Reasons and errors seen, {word: (on, allowed)}, and the rules that an entry was refused for."""
-    reasons, errors, words, rules = set(), set(), {}, set()
+    """Reasons and errors seen, {word: (on, allowed)}, the rules that an entry was refused for, those that this processor has not."""
+    reasons, errors, words, rules, absent = set(), set(), {}, set(), set()
     for path in glob.glob(os.path.join(directory, "vmx_*.txt")):
         with open(path, encoding="utf-8", errors="replace") as file:
             for line in file:
@@ -53,7 +53,9 @@ def read_reports(directory):
                     words[fields[1]] = words.get(fields[1], (0, 0))[0] | on, allowed
                 elif match := re.match(r"PASS vmx_entry_checks/([a-z0-9_.]+)", line):
                     rules.add(match[1])
-    return reasons, errors, words, rules
+                elif match := re.match(r"ABSENT vmx_entry_checks/([a-z0-9_.]+)$", line):
+                    absent.add(match[1])
+    return reasons, errors, words, rules, absent
 
 
 def rules_of_entry():
@@ -71,7 +73,7 @@ def rules_of_entry():
 
 
 def listing(directory):
-    reasons, errors, words, rules = read_reports(directory)
+    reasons, errors, words, rules, absent = read_reports(directory)
     controls = [(word, int(bit), name) for word, bit, name in re.findall(r"^C\((\w+), +(\d+), (\w+),", spec("vmx_controls.def"), re.M)
                 if word in words]
     offered = {"%s.%s" % (word, name) for word, bit, name in controls if words[word][1] >> bit & 1}
@@ -95,7 +97,7 @@ def listing(directory):
                                      for n in re.findall(r"^X\( *(\d+), \w+,", spec("vmx_errors.def"), re.M)])
     table("VMX controls", [("%s.%s" % (word, name), words[word][0] >> bit & 1, "%s.%s" % (word, name) in offered)
                            for word, bit, name in controls])
-    table("rules of VM entry", [(rule, rule in rules, not rule.startswith("smm.")) for rule in rules_of_entry()])
+    table("rules of VM entry", [(rule, rule in rules, rule not in absent and not rule.startswith("smm.")) for rule in rules_of_entry()])
     return lines
 
 

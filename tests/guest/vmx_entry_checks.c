@@ -9,7 +9,10 @@
 
 const char chapter[] = "vmx_entry_checks";
 
-#define BAD (1ul << 60) /* not canonical */
+#define CR4_CET (1ul << 23)
+#define HAS_CET cpu_has(7, 0, 2, 7)
+#define HAS_RTM cpu_has(7, 0, 1, 11)
+#define BAD	(1ul << 60) /* not canonical */
 
 static u64 page, wide;
 static ulong code[G_MODES];
@@ -110,6 +113,19 @@ static void execution_controls(void)
 	CTL("ctl.vmfunc.eptp_switching.ept", vm_control(VM_FUNCTION, FUNCTION_CTLS_EPTP_SWITCHING),
 	    vm_write(EPTP_LIST, page));
 	CTL("ctl.tsc_multiplier", sec(USE_TSC_SCALING));
+	CTL("ctl.eptp.ad", vm_needs(!has_cap(ACCESSED_DIRTY)), EPT_OFF(| 0x40));
+	CTL("ctl.eptp.sss", vm_needs(!has_cap(SUPERVISOR_SHADOW_STACK)), EPT_OFF(| 0x80));
+	CTL("ctl.proc3.reserved", pri(ACTIVATE_TERTIARY_CONTROLS), vm_write(VM_PROCBASED_CTLS3, 1ul << 63));
+	CTL("ctl.tpr_shadow.ipi", ter(IPI_VIRTUALIZATION));
+#define IPI pri(USE_TPR_SHADOW), vm_write(VIRTUAL_APIC_ADDRESS, page), ter(IPI_VIRTUALIZATION)
+	CTL("ctl.ipi.table.align", IPI, vm_write(PID_POINTER_TABLE, page + 4));
+	CTL("ctl.ipi.table.width", IPI, vm_write(PID_POINTER_TABLE, page | wide));
+	CTL("ctl.ipi.last.width", IPI, vm_write(PID_POINTER_TABLE, wide - 8), vm_write(LAST_PID_POINTER_INDEX, 1));
+	CTL("ctl.ept.required.hlat", ter(ENABLE_HLAT), vm_write(HLATP, page));
+	CTL("ctl.ept.required.paging_write", ter(EPT_PAGING_WRITE_CONTROL));
+	CTL("ctl.ept.required.guest_paging", ter(GUEST_PAGING_VERIFICATION));
+	CTL("ctl.hlatp.reserved", EPT_OFF(), ter(ENABLE_HLAT), vm_write(HLATP, page | 1));
+	CTL("ctl.hlatp.width", EPT_OFF(), ter(ENABLE_HLAT), vm_write(HLATP, page | wide));
 }
 
 /* The VM-exit and VM-entry controls, their MSR areas, and event injection. */
@@ -123,6 +139,9 @@ static void exit_and_entry_controls(void)
 	AREA("ctl.exit.msr_store", VM_EXIT_MSR_STORE_ADDRESS, VM_EXIT_MSR_STORE_COUNT);
 	AREA("ctl.exit.msr_load", VM_EXIT_MSR_LOAD_ADDRESS, VM_EXIT_MSR_LOAD_COUNT);
 	AREA("ctl.entry.msr_load", VM_ENTRY_MSR_LOAD_ADDRESS, VM_ENTRY_MSR_LOAD_COUNT);
+	CTL("ctl.exit2.reserved", exi(ACTIVATE_SECONDARY_CONTROLS), vm_write(VM_EXIT_CTLS2, 1ul << 63));
+	CTL("ctl.inject.type7", vm_needs(!has_pri(MONITOR_TRAP_FLAG)), inject(EVENT_OTHER));
+	CTL("ctl.inject.nested", inject(EVENT_EXCEPTION | VEC_UD | 1 << 13));
 	CTL("ctl.inject.type1", inject(1 << 8 | 0x30));
 	CTL("ctl.inject.nmi_vector", inject(2 << 8 | 3));
 	CTL("ctl.inject.hw_vector", inject(EVENT_EXCEPTION | 32));
@@ -139,6 +158,8 @@ static void exit_and_entry_controls(void)
 	CTL("ctl.inject.ilen_max", inject(EVENT_SOFT_INT | 0x30), vm_write(VM_ENTRY_INSTRUCTION_LENGTH, 16));
 	CTL("ctl.inject.ilen_zero", vm_needs(!has_misc(ZERO_LENGTH_INJECTION)), inject(EVENT_SOFT_INT | 0x30));
 	CTL("ctl.entry.smm_outside", vm_control(ENTRY, ENTRY_CTLS_ENTRY_TO_SMM));
+	CTL("ctl.entry.smm_both", vm_control(ENTRY, ENTRY_CTLS_ENTRY_TO_SMM),
+	    vm_control(ENTRY, ENTRY_CTLS_DEACTIVATE_DUAL_MONITOR));
 	CTL("ctl.entry.deact_outside", vm_control(ENTRY, ENTRY_CTLS_DEACTIVATE_DUAL_MONITOR));
 	/* Which vectors have an error code: both ways, unless IA32_VMX_BASIC[56] leaves the choice. */
 	bool any = rdmsr(MSR_VMX_BASIC) >> BASIC_ANY_ERROR_CODE & 1;
@@ -174,6 +195,17 @@ static void host_state(void)
 	HOST("host.efer.reserved", exi(LOAD_EFER), vm_write(HOST_EFER, rdmsr(MSR_EFER) | 2));
 	HOST("host.efer.lma", exi(LOAD_EFER), vm_write(HOST_EFER, rdmsr(MSR_EFER) & ~(u64)EFER_LMA));
 	HOST("host.efer.lme", exi(LOAD_EFER), vm_write(HOST_EFER, rdmsr(MSR_EFER) & ~(u64)EFER_LME));
+	HOST("host.pkrs", exi(LOAD_PKRS), vm_write(HOST_PKRS, 1ul << 32));
+	HOST("host.cr4.cet_wp", vm_needs(HAS_CET), vm_write(HOST_CR4, read_cr4() | CR4_CET),
+	     vm_write(HOST_CR0, read_cr0() & ~(ulong)CR0_WP));
+	write_cr4(read_cr4() & ~CR4_CET); /* where the entry succeeded all the same */
+	write_cr0(read_cr0() | CR0_WP);
+	HOST("host.s_cet.reserved", exi(LOAD_CET), vm_write(HOST_S_CET, 1 << 6));
+	HOST("host.s_cet.suppress_tracker", exi(LOAD_CET), vm_write(HOST_S_CET, 3 << 10));
+	HOST("host.ssp.align", exi(LOAD_CET), vm_write(HOST_SSP, 2));
+	HOST("addr.host64.s_cet", exi(LOAD_CET), vm_write(HOST_S_CET, BAD));
+	HOST("addr.host64.ssp", exi(LOAD_CET), vm_write(HOST_SSP, BAD));
+	HOST("addr.ssp_table", exi(LOAD_CET), vm_write(HOST_SSP_TABLE, BAD));
 	static const char seg[6][3] = {"es", "cs", "ss", "ds", "fs", "gs"};
 	char name[48];
 
@@ -220,6 +252,17 @@ static void guest_registers(void)
 	GUEST("guest.efer.reserved", G64, ent(LOAD_EFER), vm_or(GUEST_EFER, 1ul << 32));
 	GUEST("guest.efer.lma", G64, ent(LOAD_EFER), vm_and(GUEST_EFER, ~(u64)EFER_LMA));
 	GUEST("guest.efer.lme", G64, ent(LOAD_EFER), vm_and(GUEST_EFER, ~(u64)EFER_LME));
+	GUEST("guest.pkrs", G64, ent(LOAD_PKRS), vm_write(GUEST_PKRS, 1ul << 32));
+	GUEST("guest.bndcfgs.reserved", G64, ent(LOAD_BNDCFGS), vm_write(GUEST_BNDCFGS, 1 << 2));
+	GUEST("guest.bndcfgs.canonical", G64, ent(LOAD_BNDCFGS), vm_write(GUEST_BNDCFGS, BAD));
+	GUEST("guest.cr4.cet_wp", G64, vm_needs(HAS_CET), vm_or(GUEST_CR4, CR4_CET), vm_and(GUEST_CR0, ~(u64)CR0_WP));
+	GUEST("guest.s_cet.reserved", G64, ent(LOAD_CET), vm_write(GUEST_S_CET, 1 << 6));
+	GUEST("guest.s_cet.suppress_tracker", G64, ent(LOAD_CET), vm_write(GUEST_S_CET, 3 << 10));
+	GUEST("guest.s_cet.canonical", G64, ent(LOAD_CET), vm_write(GUEST_S_CET, BAD));
+	GUEST("guest.ssp_table.canonical", G64, ent(LOAD_CET), vm_write(GUEST_SSP_TABLE, BAD));
+	GUEST("guest.ssp.align", G64, ent(LOAD_CET), vm_write(GUEST_SSP, 2));
+	GUEST("guest.ssp.identity", G64, ent(LOAD_CET), vm_write(GUEST_SSP, BAD));
+	GUEST("guest.ssp.high", GCOMPAT, ent(LOAD_CET), vm_write(GUEST_SSP, 1ul << 32));
 	GOOD("guest.efer.lme/no-paging", GFLAT, ent(LOAD_EFER), vm_write(GUEST_EFER, EFER_LME));
 }
 
@@ -298,6 +341,7 @@ static void guest_segments(void)
 		}
 		/* Accessed, and readable if code. */
 		check(NAME(data[i], "ar.type_accessed"), "88aa", "%x", good_types);
+		check(NAME(data[i], "ar.type_readable"), "0", "%x", good_types & 0x2200);
 	}
 	for (u32 i = 0; i < 6; i++) {
 		u64 rights = all[i].n == 1 ? 0xa09b : 0xc093;
@@ -395,6 +439,12 @@ static void guest_non_register(void)
 	GUEST("guest.pending_dbg.reserved", G64, PENDING(1 << 4));
 	GUEST("guest.pending_dbg.reserved/13", G64, PENDING(1 << 13));
 	GUEST("guest.pending_dbg.reserved/63", G64, PENDING(1ul << 63));
+	GUEST("guest.intr.enclave_movss", G64, vm_needs(cpu_has(7, 0, 1, 2)), BLOCKED(1 << 4 | BLOCKED_BY_MOV_SS));
+	GUEST("guest.pending_dbg.bit11", G64, vm_needs(!cpu_has(7, 0, 2, 24)), PENDING(1 << 11));
+	GUEST("guest.pending_dbg.rtm_cpu", G64, vm_needs(!HAS_RTM), PENDING(1 << 16 | 1 << 12));
+	GUEST("guest.pending_dbg.rtm_bits", G64, vm_needs(HAS_RTM), PENDING(1 << 16 | 1 << 12 | 1));
+	GUEST("guest.pending_dbg.rtm_movss", G64, vm_needs(HAS_RTM), PENDING(1 << 16 | 1 << 12),
+	      BLOCKED(BLOCKED_BY_MOV_SS));
 	GUEST("guest.pending_dbg.bs_set", G64, BLOCKED(BLOCKED_BY_MOV_SS), vm_or(GUEST_RFLAGS, FLAG_TF));
 	GUEST("guest.pending_dbg.bs_clear", G64, BLOCKED(BLOCKED_BY_MOV_SS), PENDING(1 << 14));
 	GUEST("guest.pending_dbg.bs_set/halted", G64, ACTIVITY(HALTED), vm_or(GUEST_RFLAGS, FLAG_TF),

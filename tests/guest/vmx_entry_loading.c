@@ -8,6 +8,8 @@
 
 const char chapter[] = "vmx_entry_loading";
 
+#define MSR_PERF_GLOBAL_CTRL 0x38f
+
 static u64 no_msr_exits; /* MSR bitmaps of zeros */
 
 #define MSRS_FREE	  pri(USE_MSR_BITMAPS), vm_write(MSR_BITMAP, no_msr_exits)
@@ -79,6 +81,15 @@ static void registers(void)
 	RUN(G64, CODE("mov $0xc0000080, %ecx; rdmsr; or $1, %eax; wrmsr"), MSRS_FREE);
 	LINE("msr/efer-sce-stays-in-host", "ok 501", "%lx", rdmsr(MSR_EFER));
 	wrmsr(MSR_EFER, 0x500);
+	bool has_perf = TRY(RING0, CODE("rdmsr"), .cx = MSR_PERF_GLOBAL_CTRL).vector == VECTOR_END;
+
+	MSR("msr/perf-global-ctrl-loaded", "ok 3", G64, MSR_PERF_GLOBAL_CTRL, vm_needs(has_perf),
+	    ent(LOAD_PERF_GLOBAL_CTRL), exi(LOAD_PERF_GLOBAL_CTRL), vm_write(GUEST_PERF_GLOBAL_CTRL, 3),
+	    vm_write(HOST_PERF_GLOBAL_CTRL, 1));
+	vm_line("msr/perf-global-ctrl-host", "1", "%lx", has_perf ? rdmsr(MSR_PERF_GLOBAL_CTRL) : 0);
+	RUN(G64, CODE("mov $0x38f, %ecx; xor %edx, %edx; mov $2, %eax; wrmsr"), vm_needs(has_perf), MSRS_FREE,
+	    exi(SAVE_PERF_GLOBAL_CTRL), exi(LOAD_PERF_GLOBAL_CTRL), vm_write(HOST_PERF_GLOBAL_CTRL, 0));
+	LINE("msr/perf-global-ctrl-saved", "ok 2", "%lx", vm_read(GUEST_PERF_GLOBAL_CTRL));
 	MSR("msr/debugctl-not-loaded", "ok 0", G64, MSR_DEBUGCTL, vm_needs(has_debugctl), vm_write(GUEST_DEBUGCTL, 2));
 	MSR("msr/debugctl-loaded", "ok 2", G64, MSR_DEBUGCTL, vm_needs(has_debugctl), ent(LOAD_DEBUG_CONTROLS),
 	    vm_write(GUEST_DEBUGCTL, 2));
