@@ -4,7 +4,8 @@
 Loops: bench_guest.elf runs on each emulator, all started at once and all stopped but one: for each loop the emulators take
 their turns, one after the other, so that what else the machine does hits them alike. The CPU time is read from /proc when
 the guest says that a loop ended. Each runs a loop as often as makes a second of it, and the times are per call. The same
-object code runs natively. Checksums must agree.
+object code runs natively. Checksums must agree. Where there is VMX the image then becomes its own guest and runs them
+once more in VMX non-root operation, and last CPUID, of which each is a VM exit and a VM entry.
 
 Boot: Debian's kernel to init's first line; for Bochs, which needs firmware and GRUB, from GRUB's last line.
 
@@ -32,6 +33,7 @@ REPORT = os.path.join(ROOT, "docs", "performance.md")
 BEGIN, END = "<!-- bench:begin -->\n", "<!-- bench:end -->\n"
 READY = "SoftVT guest ready"
 TICK = os.sysconf("SC_CLK_TCK")
+GUEST, EXITS = "guest:", 10000  # as in guest/main.c: before the names of loops, and CPUIDs in a call of that loop
 LIMIT = 900  # seconds without the expected line, on a machine that others use too
 
 BOCHSRC = """\
@@ -158,14 +160,14 @@ def qemu_like(program, *more):
 
 
 def bench_loops(options, names, loops, directory):
-    """Runs every loop on every emulator; returns {loop: {emulator or "native": seconds per call}}."""
+    """Runs every loop on every emulator; returns {loop: {emulator or "native": seconds per call}}, and the same of guests."""
     image = os.path.join(options.build, "bench", "bench_guest.elf")
     scale = {"softvt": 4, "TCG": 8, "Bochs": 1}
     emulators = [Emulator(name) for name in names]
-    results = {}
+    results, guests = {}, {}
     try:
         for emulator in emulators:
-            arguments = " ".join([f"scale={scale[emulator.name]}"] + [name for name, _, _ in loops])
+            arguments = " ".join([f"scale={scale[emulator.name]}", "vmx"] + [name for name, _, _ in loops])
             if emulator.name == "Bochs":
                 emulator.start_bochs(directory, grub_iso(directory, image, arguments), 128)
             else:
@@ -180,18 +182,27 @@ def bench_loops(options, names, loops, directory):
                                     capture_output=True, text=True).stdout.split()
             row = {"native": int(native[2]) * 1e-9 / (calls * options.native_scale)}
             for emulator in emulators:
-                begin = emulator.user_seconds()
-                emulator.go_on()
-                end = emulator.line(rf"^loop {name} (end (\d+) ([0-9a-f]+)|unstable)")
-                emulator.pause()
-                row[emulator.name] = (emulator.user_seconds() - begin) / (calls * scale[emulator.name])
-                if end[3] != native[1]:
-                    sys.exit(f"bench: loop {name} on {emulator.name}: checksum {end[3]}, natively {native[1]}")
+                row[emulator.name] = time_loop(emulator, name, native[1])
             results[name] = row
+        with_vmx = [emulator for emulator in emulators if emulator.name != "TCG"]
+        for name in [name for name, _, _ in loops] + ["cpuid"]:
+            say(f"loop {name} in VMX non-root operation")
+            guests[name] = {emulator.name: time_loop(emulator, GUEST + name) for emulator in with_vmx}
     finally:
         for emulator in emulators:
             emulator.__exit__()
-    return results
+    return results, guests
+
+
+def time_loop(emulator, name, checksum=None):
+    """Lets the emulator run one loop; returns seconds of user CPU time per call."""
+    begin = emulator.user_seconds()
+    emulator.go_on()
+    end = emulator.line(rf"^loop {name} (end (\d+) ([0-9a-f]+)|unstable)")
+    emulator.pause()
+    if end[2] is None or (checksum and end[3] != checksum):
+        sys.exit(f"bench: loop {name} on {emulator.name}: checksum {end[3]}, natively {checksum}")
+    return (emulator.user_seconds() - begin) / int(end[2])
 
 
 def bench_boot(options, names, directory):
@@ -234,6 +245,17 @@ def table(header, rows):
 
 def ratio(value):
     return "-" if math.isnan(value) else f"{value:.1f}" if value < 100 else f"{value:.0f}"
+
+
+def report_vmx(loops, results, guests):
+    """What VMX costs: an exit and an entry, and each loop in a guest set against the same loop outside."""
+    exits = {name: seconds / EXITS * 1e9 for name, seconds in guests["cpuid"].items()}
+    rows = [["CPUID exit, minimal handler, VMRESUME", "ns"] + [f"{ns:.0f}" for ns in exits.values()]]
+    for name, _, _ in loops:
+        rows.append([f"{name}, guest : root", ""] + [f"{guests[name][e] / results[name][e]:.2f}" for e in exits])
+    rows.append(["**guest : root, geometric mean**", ""] + [
+        f"**{mean([guests[name][e] / results[name][e] for name, _, _ in loops]):.2f}**" for e in exits])
+    return table(["VMX", "unit"] + list(exits), rows)
 
 
 def report(names, loops, results, boots):
@@ -298,9 +320,12 @@ def main():
         wanted = options.loops.split(",")
         loops = [loop for loop in loops if loop[0] in wanted]
     with tempfile.TemporaryDirectory() as directory:
-        results = bench_loops(options, names, loops, directory) if loops else {}
+        results, guests = bench_loops(options, names, loops, directory) if loops else ({}, {})
         boots = {} if options.no_boot else bench_boot(options, names, directory)
-    parts = [[host(names)]] + report(names, loops, results, boots) + [[bench_decode(options)]]
+    parts = [[host(names)]] + report(names, loops, results, boots)
+    if guests.get("cpuid"):
+        parts.append(report_vmx(loops, results, guests))
+    parts.append([bench_decode(options)])
     text = "\n\n".join("\n".join(part) for part in parts) + "\n"
     print(text, end="")
     if not options.dry:

@@ -134,7 +134,7 @@ system_call:
 	pushq	%r8
 	pushq	%r9
 	pushq	%r10
-	andl	$1, %eax
+	andl	$3, %eax
 	call	*system_calls(, %rax, 8)
 	popq	%r10
 	popq	%r9
@@ -146,6 +146,12 @@ system_call:
 	popq	%rcx
 	movq	user_rsp, %rsp
 	sysretq
+
+become_guest:
+	movl	$tss, %edi
+	movl	$gdt_pointer, %esi
+	movl	$idt_pointer, %edx
+	jmp	kernel_become_guest
 
 page_fault:
 	pushq	%rax
@@ -195,7 +201,7 @@ idt_pointer:
 	.word	32 * 16 - 1
 	.quad	idt
 system_calls:
-	.quad	kernel_nothing, kernel_drop_pages
+	.quad	kernel_nothing, kernel_drop_pages, become_guest, kernel_nothing
 empty:	.byte	0
 
 	.section .bss

@@ -7,11 +7,13 @@
  *   loop NAME end CALLS CHECKSUM        or: loop NAME unstable, when two calls gave different checksums
  *   bench end
  *
- * The command line takes `scale=N`, which multiplies the calls of each loop, `calls=N`, which sets them, and names of
+ * With `vmx` on the command line the image then becomes its own guest (vmx.c), and each loop follows once more with
+ * "guest:" before its name; so does cpuid, of which each call is CPUID_EXITS VM exits. The command line takes `scale=N`, which multiplies the calls of each loop, `calls=N`, which sets them, and names of
  * loops, all of them by default. At the end the machine is switched off by the means that softvt, QEMU (isa-debug-exit)
  * and Bochs have.
  */
 #include "../loops.h"
+#include "vmx.h"
 
 #define COM1		 0x3f8
 #define DEBUG_EXIT	 0xf4
@@ -20,6 +22,7 @@
 #define PAGE_SIZE	 4096
 #define PTE_PRESENT_RW_U 7
 #define PF_PRESENT	 1
+#define CPUID_EXITS	 10000
 
 void guest_main(const char *command_line) __attribute__((noreturn));
 void kernel_nothing(void);
@@ -113,9 +116,10 @@ void kernel_unexpected(void)
 
 /* Ring 3 from here. */
 
-static void system_call(uint64_t number)
+static uint64_t system_call(uint64_t number)
 {
 	__asm__ volatile("syscall" : "+a"(number) : : "rcx", "r11", "memory");
+	return number;
 }
 
 void bench_syscall(void)
@@ -189,12 +193,22 @@ static int chosen(const char *line, const struct bench_loop *loop)
 	return !any;
 }
 
-static void time_loop(const struct bench_loop *loop, unsigned int calls)
+static uint64_t run_cpuid(void)
+{
+	for (unsigned int i = 0; i < CPUID_EXITS; i++)
+		__asm__ volatile("cpuid" : : "a"(0), "c"(0) : "rbx", "rdx");
+	return 0;
+}
+
+static const struct bench_loop cpuid_loop = {"cpuid", run_cpuid, 10};
+
+static void time_loop(const char *prefix, const struct bench_loop *loop, unsigned int calls)
 {
 	uint64_t checksum = 0;
 	int stable = 1;
 
 	put("loop ");
+	put(prefix);
 	put(loop->name);
 	put(" begin ");
 	put_number(calls, 10);
@@ -206,6 +220,7 @@ static void time_loop(const struct bench_loop *loop, unsigned int calls)
 		checksum = sum;
 	}
 	put("loop ");
+	put(prefix);
 	put(loop->name);
 	if (!stable) {
 		put(" unstable\n");
@@ -218,14 +233,39 @@ static void time_loop(const struct bench_loop *loop, unsigned int calls)
 	put("\n");
 }
 
-void guest_main(const char *command_line)
+static int has_word(const char *line, const char *word)
+{
+	size_t length;
+
+	for (; (length = next_word(&line)); line += length)
+		if (is_word(line, length, word))
+			return 1;
+	return 0;
+}
+
+static void time_chosen(const char *prefix, const char *command_line)
 {
 	unsigned int scale = option(command_line, "scale"), calls = option(command_line, "calls");
 
-	outb(COM1 + 3, 0x03); /* LCR: 8 data bits; after reset it says 5 */
-	put("bench begin\n");
 	for (size_t i = 0; i < bench_loop_count; i++)
 		if (chosen(command_line, &bench_loops[i]))
-			time_loop(&bench_loops[i], calls ? calls : bench_loops[i].calls * (scale ? scale : 1));
+			time_loop(prefix, &bench_loops[i], calls ? calls : bench_loops[i].calls * (scale ? scale : 1));
+}
+
+void guest_main(const char *command_line)
+{
+	unsigned int scale = option(command_line, "scale");
+	const char *why;
+
+	outb(COM1 + 3, 0x03); /* LCR: 8 data bits; after reset it says 5 */
+	put("bench begin\n");
+	time_chosen("", command_line);
+	if (has_word(command_line, "vmx")) {
+		why = (const char *)system_call(2);
+		if (why)
+			stop(why);
+		time_chosen("guest:", command_line);
+		time_loop("guest:", &cpuid_loop, cpuid_loop.calls * (scale ? scale * scale : 1));
+	}
 	stop("bench end\n");
 }
