@@ -27,6 +27,12 @@ static const uint16_t section_checks[VMX_SECTION_COUNT] = {
 	[VMX_SECTION_GUEST_PDPTES] = IN_PDPTE,
 };
 
+static const uint16_t group_checks[] = {
+	[VMX_GROUP_CONTROL] = IN_EXECUTION | IN_EXIT | IN_ENTRY,
+	[VMX_GROUP_HOST] = IN_HOST,
+	[VMX_GROUP_GUEST] = IN_REGISTERS | IN_SEGMENTS | IN_TABLES | IN_RIP | IN_NONREGISTER | IN_PDPTE,
+};
+
 static bool read_physical(void *ctx, pa_t at, void *to, unsigned bytes)
 {
 	struct cpu *cpu = ctx;
@@ -85,14 +91,17 @@ static enum vmx_check run_group(struct cpu *cpu, enum vmx_check_group group)
 	struct vmx_check_input input;
 	uint32_t stale = vmx->vmcs.written | volatile_checks(cpu), held = 0;
 
+	if (!(stale & group_checks[group]))
+		return VMX_CHECK_OK;
 	vmx_entry_input(cpu, &about, &input);
 	for (unsigned section = 0; section < VMX_SECTION_COUNT; section++) {
-		struct vmx_check_result result = {0};
+		struct vmx_check_result result;
 
 		if (vmx_check_section_info[section].group != group)
 			continue;
 		if (!(stale & section_checks[section]) && !(cpu->in_smm && section == VMX_SECTION_EXECUTIVE))
 			continue;
+		result = (struct vmx_check_result){0};
 		vmx_check_section(&input, (enum vmx_check_section)section, &result);
 		if (result.first != VMX_CHECK_OK)
 			return result.first;

@@ -33,12 +33,3 @@ enum vmcs_field vmcs_field_find(uint64_t encoding, bool *high)
 		return VMCS_FIELD_COUNT;
 	return (enum vmcs_field)(found - 1);
 }
-
-uint64_t vmcs_field_mask(enum vmcs_field field)
-{
-	switch (vmcs_field_width(field)) {
-	case VMCS_WIDTH_16: return BITS(15, 0);
-	case VMCS_WIDTH_32: return BITS(31, 0);
-	default: return BITS(63, 0);
-	}
-}

@@ -54,5 +54,23 @@ static inline enum vmcs_type vmcs_field_type(enum vmcs_field field)
 	return (enum vmcs_type)bits_get(vmcs_field_info[field].encoding, 11, 10);
 }
 
-/* The bits that the field holds; natural-width ones hold 64. */
-uint64_t vmcs_field_mask(enum vmcs_field field);
+/* The rows again, for expressions that the compiler is to work out: VMCS_ENCODING_GUEST_CR4, VMCS_CHECKS_GUEST_CR4. */
+enum vmcs_constants {
+#define F(encoding, name, condition, checks) VMCS_ENCODING_##name = encoding, VMCS_CHECKS_##name = checks,
+#include "vmcs_fields.def"
+};
+
+/* The bits that a field of this encoding holds; natural-width ones hold 64. */
+static inline uint64_t vmcs_encoding_mask(unsigned encoding)
+{
+	switch (bits_get(encoding, 14, 13)) {
+	case VMCS_WIDTH_16: return BITS(15, 0);
+	case VMCS_WIDTH_32: return BITS(31, 0);
+	default: return BITS(63, 0);
+	}
+}
+
+static inline uint64_t vmcs_field_mask(enum vmcs_field field)
+{
+	return vmcs_encoding_mask(vmcs_field_info[field].encoding);
+}

@@ -8,15 +8,6 @@
 
 _Static_assert(VMCS_IMAGE_SIZE <= VMX_REGION_SIZE, "the fields must fit the region that IA32_VMX_BASIC promises");
 
-void vmcs_put(struct vmcs *v, enum vmcs_field field, uint64_t value)
-{
-	value &= vmcs_field_mask(field);
-	if (v->field[field] == value)
-		return;
-	v->field[field] = value;
-	v->written |= vmcs_field_info[field].checks;
-}
-
 static enum vmcs_field find(const struct vmx_capability *caps, uint64_t encoding, bool *high)
 {
 	enum vmcs_field field = vmcs_field_find(encoding, high);

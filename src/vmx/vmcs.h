@@ -7,6 +7,7 @@
  */
 #pragma once
 
+#include "cpu/regs.h"
 #include "vmx/capability.h"
 #include "vmx/reason.h"
 
@@ -55,12 +56,32 @@ struct vmcs {
 /* vmcs_has(v, GUEST, CR4, PAE) is CR4_PAE of GUEST_CR4; vmcs_has(v, VM, ENTRY_CTLS, IA32E_MODE_GUEST). */
 #define vmcs_has(v, owner, reg, bit) ((vmcs_get(v, owner##_##reg) & (reg##_##bit)) != 0)
 /* The processor writes a field; no VMWRITE is remembered. */
-#define vmcs_set(v, name, value)	 vmcs_put(v, VMCS_##name, value)
+#define vmcs_set(v, name, value) \
+	vmcs_store(v, VMCS_##name, vmcs_encoding_mask(VMCS_ENCODING_##name), VMCS_CHECKS_##name, value)
 #define vmcs_set_bit(v, owner, reg, bit) vmcs_set(v, owner##_##reg, vmcs_get(v, owner##_##reg) | (reg##_##bit))
 #define vmcs_clear_bit(v, owner, reg, bit) \
 	vmcs_set(v, owner##_##reg, vmcs_get(v, owner##_##reg) & ~(uint64_t)(reg##_##bit))
 
-void vmcs_put(struct vmcs *v, enum vmcs_field field, uint64_t value);
+/* Bits of a field that no rule of VM entry asks for, so that they change without a check: of those that each exit
+ * changes. */
+static inline uint64_t vmcs_free_bits(enum vmcs_field field)
+{
+	return field == VMCS_GUEST_RIP ? BITS(30, 0) : field == VMCS_GUEST_RFLAGS ? RFLAGS_ARITH : 0;
+}
+
+static inline void vmcs_store(struct vmcs *v, enum vmcs_field field, uint64_t mask, uint32_t checks, uint64_t value)
+{
+	uint64_t changed = v->field[field] ^ (value &= mask);
+
+	v->field[field] = value;
+	if (changed & ~vmcs_free_bits(field))
+		v->written |= checks;
+}
+
+static inline void vmcs_put(struct vmcs *v, enum vmcs_field field, uint64_t value)
+{
+	vmcs_store(v, field, vmcs_field_mask(field), vmcs_field_info[field].checks, value);
+}
 
 /*
  * VMREAD and VMWRITE: SDM vol. 3, "VMREAD - Read Field from Virtual-Machine Control Structure" and "VMWRITE - ...".
