@@ -27,10 +27,14 @@ struct config {
  * One address space: a PCID, or all there is without PCIDs, of a VPID under an EPT pointer (0: linear mappings; else
  * combined mappings); SMM sees other memory.
  */
-struct space {
-	bool smm;
-	uint16_t pcid, vpid;
+struct space_tag {
 	uint64_t eptp;
+	uint16_t pcid, vpid;
+	bool smm;
+};
+
+struct space {
+	struct space_tag tag;
 	uint64_t stamp;		       /* when last current: the oldest is reused */
 	struct bank *bank[BANK_KINDS]; /* made when first needed */
 	struct config config;	       /* that what is cached was made under */

@@ -64,20 +64,20 @@ struct bank *mem_bank(struct cpu *cpu, struct space *space, enum bank_kind kind)
 	return bank;
 }
 
-static bool is_space(const struct space *space, const struct space *key)
+static bool is_space(const struct space *space, const struct space_tag *tag)
 {
-	return space->pcid == key->pcid && space->smm == key->smm && space->vpid == key->vpid &&
-	       space->eptp == key->eptp;
+	return space->tag.eptp == tag->eptp && space->tag.pcid == tag->pcid && space->tag.vpid == tag->vpid &&
+	       space->tag.smm == tag->smm;
 }
 
-static struct space *find_space(struct mem_cpu *mem, const struct space *key)
+static struct space *find_space(struct mem_cpu *mem, const struct space_tag *tag)
 {
 	struct space *oldest = &mem->space[0];
 
 	for (unsigned i = 0; i < mem->spaces; i++) {
 		struct space *space = &mem->space[i];
 
-		if (is_space(space, key))
+		if (is_space(space, tag))
 			return space;
 		if (space->stamp < oldest->stamp)
 			oldest = space;
@@ -85,10 +85,7 @@ static struct space *find_space(struct mem_cpu *mem, const struct space *key)
 	if (mem->spaces < SPACES)
 		oldest = &mem->space[mem->spaces++];
 	space_flush(oldest, false);
-	oldest->pcid = key->pcid;
-	oldest->smm = key->smm;
-	oldest->vpid = key->vpid;
-	oldest->eptp = key->eptp;
+	oldest->tag = *tag;
 	return oldest;
 }
 
@@ -99,51 +96,57 @@ enum bank_kind mem_current_kind(const struct cpu *cpu)
 	return (cpu->cr4 & CR4_SMAP) && (cpu->rflags & RFLAGS_AC) ? BANK_SUPERVISOR_AC : BANK_SUPERVISOR;
 }
 
+/* Does DR7 enable a breakpoint on data? R/W is 1 or 3. */
+static bool watches_data(uint64_t dr7)
+{
+	for (unsigned i = 0; i < 4; i++)
+		if ((dr7 >> (2 * i) & 3) && (dr7 >> (16 + 4 * i) & 1))
+			return true;
+	return false;
+}
+
+/* Member by member, for VM entry and VM exit come here too. */
+static void get_config(const struct cpu *cpu, struct config *config)
+{
+	config->cr0 = cpu->cr0 & (CR0_PG | CR0_WP);
+	config->cr4 = cpu->cr4 &
+		      (CR4_PSE | CR4_PAE | CR4_PGE | CR4_LA57 | CR4_PCIDE | CR4_SMEP | CR4_SMAP | CR4_PKE);
+	config->efer = cpu->efer & (EFER_NXE | EFER_LMA);
+	config->pkru = cpu->cr4 & CR4_PKE ? cpu->fpu.pkru : 0;
+	config->apic_base = cpu->apic_base;
+	config->ept = cpu->eptp ? cpu->ept_controls : 0;
+	config->apic_access = cpu->vapic_controls & VAPIC_ACCESSES ? cpu->apic_access_page : ~UINT64_C(0);
+	config->dr7 = cpu->dr7 & 0xff ? cpu->dr7 : 0;
+	for (unsigned i = 0; i < 4; i++)
+		config->dr[i] = config->dr7 ? cpu->dr[i] : 0;
+}
+
 void mem_context_changed(struct cpu *cpu)
 {
 	struct mem_cpu *mem = cpu->mem;
-	struct config config = {
-		.cr0 = cpu->cr0 & (CR0_PG | CR0_WP),
-		.cr4 = cpu->cr4 & (CR4_PSE | CR4_PAE | CR4_PGE | CR4_LA57 | CR4_PCIDE | CR4_SMEP | CR4_SMAP | CR4_PKE),
-		.efer = cpu->efer & (EFER_NXE | EFER_LMA),
-		.pkru = cpu->cr4 & CR4_PKE ? cpu->fpu.pkru : 0,
-		.apic_base = cpu->apic_base,
-		.ept = cpu->eptp ? cpu->ept_controls : 0,
-		.apic_access = cpu->vapic_controls & VAPIC_ACCESSES ? cpu->apic_access_page : ~UINT64_C(0),
-	};
-	struct space key = {
-		.smm = cpu->in_smm,
-		.pcid = cpu->cr4 & CR4_PCIDE ? cpu->cr3 & CR3_PCID : 0,
-		.vpid = cpu->vpid,
-		.eptp = cpu->eptp,
-	};
-	bool check = false;
+	struct space_tag tag = {.eptp = cpu->eptp,
+				.pcid = cpu->cr4 & CR4_PCIDE ? cpu->cr3 & CR3_PCID : 0,
+				.vpid = cpu->vpid,
+				.smm = cpu->in_smm};
+	struct space *space = mem->current;
+	struct config config;
 
-	if (unlikely(cpu->dr7 & 0xff)) {
-		config.dr7 = cpu->dr7;
-		memcpy(config.dr, cpu->dr, sizeof(config.dr));
+	get_config(cpu, &config);
+	/* With the same tags it was a MOV to a control register, else a VM entry or exit. */
+	if (space && space->tag.vpid == tag.vpid && space->tag.eptp == tag.eptp &&
+	    memcmp(&config, &mem->config, sizeof(config)) != 0)
+		mem_flush_vpid(cpu, tag.vpid, false);
+	mem->config = config;
+	mem->watching = unlikely(config.dr7) && watches_data(config.dr7);
+	if (!space || !is_space(space, &tag)) {
+		mem->current = space = find_space(mem, &tag);
+		space->stamp = ++mem->stamp;
 	}
-	if (unlikely(memcmp(&config, &mem->config, sizeof(config)) != 0)) {
-		mem->config = config;
-		mem->watching = false;
-		for (unsigned i = 0; i < 4; i++)
-			if ((config.dr7 >> (2 * i) & 3) && (config.dr7 >> (16 + 4 * i) & 1)) /* R/W 1 or 3: data */
-				mem->watching = true;
-		/* with the same tags it was a MOV to a control register, else a VM entry or exit */
-		if (mem->current && mem->current->vpid == key.vpid && mem->current->eptp == key.eptp)
-			mem_flush_vpid(cpu, key.vpid, false);
-		check = true;
+	if (memcmp(&config, &space->config, sizeof(config)) != 0) {
+		space_flush(space, false);
+		space->config = config;
 	}
-	if (!mem->current || !is_space(mem->current, &key)) {
-		mem->current = find_space(mem, &key);
-		mem->current->stamp = ++mem->stamp;
-		check = true;
-	}
-	if (check && memcmp(&config, &mem->current->config, sizeof(config)) != 0) {
-		space_flush(mem->current, false);
-		mem->current->config = config;
-	}
-	cpu->bank = mem_bank(cpu, mem->current, mem_current_kind(cpu));
+	cpu->bank = mem_bank(cpu, space, mem_current_kind(cpu));
 }
 
 void mem_privilege_changed(struct cpu *cpu)
@@ -219,28 +222,28 @@ void mem_flush_all(struct cpu *cpu)
 void mem_flush_vpid(struct cpu *cpu, uint16_t vpid, bool keep_global)
 {
 	for (unsigned i = 0; i < cpu->mem->spaces; i++)
-		if (cpu->mem->space[i].vpid == vpid)
+		if (cpu->mem->space[i].tag.vpid == vpid)
 			space_flush(&cpu->mem->space[i], keep_global);
 }
 
 void mem_flush_vpids(struct cpu *cpu)
 {
 	for (unsigned i = 0; i < cpu->mem->spaces; i++)
-		if (cpu->mem->space[i].vpid)
+		if (cpu->mem->space[i].tag.vpid)
 			space_flush(&cpu->mem->space[i], false);
 }
 
 void mem_flush_ept(struct cpu *cpu, uint64_t eptp)
 {
 	for (unsigned i = 0; i < cpu->mem->spaces; i++)
-		if (cpu->mem->space[i].eptp && ((cpu->mem->space[i].eptp ^ eptp) & BITS(51, 12)) == 0)
+		if (cpu->mem->space[i].tag.eptp && ((cpu->mem->space[i].tag.eptp ^ eptp) & BITS(51, 12)) == 0)
 			space_flush(&cpu->mem->space[i], false);
 }
 
 void mem_flush_epts(struct cpu *cpu)
 {
 	for (unsigned i = 0; i < cpu->mem->spaces; i++)
-		if (cpu->mem->space[i].eptp)
+		if (cpu->mem->space[i].tag.eptp)
 			space_flush(&cpu->mem->space[i], false);
 }
 
@@ -252,7 +255,7 @@ void mem_flush_non_global(struct cpu *cpu)
 void mem_flush_pcid(struct cpu *cpu, unsigned pcid)
 {
 	for (unsigned i = 0; i < cpu->mem->spaces; i++)
-		if (cpu->mem->space[i].vpid == cpu->vpid && cpu->mem->space[i].pcid == pcid)
+		if (cpu->mem->space[i].tag.vpid == cpu->vpid && cpu->mem->space[i].tag.pcid == pcid)
 			space_flush(&cpu->mem->space[i], true);
 }
 
@@ -302,7 +305,7 @@ void mem_forget_faulting(struct space *space, la_t la, bool present)
 void mem_flush_vpid_page(struct cpu *cpu, uint16_t vpid, la_t la)
 {
 	for (unsigned i = 0; i < cpu->mem->spaces; i++)
-		if (cpu->mem->space[i].vpid == vpid)
+		if (cpu->mem->space[i].tag.vpid == vpid)
 			space_flush_page(&cpu->mem->space[i], la, false);
 }
 
@@ -315,7 +318,7 @@ void mem_flush_page(struct cpu *cpu, la_t la)
 void mem_flush_page_pcid(struct cpu *cpu, unsigned pcid, la_t la)
 {
 	for (unsigned i = 0; i < cpu->mem->spaces; i++)
-		if (cpu->mem->space[i].vpid == cpu->vpid && cpu->mem->space[i].pcid == pcid)
+		if (cpu->mem->space[i].tag.vpid == cpu->vpid && cpu->mem->space[i].tag.pcid == pcid)
 			space_flush_page(&cpu->mem->space[i], la, true);
 }
 
