@@ -278,6 +278,18 @@ static void test_failures(void **state)
 	assert_field(EXIT_REASON, VMX_EXIT_MSR_LOADING | BIT(31));
 	assert_field(EXIT_QUALIFICATION, 2);
 	assert_int_equal(f->cpu->lstar, 0x7777);
+	/* Longer than any list need work: the first entry too many fails. */
+	for (unsigned i = 0; i < 520; i++) {
+		poke(f, LIST_AT + 0x2000 + 16 * i, 8, MSR_LSTAR);
+		poke(f, LIST_AT + 0x2008 + 16 * i, 8, i);
+	}
+	PUT(VM_ENTRY_MSR_LOAD_ADDRESS, LIST_AT + 0x2000);
+	PUT(VM_ENTRY_MSR_LOAD_COUNT, 0xfffffff);
+	ENTER(f, VMLAUNCH);
+	assert_host(f);
+	assert_field(EXIT_QUALIFICATION, 513);
+	assert_int_equal(f->cpu->lstar, 511);
+	PUT(VM_ENTRY_MSR_LOAD_ADDRESS, LIST_AT);
 	PUT(VM_ENTRY_MSR_LOAD_COUNT, 1);
 	ENTER(f, VMLAUNCH);
 	assert_guest(f);
