@@ -223,6 +223,7 @@ static void test_controls_of_walks(void **state)
 static void launch_to_write(struct fixture *f, uint64_t bits)
 {
 	poke(f, 0x52000, 8, 6 << 3 | BIT(7) | bits);
+	mem_flush_epts(f->cpu);
 	poke(f, PAGES_AT, 8, peek(f, PAGES_AT, 8) | 0x20);
 	poke(f, PAGES_AT + 0x1000, 8, peek(f, PAGES_AT + 0x1000, 8) | 0x20);
 	CODE_BYTES(f, GUEST_AT, 0x90, 0x50); /* NOP; PUSH RAX */
@@ -312,6 +313,7 @@ static void test_violations_that_stay_exits(void **state)
 	launch_to_write(f, 5 | BIT(63)); /* suppressed */
 	assert_violation(f);
 	poke(f, 0x52000, 8, BIT(63)); /* not present, and suppressed */
+	mem_flush_epts(f->cpu);
 	PUT(GUEST_RIP, GUEST_AT);
 	ENTER(f, VMRESUME);
 	assert_violation(f);

@@ -6,6 +6,7 @@
  * checked. Not done: supervisor shadow-stack control, for want of CET.
  */
 #include "mem/private.h"
+#include <stdlib.h>
 
 #define EPT_READ	 BIT(0)
 #define EPT_WRITE	 BIT(1)
@@ -59,6 +60,63 @@ bool mem_vm_exit(struct cpu *cpu, enum exit_reason reason, uint64_t qualificatio
 	return true;
 }
 
+/* Controls under which an entry says more than a mapping keeps. */
+#define EPT_SPECIAL (EPT_SUBPAGE | EPT_PAGING_WRITE | EPT_VERIFY_PAGING)
+
+static struct guest_mapping *guest_mapping(struct mem_cpu *mem, pa_t gpa)
+{
+	return &mem->guest_mapping[gpa / PAGE_SIZE % GUEST_MAPPINGS];
+}
+
+void mem_forget_guest_mappings(struct mem_cpu *mem, uint64_t eptp)
+{
+	for (unsigned i = 0; mem->guest_mapping && i < GUEST_MAPPINGS; i++)
+		if (!eptp || ((mem->guest_mapping[i].eptp ^ eptp) & EPT_ADDR) == 0)
+			mem->guest_mapping[i].eptp = 0;
+}
+
+static unsigned rights_of(const struct cpu *cpu, const struct ept_access *how, uint64_t allowed)
+{
+	bool user_execute = (cpu->ept_controls & EPT_MODE_BASED_EXECUTE) && how->user;
+
+	return (allowed & EPT_READ ? ACCESS_READ : 0) | (allowed & EPT_WRITE ? ACCESS_WRITE : 0) |
+	       (allowed & (user_execute ? EPT_USER_EXECUTE : EPT_EXECUTE) ? ACCESS_EXEC : 0);
+}
+
+/* Is the access allowed by a mapping that is known, and does it set no flag? */
+static bool is_known(struct cpu *cpu, pa_t gpa, const struct ept_access *how, struct translation *t)
+{
+	const struct guest_mapping *known;
+	unsigned rights;
+
+	if (!cpu->mem->guest_mapping)
+		return false;
+	known = guest_mapping(cpu->mem, gpa);
+	if (known->eptp != cpu->eptp || known->gpa != (gpa & PAGE_MASK) || known->controls != cpu->ept_controls)
+		return false;
+	rights = rights_of(cpu, how, known->allowed);
+	if ((rights & how->access) != how->access || ((how->access & ACCESS_WRITE) && !known->dirty))
+		return false;
+	t->pa = known->pa | (gpa & ~PAGE_MASK);
+	t->rights = rights;
+	t->dirty = known->dirty;
+	t->paging_write = false;
+	return true;
+}
+
+static void make_known(struct cpu *cpu, pa_t gpa, uint64_t allowed, const struct translation *t)
+{
+	if (!cpu->mem->guest_mapping)
+		cpu->mem->guest_mapping = xcalloc(GUEST_MAPPINGS, sizeof(struct guest_mapping));
+	*guest_mapping(cpu->mem, gpa) =
+		(struct guest_mapping){.gpa = gpa & PAGE_MASK,
+				       .eptp = cpu->eptp,
+				       .pa = t->pa & PAGE_MASK,
+				       .allowed = allowed & (EPT_READ | EPT_WRITE | EPT_EXECUTE | EPT_USER_EXECUTE),
+				       .controls = cpu->ept_controls,
+				       .dirty = t->dirty};
+}
+
 /* allowed: the bits that all entries used have, none when one was not present. last: the entry that ended the walk. */
 static bool violation(struct cpu *cpu, pa_t gpa, const struct ept_access *how, uint64_t allowed, uint64_t last,
 		      bool unverified)
@@ -84,6 +142,8 @@ static bool violation(struct cpu *cpu, pa_t gpa, const struct ept_access *how, u
 	if (unverified)
 		qualification |= VIOLATION_UNVERIFIED;
 	/* An EPT violation invalidates what is cached for its addresses: whoever mends the entry needs no INVEPT. */
+	if (how->update && cpu->mem->guest_mapping)
+		guest_mapping(cpu->mem, gpa)->eptp = 0;
 	if (how->linear && how->update)
 		mem_forget_page(cpu->mem->current, how->la);
 	mem_vm_exit(cpu, EXIT_EPT_VIOLATION, qualification, how->la, gpa);
@@ -167,16 +227,16 @@ static bool unverified(const struct cpu *cpu, const struct ept_access *how, uint
 
 bool mem_ept_walk(struct cpu *cpu, pa_t gpa, const struct ept_access *how, struct translation *t)
 {
-	uint64_t present = EPT_READ | EPT_WRITE | EPT_EXECUTE, execute = EPT_EXECUTE, allowed = ~UINT64_C(0), size;
+	uint64_t present = EPT_READ | EPT_WRITE | EPT_EXECUTE, allowed = ~UINT64_C(0), size;
 	uint64_t above = allowed, last;
 	unsigned level = cpu->eptp & BIT(5) ? 5 : 4; /* VM entry has checked that bits 5:3 are 3 or 4 */
 	pa_t table = cpu->eptp & EPT_ADDR;
 	struct ept_path path = {.used = 0};
 
-	if (cpu->ept_controls & EPT_MODE_BASED_EXECUTE) {
+	if (is_known(cpu, gpa, how, t))
+		return false;
+	if (cpu->ept_controls & EPT_MODE_BASED_EXECUTE)
 		present |= EPT_USER_EXECUTE;
-		execute = how->user ? EPT_USER_EXECUTE : EPT_EXECUTE;
-	}
 	if (level == 4 && gpa >> 48) /* no entry could suppress #VE: the VMM hears of it */
 		return violation(cpu, gpa, how, 0, EPT_SUPPRESS_VE, false);
 	for (;; level--) {
@@ -201,8 +261,7 @@ bool mem_ept_walk(struct cpu *cpu, pa_t gpa, const struct ept_access *how, struc
 	}
 	last = path.entry[path.used - 1];
 	t->pa = (table & ~(size - 1)) | (gpa & (size - 1));
-	t->rights = (allowed & EPT_READ ? ACCESS_READ : 0) | (allowed & EPT_WRITE ? ACCESS_WRITE : 0) |
-		    (allowed & execute ? ACCESS_EXEC : 0);
+	t->rights = rights_of(cpu, how, allowed);
 	t->paging_write = (cpu->ept_controls & EPT_PAGING_WRITE) && (last & EPT_PAGING);
 	if (t->paging_write && how->linear && !how->final && (above & EPT_WRITE))
 		t->rights |= ACCESS_WRITE;
@@ -221,6 +280,8 @@ bool mem_ept_walk(struct cpu *cpu, pa_t gpa, const struct ept_access *how, struc
 			return true;
 	}
 	t->dirty = !ept_flags_enabled(cpu) || (path.entry[path.used - 1] & EPT_D);
+	if ((how->update || !ept_flags_enabled(cpu)) && !(cpu->ept_controls & EPT_SPECIAL))
+		make_known(cpu, gpa, allowed, t);
 	return false;
 }
 

@@ -167,6 +167,35 @@ static unsigned kind_of(unsigned access)
 	return access == ACCESS_READ ? 1 : access == ACCESS_WRITE ? 2 : 4;
 }
 
+/* SDM vol. 3, "Information That May Be Cached" and "Operations that Invalidate Cached Mappings": a guest-physical
+ * mapping outlives what flushes linear and combined ones, but not INVEPT; and whoever gives more rights needs none. */
+static void guest_physical_mappings(void **state)
+{
+	f->cpu.eptp = EPTP_AD;
+	changed();
+	assert_false(access_at(0x10, ACCESS_READ));
+	*ept_pte(PAGE) = 0;
+	mem_flush_vpid(&f->cpu, 1, false);
+	assert_false(access_at(0x10, ACCESS_READ));
+	mem_flush_ept(&f->cpu, EPTP_AD);
+	expect_exit(access_at(0x10, ACCESS_READ), VIOLATION, LINEAR | FINAL | 1, 0x10, PAGE + 0x10);
+
+	*ept_pte(PAGE) = (HOST + PAGE) | WB | R | EA;
+	mem_flush_vpid(&f->cpu, 1, false);
+	assert_false(access_at(0x10, ACCESS_READ));
+	expect_exit(access_at(0x10, ACCESS_WRITE), VIOLATION, LINEAR | FINAL | 2 | R << 3, 0x10, PAGE + 0x10);
+	*ept_pte(PAGE) = (HOST + PAGE) | WB | R | W | EA;
+	assert_false(access_at(0x10, ACCESS_WRITE));
+	assert_true(*ept_pte(PAGE) & ED); /* though a mapping without the flag was known */
+
+	*ept_pte(PAGE) &= ~(uint64_t)ED;
+	mem_flush_vpid(&f->cpu, 1, false);
+	assert_false(access_at(0x10, ACCESS_WRITE)); /* by the mapping, which sets no flag */
+	mem_flush_ept(&f->cpu, EPTP_AD);
+	assert_false(access_at(0x10, ACCESS_WRITE));
+	assert_true(*ept_pte(PAGE) & ED);
+}
+
 /* All rights of the last entry or one above it, with and without mode-based execute control and execute-only pages. */
 static void every_combination_of_rights(void **state)
 {
@@ -459,6 +488,7 @@ static void pdptes_are_read_through_ept(void **state)
 	assert_int_equal(pdpte[0], PD | P);
 	assert_int_equal(*ept_pte(0x30000) & (EA | ED), EA); /* a read, whatever the flags */
 	*ept_pte(0x30000) &= ~(uint64_t)(R | W);
+	mem_flush_epts(&f->cpu);
 	expect_exit(mem_read_pdptes(&f->cpu, 0x30020, pdpte), VIOLATION, 1 | X << 3, 0, 0x30020);
 	*ept_pte(0x30000) = (HOST + 0x30000) | R; /* UC */
 	*guest(0x30020) = PD | P | RW;
@@ -1119,6 +1149,7 @@ int main(void)
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 	const struct CMUnitTest tests[] = {
 		T(every_combination_of_rights),
+		T(guest_physical_mappings),
 		T(misconfigurations),
 		T(violations_of_the_guests_walk),
 		T(faults_of_the_guest_come_first),

@@ -40,6 +40,20 @@ struct space {
 	struct config config;	       /* that what is cached was made under */
 };
 
+/*
+ * A guest-physical mapping that was walked: SDM vol. 3, "Information That May Be Cached", of 4 KBytes whatever the page.
+ * INVEPT and an EPT violation of the address end it; nothing else need.
+ */
+#define GUEST_MAPPINGS 1024
+struct guest_mapping {
+	pa_t gpa; /* of the page; with an EPT pointer of 0: none */
+	uint64_t eptp;
+	pa_t pa;
+	uint32_t allowed; /* the bits 10 and 2:0 that all its entries have */
+	uint32_t controls;
+	bool dirty; /* a write changes nothing in the entries */
+};
+
 struct mem_cpu {
 	struct space space[SPACES];
 	unsigned spaces; /* in use */
@@ -54,6 +68,7 @@ struct mem_cpu {
 	struct code_ops code;
 	const struct device_ops *apic_ops;
 	void *apic;
+	struct guest_mapping *guest_mapping; /* GUEST_MAPPINGS of them, by page number, once there was an EPT walk */
 	uint8_t fetched[16]; /* copy of code bytes outside RAM and ROM */
 };
 
@@ -93,6 +108,9 @@ struct ept_access {
 	bool unverified;		 /* with final: some of those are on other pages than paging_write has */
 	la_t la;
 };
+
+/* ept.c: forget what INVEPT ends; an EPT pointer of 0 is all of them. */
+void mem_forget_guest_mappings(struct mem_cpu *mem, uint64_t eptp);
 
 /* ept.c: true is a VM exit in cpu->fault. Fills pa, rights and dirty of *t. Called while cpu->eptp is not 0. */
 MUST_CHECK bool mem_ept_walk(struct cpu *cpu, pa_t gpa, const struct ept_access *how, struct translation *t);

@@ -215,6 +215,7 @@ void mem_fill(struct cpu *cpu, struct bank *bank, enum bank_kind kind, la_t la, 
 
 void mem_flush_all(struct cpu *cpu)
 {
+	mem_forget_guest_mappings(cpu->mem, 0);
 	for (unsigned i = 0; i < cpu->mem->spaces; i++)
 		space_flush(&cpu->mem->space[i], false);
 }
@@ -235,6 +236,7 @@ void mem_flush_vpids(struct cpu *cpu)
 
 void mem_flush_ept(struct cpu *cpu, uint64_t eptp)
 {
+	mem_forget_guest_mappings(cpu->mem, eptp);
 	for (unsigned i = 0; i < cpu->mem->spaces; i++)
 		if (cpu->mem->space[i].tag.eptp && ((cpu->mem->space[i].tag.eptp ^ eptp) & BITS(51, 12)) == 0)
 			space_flush(&cpu->mem->space[i], false);
@@ -242,6 +244,7 @@ void mem_flush_ept(struct cpu *cpu, uint64_t eptp)
 
 void mem_flush_epts(struct cpu *cpu)
 {
+	mem_forget_guest_mappings(cpu->mem, 0);
 	for (unsigned i = 0; i < cpu->mem->spaces; i++)
 		if (cpu->mem->space[i].tag.eptp)
 			space_flush(&cpu->mem->space[i], false);
@@ -369,6 +372,7 @@ void mem_cpu_destroy(struct cpu *cpu)
 		for (unsigned kind = 0; kind < BANK_KINDS; kind++)
 			free(cpu->mem->space[i].bank[kind]);
 	free(cpu->mem->written);
+	free(cpu->mem->guest_mapping);
 	free(cpu->mem);
 	cpu->mem = NULL;
 	cpu->bank = NULL;
