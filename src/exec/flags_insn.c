@@ -10,7 +10,7 @@
 
 void exec_recheck_events(struct cpu *cpu)
 {
-	if (cpu->pins || cpu->nonroot) /* the windows of VMX non-root operation open with the flags */
+	if (cpu->pins || (unlikely(cpu->nonroot) && nonroot_window(cpu)))
 		cpu_attend(cpu, ATTEND_PINS);
 	if ((cpu->rflags & RFLAGS_TF) || (cpu->rflags & RFLAGS_VIF && cpu->rflags & RFLAGS_VIP))
 		cpu_attend(cpu, ATTEND_TRAP);

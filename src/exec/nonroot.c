@@ -18,6 +18,11 @@ enum step nonroot_intercept(struct cpu *cpu, const struct insn *insn, uint64_t o
 	}
 }
 
+bool nonroot_window(const struct cpu *cpu)
+{
+	return vmx_interrupt_window(cpu) || vmx_nmi_window(cpu);
+}
+
 bool nonroot_disabled(const struct cpu *cpu, const struct insn *insn)
 {
 	return vmx_disabled(cpu, insn->form);

@@ -13,6 +13,9 @@ enum step nonroot_intercept(struct cpu *cpu, const struct insn *insn, uint64_t o
 /* Is it #UD for want of an enabling control? Before all other checks of such an instruction. */
 bool nonroot_disabled(const struct cpu *cpu, const struct insn *insn) COLD;
 
+/* Is an interrupt window or an NMI window open, so that a VM exit comes before the next instruction? */
+bool nonroot_window(const struct cpu *cpu);
+
 static inline enum step intercept(struct cpu *cpu, const struct insn *insn)
 {
 	return likely(!cpu->nonroot) ? STEP_NEXT : nonroot_intercept(cpu, insn, 0);
