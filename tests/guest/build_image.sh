@@ -16,6 +16,7 @@ gcc $cflags -c "$lib/boot.S" -o "$work/boot.o"
 gcc $cflags -c "$lib/runtime.c" -o "$work/runtime.o"
 gcc $cflags -c "$source" -o "$work/chapter.o"
 case $(basename "$source") in
+vmx_host32.c) ;; # has no use for the library
 vmx_*) gcc $cflags -c "$lib/vmx.c" -o "$work/vmx.o" ;;
 esac
 gcc -m"$bits" -nostdlib -static -no-pie -Wl,-T,"$lib/guest.ld",--build-id=none,-z,noexecstack,--no-warn-rwx-segments,-z,max-page-size=4096 \

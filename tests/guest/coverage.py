@@ -3,8 +3,8 @@
 
 coverage.py DIRECTORY    of reports of SoftVT that run.py --reports wrote
 
-The images say it in lines "COVERED ..."; of the rules the names of lines in vmx_entry_checks are the ids. A control that the
-processor's capability MSRs do not allow, and what depends on one, is not offered and does not count.
+The images say it in lines "COVERED ..."; of the rules the names of lines in vmx_entry_checks and vmx_host32 are the
+ids. A control that the processor's capability MSRs do not allow, and what depends on one, is not offered and does not count.
 """
 import glob
 import os
@@ -51,9 +51,9 @@ def read_reports(directory):
                 elif fields[:1] == ["COVERED"]:
                     on, allowed = int(fields[2], 16), int(fields[4], 16)
                     words[fields[1]] = words.get(fields[1], (0, 0))[0] | on, allowed
-                elif match := re.match(r"PASS vmx_entry_checks/([a-z0-9_.]+)", line):
+                elif match := re.match(r"PASS vmx_(?:entry_checks|host32)/([a-z0-9_.]+)", line):
                     rules.add(match[1])
-                elif match := re.match(r"ABSENT vmx_entry_checks/([a-z0-9_.]+)$", line):
+                elif match := re.match(r"ABSENT vmx_(?:entry_checks|host32)/([a-z0-9_.]+)$", line):
                     absent.add(match[1])
     return reasons, errors, words, rules, absent
 
