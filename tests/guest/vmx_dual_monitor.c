@@ -299,13 +299,34 @@ static void events(void)
 	check("blocking/smi-reason", "20000006", "%x", reason_seen);
 }
 
+static u64 link_pointer;
+
+static void failed_link(void)
+{
+	check("return/link-is-executive", "80000021 q=4", "%lx q=%lx", vm_read(EXIT_REASON),
+	      vm_read(EXIT_QUALIFICATION));
+	vm_write(VMCS_LINK_POINTER, link_pointer);
+	step = no_step;
+}
+
+static void failed_activity(void)
+{
+	check("return/root-wait-for-sipi", "80000021 q=0", "%lx q=%lx", vm_read(EXIT_REASON),
+	      vm_read(EXIT_QUALIFICATION));
+	vm_write(GUEST_ACTIVITY_STATE, ACTIVE);
+	link_pointer = vm_read(VMCS_LINK_POINTER);
+	vm_write(VMCS_LINK_POINTER, vm_read(EXECUTIVE_VMCS_POINTER));
+	step = failed_link;
+}
+
 /* After a failure that is like a VM exit: to the STM, which is still in SMM. */
 static void failed_late(void)
 {
 	check("return/late-failure", "80000021 q=0", "%lx q=%lx", vm_read(EXIT_REASON), vm_read(EXIT_QUALIFICATION));
 	check("return/late-failure-vmcs", "b9000", "%lx", vmx_vmptrst());
 	vm_write(GUEST_RFLAGS, FLAG_FIXED);
-	step = no_step;
+	vm_write(GUEST_ACTIVITY_STATE, WAIT_FOR_SIPI);
+	step = failed_activity;
 }
 
 /* "VM Entries that Return from SMM": what they check beyond other VM entries. */
@@ -366,6 +387,8 @@ static void guest_in_smm(void)
 	vmcs_region = (void *)(u64)STM_VMCS_2;
 	*vmcs_region = *vmxon_region;
 	V("smm-guest/not-blocked", "INVALID_GUEST_STATE q=0", G64, CODE("rsm"), ent(ENTRY_TO_SMM));
+	V("smm-guest/wait-for-sipi", "INVALID_GUEST_STATE q=0", G64, CODE("rsm"), ent(ENTRY_TO_SMM),
+	  vm_write(GUEST_INTERRUPTIBILITY, BLOCKED_BY_SMI), vm_write(GUEST_ACTIVITY_STATE, WAIT_FOR_SIPI));
 	V("smm-guest/rsm", "RSM len=2", G64, CODE("rsm"), ent(ENTRY_TO_SMM),
 	  vm_write(GUEST_INTERRUPTIBILITY, BLOCKED_BY_SMI));
 	check("smm-guest/interruptibility", "4", "%lx", vm_read(GUEST_INTERRUPTIBILITY));

@@ -240,6 +240,12 @@ void chapter_main(void)
 		  vmwrite32(VM_EXIT_CTLS, vmread32(VM_EXIT_CTLS) | 1 << EXIT_CTLS_HOST_ADDRESS_SPACE_SIZE),
 		  vmwrite32(HOST_CR4, read_cr4() | CR4_PAE));
 	}
+	E("addr.host32.guest", "VMfail(8)|VMfail(7)",
+	  vmwrite32(VM_ENTRY_CTLS, vmread32(VM_ENTRY_CTLS) | 1 << ENTRY_CTLS_IA32E_MODE_GUEST));
+	if (!(rdmsr(0x483) >> (32 + EXIT_CTLS_LOAD_CET) & 1)) {
+		absent("addr.host32.s_cet");
+		absent("addr.host32.ssp");
+	}
 	if (HAS_PCID)
 		E("addr.host32.pcide", "VMfail(8)", vmwrite32(HOST_CR4, read_cr4() | CR4_PCIDE));
 	else
