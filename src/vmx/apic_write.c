@@ -68,8 +68,10 @@ bool vmx_emulate_apic_write(struct cpu *cpu)
 	cpu->vapic_write = 0;
 	switch (offset & ~15u) {
 	case VAPIC_TPR:
-		vmx_vapic_set(cpu, VAPIC_TPR + 1, 1, 0);
-		vmx_vapic_set(cpu, VAPIC_TPR + 2, 2, 0);
+		if (cpu->vapic_write_size) {
+			vmx_vapic_set(cpu, VAPIC_TPR + 1, 1, 0);
+			vmx_vapic_set(cpu, VAPIC_TPR + 2, 2, 0);
+		}
 		return vmx_virtualize_tpr(cpu);
 	case VAPIC_EOI:
 		if (!vmx_proc2(cpu->vmx, VIRTUAL_INTERRUPT_DELIVERY))

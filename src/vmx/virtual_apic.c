@@ -73,6 +73,11 @@ static void virtualize_ppr(struct cpu *cpu)
 	vmx_vapic_set(cpu, VAPIC_PPR, 4, tpr >> 4 >= service >> 4 ? tpr : service & 0xf0);
 }
 
+static bool tpr_below_threshold(const struct cpu *cpu)
+{
+	return vmx_vapic_get(cpu, VAPIC_TPR, 1) >> 4 < bits_get(vmcs_get(&cpu->vmx->vmcs, TPR_THRESHOLD), 3, 0);
+}
+
 bool vmx_virtualize_tpr(struct cpu *cpu)
 {
 	if (vmx_proc2(cpu->vmx, VIRTUAL_INTERRUPT_DELIVERY)) {
@@ -80,7 +85,7 @@ bool vmx_virtualize_tpr(struct cpu *cpu)
 		evaluate(cpu);
 		return false;
 	}
-	if (vmx_vapic_get(cpu, VAPIC_TPR, 1) >> 4 >= bits_get(vmcs_get(&cpu->vmx->vmcs, TPR_THRESHOLD), 3, 0))
+	if (!tpr_below_threshold(cpu))
 		return false;
 	vmx_exit_plain(cpu, VMX_EXIT_TPR_BELOW_THRESHOLD);
 	return true;
@@ -143,8 +148,8 @@ uint8_t vmx_take_virtual_interrupt(struct cpu *cpu)
 	return vector;
 }
 
-/* A threshold above VTPR exits before the guest's first instruction, as after an instruction that lowered VTPR. Without
- * "virtualize APIC accesses" it would have broken a rule of VM entry. */
+/* A threshold above VTPR exits before the guest's first instruction, as after an instruction that lowered VTPR, but the
+ * virtual-APIC page is not written. Without "virtualize APIC accesses" it would have broken a rule of VM entry. */
 void vmx_vapic_enter(struct cpu *cpu)
 {
 	const struct vmx *vmx = cpu->vmx;
@@ -152,8 +157,9 @@ void vmx_vapic_enter(struct cpu *cpu)
 	if (vmx_proc2(vmx, VIRTUAL_INTERRUPT_DELIVERY)) {
 		virtualize_ppr(cpu);
 		evaluate(cpu);
-	} else if (vmx_proc(vmx, USE_TPR_SHADOW) && vmx_proc2(vmx, VIRTUALIZE_APIC_ACCESSES)) {
-		vmx_apic_written(cpu, VAPIC_TPR, 4);
+	} else if (vmx_proc(vmx, USE_TPR_SHADOW) && vmx_proc2(vmx, VIRTUALIZE_APIC_ACCESSES) &&
+		   tpr_below_threshold(cpu)) {
+		vmx_apic_written(cpu, VAPIC_TPR, 0);
 	}
 }
 

@@ -33,7 +33,8 @@ void vmx_request_virtual_interrupts(struct cpu *cpu, const uint32_t requests[8])
 
 /* apic_write.c: "APIC-Write Emulation". True: VM exit in cpu->vmx->exit. */
 MUST_CHECK bool vmx_emulate_apic_write(struct cpu *cpu);
-/* The write of 4 bytes (8 by WRMSR) at an offset is done but for its effects. */
+/* The write of 4 bytes (8 by WRMSR) at an offset is done but for its effects. 0 bytes: a VM entry found VTPR below the
+ * threshold. */
 void vmx_apic_written(struct cpu *cpu, unsigned offset, unsigned size);
 
 /* x2apic.c: "Virtualizing MSR-Based APIC Accesses", of MSRs 800H to 8FFH when RDMSR or WRMSR does not exit. */

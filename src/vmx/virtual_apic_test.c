@@ -339,12 +339,14 @@ static void entry(void **state)
 
 	start(SEC(VIRTUALIZE_APIC_ACCESSES));
 	set(TPR_THRESHOLD, 4);
-	*reg(0x80) = 0x30;
+	*reg(0x80) = 0x12345630;
 	vmx_vapic_enter(cpu);
 	expect_exit(vmx_emulate_apic_write(cpu), VMX_EXIT_TPR_BELOW_THRESHOLD, 0);
-	*reg(0x80) = 0x40;
+	assert_int_equal(*reg(0x80), 0x12345630);
+	*reg(0x80) = 0x12345640;
 	vmx_vapic_enter(cpu);
-	assert_false(vmx_emulate_apic_write(cpu));
+	assert_int_equal(cpu->vapic_write, 0);
+	assert_int_equal(*reg(0x80), 0x12345640);
 
 	start(0);
 	vmx_vapic_enter(cpu);

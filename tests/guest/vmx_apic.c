@@ -158,6 +158,8 @@ static void page(void)
 
 	V("page/read", "VMCALL len=3 +2", G64, read, accesses(), regs.bx += APIC_TPR, VIRTUAL(APIC_TPR) = 0x78);
 	vm_line("page/read-value", "78", "%lx", regs.ax);
+	V("page/read-all", "VMCALL len=3 +2", G64, read, accesses(), regs.bx += APIC_TPR, VIRTUAL(APIC_TPR) = 0x12345678);
+	vm_line("page/read-all-value", "12345678", "%lx", regs.ax);
 	V("page/exit", "APIC_ACCESS offset=30 type=0 len=2", G64, read, accesses(), regs.bx += APIC_VERSION);
 	vm_line("page/exit-rf", "10000", "%lx", vm_read(GUEST_RFLAGS) & FLAG_RF);
 	V("page/exit-write", "APIC_ACCESS offset=30 type=1 len=2", G64, write, accesses(), regs.bx += APIC_VERSION);
