@@ -546,6 +546,15 @@ static bool offer_user_files(struct machine *m, const struct machine_config *con
 	return true;
 }
 
+/* What firmware writes to IA32_FEATURE_CONTROL of every CPU, as QEMU tells it: VMX outside SMX, locked. */
+static bool offer_feature_control(struct machine *m)
+{
+	static const uint8_t value[8] = {0x05};
+
+	return !model_has(&m->model, FEATURE_VMX) ||
+	       fw_cfg_add_file(m->board->fw_cfg, "etc/msr_feature_control", value, sizeof(value));
+}
+
 static bool build_fw_cfg(struct machine *m, const struct machine_config *config, struct error *error)
 {
 	struct board *board = m->board;
@@ -567,6 +576,8 @@ static bool build_fw_cfg(struct machine *m, const struct machine_config *config,
 	acpi_offer(board->acpi, board->fw_cfg);
 	if (!offer_boot_order(m, config->boot_order))
 		return error_set(error, "too many drives for fw_cfg");
+	if (!offer_feature_control(m))
+		return error_set(error, "too many files for fw_cfg");
 	if (config->kernel && config->bios &&
 	    !fw_cfg_add_kernel(board->fw_cfg, config->kernel, config->initrd, config->append, error))
 		return false;

@@ -241,6 +241,15 @@ def test_chardevs(context):
         same("port 402H", log.read(), "log")
 
 
+def test_feature_control(context):
+    """fw_cfg has firmware enable VMX, when there is VMX"""
+    # mov ax, 19h; out dx, ax; mov dx, 511h; mov ecx, 1000h; 1: in al, dx; out e9h, al; loop 1b: the directory
+    image = context.image(b"\x66\xba\x10\x05\x66\xb8\x19\x00\x66\xef\x66\xba\x11\x05\xb9\x00\x10\x00\x00\xec\xe6\xe9\xe2\xfb" + EXIT_16)
+    for cpu, wanted in (("max", 1), ("max,-vmx", 0), ("qemu64", 0)):
+        said, _ = context.run("-kernel", image, *QUIET, "-cpu", cpu, "-debugcon", "stdio", *DEBUG_EXIT, status=33)
+        same(cpu, said.count("etc/msr_feature_control"), wanted)
+
+
 def test_triple_fault(context):
     """A triple fault resets; with -no-reboot it ends the machine, and -d cpu_reset shows the registers"""
     image = context.image(SAY_UP + TRIPLE)
