@@ -125,6 +125,24 @@ static enum vmx_entry fail_late(struct cpu *cpu, uint32_t reason, uint64_t quali
 	return vmx_leave(cpu) ? VMX_ENTRY_EXIT : VMX_ENTRY_ABORT;
 }
 
+/* Can anything come before the guest's first instruction, or just after it? */
+static bool may_come_first(const struct cpu *cpu)
+{
+	const uint64_t asking = PROCBASED_CTLS_INTERRUPT_WINDOW_EXITING | PROCBASED_CTLS_NMI_WINDOW_EXITING |
+				PROCBASED_CTLS_MONITOR_TRAP_FLAG;
+
+	return cpu->pins || cpu->shadow || cpu->pending_debug || cpu->activity != ACTIVITY_ACTIVE ||
+	       (cpu->rflags & (RFLAGS_TF | RFLAGS_VIP)) || (cpu->dr7 & 0xff) || cpu->vmx->mtf_pending ||
+	       cpu->vmx->timer_end != VTIME_NEVER || (vmcs_get(&cpu->vmx->vmcs, VM_PROCBASED_CTLS) & asking);
+}
+
+static void attend(struct cpu *cpu)
+{
+	cpu_attend(cpu, ATTEND_PINS);
+	cpu_attend(cpu, ATTEND_SHADOW);
+	cpu_attend(cpu, ATTEND_TRAP);
+}
+
 /*
  * SDM vol. 3, "Interruptibility State". An injected NMI blocks others as a delivered one does, where IRET will end
  * that: as a virtual NMI, or without "NMI exiting". With "NMI exiting" alone IRET ends nothing, and the field alone
@@ -195,6 +213,8 @@ enum vmx_entry vmx_enter(struct cpu *cpu, bool launch, enum vmx_error *error, st
 	vmx->debug_held = 0;
 	vmx->pause_loop = (struct vmx_pause_loop){0};
 	vmx_timer_start(cpu);
+	if (to_root || may_come_first(cpu))
+		attend(cpu);
 	if (launch)
 		vmx->vmcs.launched = true;
 	vmx->entered++;

@@ -140,9 +140,6 @@ static void load_nonregister(struct cpu *cpu, bool vectored)
 	if (!vectored && (pending & (DR6_BS | BIT(12))) &&
 	    (cpu->activity == ACTIVITY_ACTIVE || cpu->activity == ACTIVITY_HLT))
 		cpu->pending_debug = pending & (DR6_BS | BITS(3, 0));
-	cpu_attend(cpu, ATTEND_PINS);
-	cpu_attend(cpu, ATTEND_SHADOW);
-	cpu_attend(cpu, ATTEND_TRAP);
 }
 
 void vmx_load_guest(struct cpu *cpu, bool vectored)

@@ -94,6 +94,7 @@ bool vmx_load_host(struct cpu *cpu)
 		mem_flush_vpid(cpu, 0, false);
 	cpu_mode_changed(cpu);
 	mem_context_changed(cpu);
-	cpu_attend(cpu, ATTEND_PINS);
+	if (cpu->pins)
+		cpu_attend(cpu, ATTEND_PINS);
 	return wide || !(cpu->cr4 & CR4_PAE) || !mem_read_pdptes(cpu, cpu->cr3, cpu->pdpte);
 }

@@ -22,11 +22,12 @@ void vmx_timer_start(struct cpu *cpu)
 {
 	struct vmx *vmx = cpu->vmx;
 	uint64_t count = vmcs_get(&vmx->vmcs, PREEMPTION_TIMER);
-	vtime_t now = clock_now(cpu->clock);
+	vtime_t now;
 
 	vmx->timer_end = VTIME_NEVER;
 	if (!vmx_pin(vmx, PREEMPTION_TIMER))
 		return;
+	now = clock_now(cpu->clock);
 	vmx->timer_end = count ? now + count * TICKS - cpu_tsc(cpu) % TICKS : now;
 	if (count)
 		clock_arm(cpu->clock, &vmx->timer, vmx->timer_end);
@@ -35,10 +36,13 @@ void vmx_timer_start(struct cpu *cpu)
 uint32_t vmx_timer_stop(struct cpu *cpu)
 {
 	struct vmx *vmx = cpu->vmx;
-	vtime_t now = clock_now(cpu->clock), end = vmx->timer_end;
+	vtime_t now, end = vmx->timer_end;
 
-	vmx->timer_end = VTIME_NEVER;
 	if (vmx->timer.at != VTIME_NEVER)
 		clock_cancel(cpu->clock, &vmx->timer);
-	return end == VTIME_NEVER || end <= now ? 0 : (uint32_t)((end - now + TICKS - 1) / TICKS);
+	if (end == VTIME_NEVER)
+		return 0;
+	vmx->timer_end = VTIME_NEVER;
+	now = clock_now(cpu->clock);
+	return end <= now ? 0 : (uint32_t)((end - now + TICKS - 1) / TICKS);
 }
