@@ -485,7 +485,7 @@ static void invalidation(void)
 	for (u32 i = 0; i < 4; i++) {
 		vm_fresh(G64, loop);
 		sec(ENABLE_VPID);
-		vm_needs(rdmsr(MSR_VMX_EPT_VPID_CAP) >> rows[i].capability & 1);
+		vm_needs(vm_ept_vpid_cap() >> rows[i].capability & 1);
 		vm_write(VPID, 9 + i);
 		regs.bx = 0x40000000;
 		*pde = 0x600087;

@@ -166,6 +166,11 @@ bool vm_missing(void)
 	return missing;
 }
 
+u64 vm_ept_vpid_cap(void)
+{
+	return has_sec(ENABLE_EPT) || has_sec(ENABLE_VPID) ? rdmsr(MSR_VMX_EPT_VPID_CAP) : 0;
+}
+
 void vm_needs(bool available)
 {
 	missing |= !available;

@@ -140,6 +140,8 @@ bool vm_write(u32 field, u64 value);
 enum control_word { PIN, PRIMARY, SECONDARY, TERTIARY, EXIT, ENTRY, VM_FUNCTION, CONTROL_WORDS };
 void vm_control(enum control_word word, u32 bit);
 bool vm_allows(enum control_word word, u32 bit);
+/* IA32_VMX_EPT_VPID_CAP, or 0 where there is none. */
+u64 vm_ept_vpid_cap(void);
 #define pin(name)      vm_control(PIN, PINBASED_CTLS_##name)
 #define pri(name)      vm_control(PRIMARY, PROCBASED_CTLS_##name)
 #define sec(name)      vm_control(SECONDARY, PROCBASED_CTLS2_##name)
@@ -152,7 +154,7 @@ bool vm_allows(enum control_word word, u32 bit);
 #define has_ter(name)  vm_allows(TERTIARY, PROCBASED_CTLS3_##name)
 #define has_exi(name)  vm_allows(EXIT, EXIT_CTLS_##name)
 #define has_ent(name)  vm_allows(ENTRY, ENTRY_CTLS_##name)
-#define has_cap(name)  (rdmsr(MSR_VMX_EPT_VPID_CAP) >> EPT_VPID_CAP_##name & 1)
+#define has_cap(name)  (vm_ept_vpid_cap() >> EPT_VPID_CAP_##name & 1)
 #define has_misc(name) (rdmsr(MSR_VMX_MISC) >> MISC_##name & 1)
 /* Another reason why the next line is ABSENT. */
 void vm_needs(bool available);
