@@ -783,7 +783,8 @@ static void prepare_nonroot(struct cpu *cpu)
 	if (nonroot_exits(cpu, BEFORE_TRAPS)) /* an event was delivered: that is a step for the monitor trap flag */
 		return;
 	vmx->debug_held = cpu->pending_debug;
-	vmx->mtf_armed = vmx_proc(vmx, MONITOR_TRAP_FLAG);
+	/* In another state no instruction comes: the event that ends it is the step. */
+	vmx->mtf_armed = vmx_proc(vmx, MONITOR_TRAP_FLAG) && cpu->activity == ACTIVITY_ACTIVE;
 	if (vmx->mtf_armed)
 		cpu_attend(cpu, ATTEND_TRAP);
 	if (vmx_timer_expired(cpu) || vmx_nmi_window(cpu) || vmx_interrupt_window(cpu))

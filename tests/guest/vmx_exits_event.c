@@ -444,6 +444,15 @@ static void monitor_trap(void)
 	V("mtf/step", "MONITOR_TRAP_FLAG +1", G64, CODE("nop; nop"), pri(MONITOR_TRAP_FLAG),
 	  vm_or(GUEST_RFLAGS, FLAG_TF));
 	vm_line("mtf/step-pending", "4000", "%lx", vm_read(GUEST_PENDING_DEBUG));
+	V("mtf/hlt", "MONITOR_TRAP_FLAG +1", G64, CODE("hlt; nop"), pri(MONITOR_TRAP_FLAG), OR_TIMER);
+	V("mtf/halted", "PREEMPTION_TIMER", G64, CODE("nop"), pri(MONITOR_TRAP_FLAG),
+	  vm_write(GUEST_ACTIVITY_STATE, HALTED), OR_TIMER);
+	V("mtf/shut-down", "PREEMPTION_TIMER", G64, CODE("nop"), vm_needs(has_misc(ACTIVITY_SHUTDOWN)),
+	  pri(MONITOR_TRAP_FLAG), vm_write(GUEST_ACTIVITY_STATE, SHUT_DOWN), OR_TIMER);
+	self_interrupt();
+	V("mtf/halted-interrupt", "MONITOR_TRAP_FLAG handler 65", G64, CODE("nop"), pri(MONITOR_TRAP_FLAG),
+	  vm_or(GUEST_RFLAGS, FLAG_IF), vm_write(GUEST_ACTIVITY_STATE, HALTED), OR_TIMER);
+	end_interrupt();
 	self_interrupt();
 	V("mtf/before-interrupt", "MONITOR_TRAP_FLAG|EXTERNAL_INTERRUPT -", G64, CODE("nop"),
 	  vm_needs(has_pri(MONITOR_TRAP_FLAG)), pin(EXTERNAL_INTERRUPT_EXITING),
