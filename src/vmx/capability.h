@@ -45,7 +45,7 @@ extern const unsigned vmx_bit_count;
 #define VMX_CR3_TARGETS 4
 #define VMX_HLAT_PREFIX_SIZE UINT64_C(1) /* the largest */
 #define VMX_MSEG_REVISION UINT64_C(0) /* of the MSEG header */
-#define VMX_TIMER_RATE	5 /* the VMX-preemption timer counts down when bit 5 of the TSC changes */
+#define VMX_TIMER_RATE	     2		 /* the VMX-preemption timer counts down when bit 2 of the TSC changes */
 
 struct vmx_capability {
 	uint64_t offers[VMX_WORD_COUNT]; /* named bits that may be 1; in the default1 class: that may be 0 */
