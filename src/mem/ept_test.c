@@ -342,7 +342,7 @@ static void violations_of_the_guests_walk(void **state)
 		assert_false(access_at(0x123, ACCESS_WRITE));
 		*guest(tables[i]) &= ~(uint64_t)A;
 		mem_flush_all(&f->cpu);
-		expect_exit(access_at(0x123, ACCESS_READ), VIOLATION, LINEAR | 2 | (R | X) << 3, 0x123, tables[i]);
+		expect_exit(access_at(0x123, ACCESS_READ), VIOLATION, LINEAR | 3 | (R | X) << 3, 0x123, tables[i]);
 		assert_int_equal(*guest(tables[i]) & A, 0);
 		/* with EPT's own flags every access to them is a write too */
 		*guest(tables[i]) |= A | D;
@@ -357,7 +357,7 @@ static void violations_of_the_guests_walk(void **state)
 	*ept_pte(PT) &= ~(uint64_t)W;
 	changed();
 	assert_false(access_at(0, ACCESS_READ));
-	expect_exit(access_at(0, ACCESS_WRITE), VIOLATION, LINEAR | 2 | (R | X) << 3, 0, PT);
+	expect_exit(access_at(0, ACCESS_WRITE), VIOLATION, LINEAR | 3 | (R | X) << 3, 0, PT);
 }
 
 static void faults_of_the_guest_come_first(void **state)
@@ -870,7 +870,7 @@ static void what_sub_pages_are_not_for(void **state)
 	*ept_pte(PAGE) |= R | W;
 	*subpages_of(PT) = ~UINT64_C(0) / 3;
 	*guest(PT) = PAGE | P | RW;
-	expect_exit(access_at(0, ACCESS_READ), VIOLATION, LINEAR | 2 | 0x28, 0, PT);
+	expect_exit(access_at(0, ACCESS_READ), VIOLATION, LINEAR | 3 | 0x28, 0, PT);
 }
 
 static void sub_page_writes_are_dirty_and_logged(void **state)
@@ -914,8 +914,7 @@ static void paging_write_control(void **state)
 					if (allowed)
 						assert_false(faulted);
 					else
-						expect_exit(faulted, VIOLATION,
-							    LINEAR | (flags ? 3 : 2) | 0x28, 0, PT + 0x200000);
+						expect_exit(faulted, VIOLATION, LINEAR | 3 | 0x28, 0, PT + 0x200000);
 					assert_int_equal((*guest(PT) & A) != 0, allowed);
 					assert_int_equal((*ept_pte(PT) & ED) != 0, allowed && flags);
 				}

@@ -199,7 +199,9 @@ static void mark(struct cpu *cpu, struct path *path, unsigned entry_size, bool w
 	}
 }
 
-/* May mark() write? When EPT has accessed and dirty flags, reading the entries has asked already. True: a VM exit. */
+/* May mark() write? It reads and writes: SDM vol. 3, "Automatic Locking", has the flags set in locked cycles, and that
+ * is how processors report it. When EPT has accessed and dirty flags, reading the entries has asked already. True: a VM
+ * exit. */
 static COLD bool probe_mark(struct cpu *cpu, la_t la, struct path *path, bool write)
 {
 	pa_t pa;
@@ -207,7 +209,8 @@ static COLD bool probe_mark(struct cpu *cpu, la_t la, struct path *path, bool wr
 	for (unsigned i = 0; i < path->used && !ept_flags_enabled(cpu); i++) {
 		uint64_t want = wanted_bits(path, i, write);
 
-		if ((path->entry[i] & want) != want && entry_at(cpu, la, ACCESS_WRITE, true, path->guest_at[i], path, &pa))
+		if ((path->entry[i] & want) != want &&
+		    entry_at(cpu, la, ACCESS_READ | ACCESS_WRITE, true, path->guest_at[i], path, &pa))
 			return true;
 	}
 	return false;
