@@ -34,7 +34,7 @@ uint64_t cpu_efer_allowed(const struct cpu_model *model)
 
 uint64_t cpu_debugctl_allowed(const struct cpu_model *model)
 {
-	return DEBUGCTL_BTF | (model_has(model, FEATURE_PERFMON) ? DEBUGCTL_FREEZE_PERFMON_ON_PMI : 0);
+	return DEBUGCTL_LBR | DEBUGCTL_BTF | (model_has(model, FEATURE_PERFMON) ? DEBUGCTL_FREEZE_PERFMON_ON_PMI : 0);
 }
 
 uint64_t cpu_perf_global_ctrl_allowed(const struct cpu_model *model)

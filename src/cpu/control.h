@@ -11,7 +11,13 @@ uint64_t cpu_cr4_allowed(const struct cpu_model *model);
 /* EFER bits that the model has. */
 uint64_t cpu_efer_allowed(const struct cpu_model *model);
 uint64_t cpu_perf_global_ctrl_allowed(const struct cpu_model *model);
-uint64_t cpu_debugctl_allowed(const struct cpu_model *model); /* branch records and traces are absent */
+uint64_t cpu_debugctl_allowed(const struct cpu_model *model); /* branch traces are absent */
+
+/* SDM vol. 3, "Last Branch Records": where there are no model-specific ones, LBR may be written, but is always 0. */
+static inline uint64_t cpu_debugctl_kept(uint64_t value)
+{
+	return value & ~DEBUGCTL_LBR;
+}
 
 /* May CR0 hold this value at all? Rules that need other registers are the caller's. */
 bool cpu_cr0_valid(uint64_t value);

@@ -252,6 +252,20 @@ static bool write_misc_enable(struct cpu *cpu, uint32_t index, uint64_t value)
 	return true;
 }
 
+static bool read_debugctl(struct cpu *cpu, uint32_t index, uint64_t *value)
+{
+	*value = cpu->debugctl;
+	return true;
+}
+
+static bool write_debugctl(struct cpu *cpu, uint32_t index, uint64_t value)
+{
+	if (value & ~cpu_debugctl_allowed(cpu->model))
+		return false;
+	cpu->debugctl = cpu_debugctl_kept(value);
+	return true;
+}
+
 /* IA32_MTRR_PHYSBASEn and IA32_MTRR_PHYSMASKn, in turn. SDM vol. 3, "Variable Range MTRRs". */
 static bool read_mtrr_variable(struct cpu *cpu, uint32_t index, uint64_t *value)
 {

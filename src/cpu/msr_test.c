@@ -227,13 +227,35 @@ static void misc_enable(void **state)
 	cpu_destroy(cpu);
 }
 
+static void debugctl(void **state)
+{
+	struct cpu *cpu = cpu_create("max");
+	uint64_t value;
+
+	assert_true(msr_write(cpu, MSR_DEBUGCTL, BIT(0) | BIT(1)));
+	assert_true(msr_read(cpu, MSR_DEBUGCTL, &value));
+	assert_int_equal(value, BIT(1)); /* no branch records: LBR is never 1 */
+	assert_false(msr_write(cpu, MSR_DEBUGCTL, BIT(3)));
+	assert_true(msr_write(cpu, MSR_DEBUGCTL, BIT(12)));
+	cpu_destroy(cpu);
+	cpu = cpu_create("Conroe");
+	assert_true(msr_write(cpu, MSR_DEBUGCTL, 0));
+	assert_int_equal(msr_write(cpu, MSR_DEBUGCTL, BIT(12)), model_has(cpu->model, FEATURE_PERFMON));
+	cpu_destroy(cpu);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(later_claims_win),	  cmocka_unit_test(stored_rows_refuse_reserved_bits),
-		cmocka_unit_test(features_gate),	  cmocka_unit_test(memory_types),
-		cmocka_unit_test(tsc_and_its_adjustment), cmocka_unit_test(efer),
-		cmocka_unit_test(speculation_control),	  cmocka_unit_test(misc_enable),
+		cmocka_unit_test(later_claims_win),
+		cmocka_unit_test(stored_rows_refuse_reserved_bits),
+		cmocka_unit_test(features_gate),
+		cmocka_unit_test(memory_types),
+		cmocka_unit_test(tsc_and_its_adjustment),
+		cmocka_unit_test(efer),
+		cmocka_unit_test(speculation_control),
+		cmocka_unit_test(misc_enable),
+		cmocka_unit_test(debugctl),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -157,7 +157,8 @@ bool check_perf_global_ctrl(struct check *c, uint64_t value)
 
 bool check_debugctl(struct check *c, uint64_t value)
 {
-	return !(value & ~DEBUGCTL_BTF) || !check_caps_known(c) || !(value & ~c->input->caps->debugctl_allowed);
+	return !(value & ~(DEBUGCTL_LBR | DEBUGCTL_BTF)) || !check_caps_known(c) ||
+	       !(value & ~c->input->caps->debugctl_allowed);
 }
 
 static void (*const sections[VMX_SECTION_COUNT])(struct check *) = {

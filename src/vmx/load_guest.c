@@ -2,8 +2,8 @@
  * VM entry loads the guest: SDM vol. 3, "Loading Guest State" and "Event Injection" (what an injection does to
  * blocking, activity and pending debug exceptions). Everything was checked before; here nothing can fail.
  */
+#include "cpu/control.h"
 #include "cpu/msr.h"
-#include "mem/mem.h"
 #include "mem/mem.h"
 #include "vmx/vmx.h"
 
@@ -21,7 +21,7 @@ static void load_control_registers(struct cpu *cpu)
 	cpu->cr4 = vmcs_get(v, GUEST_CR4);
 	if (vmx_on_entry(vmx, LOAD_DEBUG_CONTROLS)) {
 		cpu->dr7 = (vmcs_get(v, GUEST_DR7) & BITS(31, 0) & ~(BIT(12) | BITS(15, 14))) | DR7_1;
-		cpu->debugctl = vmcs_get(v, GUEST_DEBUGCTL);
+		cpu->debugctl = cpu_debugctl_kept(vmcs_get(v, GUEST_DEBUGCTL));
 	}
 	cpu->sysenter_cs = vmcs_get(v, GUEST_SYSENTER_CS);
 	cpu->sysenter_esp = vmcs_get(v, GUEST_SYSENTER_ESP);

@@ -93,6 +93,9 @@ static void registers(void)
 	MSR("msr/debugctl-not-loaded", "ok 0", G64, MSR_DEBUGCTL, vm_needs(has_debugctl), vm_write(GUEST_DEBUGCTL, 2));
 	MSR("msr/debugctl-loaded", "ok 2", G64, MSR_DEBUGCTL, vm_needs(has_debugctl), ent(LOAD_DEBUG_CONTROLS),
 	    vm_write(GUEST_DEBUGCTL, 2));
+	/* 0 where there are no model-specific branch records. */
+	MSR("msr/debugctl-lbr", "ok 0|ok 1", G64, MSR_DEBUGCTL, vm_needs(has_debugctl), ent(LOAD_DEBUG_CONTROLS),
+	    vm_write(GUEST_DEBUGCTL, 1));
 	vm_line("msr/debugctl-host", "0", "%lx", has_debugctl ? rdmsr(MSR_DEBUGCTL) : 0);
 }
 
