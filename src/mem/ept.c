@@ -83,7 +83,11 @@ static unsigned rights_of(const struct cpu *cpu, const struct ept_access *how, u
 	       (allowed & (user_execute ? EPT_USER_EXECUTE : EPT_EXECUTE) ? ACCESS_EXEC : 0);
 }
 
-/* Is the access allowed by a mapping that is known, and does it set no flag? */
+/*
+ * Is the access allowed by a mapping that is known, and does it set no flag? Processors may go by what is known, and a
+ * VMM has to execute INVEPT when it has cleared a dirty flag. But they keep translations of pages in TLBs, not here, so
+ * that one without INVEPT works as long as something else flushes those: the flag of the page accessed is looked at.
+ */
 static bool is_known(struct cpu *cpu, pa_t gpa, const struct ept_access *how, struct translation *t)
 {
 	const struct guest_mapping *known;
@@ -97,6 +101,8 @@ static bool is_known(struct cpu *cpu, pa_t gpa, const struct ept_access *how, st
 	rights = rights_of(cpu, how, known->allowed);
 	if ((rights & how->access) != how->access || ((how->access & ACCESS_WRITE) && !known->dirty))
 		return false;
+	if (how->final && known->dirty && ept_flags_enabled(cpu) && !(mem_read_entry(cpu, known->at, 8) & EPT_D))
+		return false;
 	t->pa = known->pa | (gpa & ~PAGE_MASK);
 	t->rights = rights;
 	t->dirty = known->dirty;
@@ -104,7 +110,7 @@ static bool is_known(struct cpu *cpu, pa_t gpa, const struct ept_access *how, st
 	return true;
 }
 
-static void make_known(struct cpu *cpu, pa_t gpa, uint64_t allowed, const struct translation *t)
+static void make_known(struct cpu *cpu, pa_t gpa, uint64_t allowed, pa_t at, const struct translation *t)
 {
 	if (!cpu->mem->guest_mapping)
 		cpu->mem->guest_mapping = xcalloc(GUEST_MAPPINGS, sizeof(struct guest_mapping));
@@ -114,7 +120,8 @@ static void make_known(struct cpu *cpu, pa_t gpa, uint64_t allowed, const struct
 				       .pa = t->pa & PAGE_MASK,
 				       .allowed = allowed & (EPT_READ | EPT_WRITE | EPT_EXECUTE | EPT_USER_EXECUTE),
 				       .controls = cpu->ept_controls,
-				       .dirty = t->dirty};
+				       .dirty = t->dirty,
+				       .at = at};
 }
 
 /* allowed: the bits that all entries used have, none when one was not present. last: the entry that ended the walk. */
@@ -281,7 +288,7 @@ bool mem_ept_walk(struct cpu *cpu, pa_t gpa, const struct ept_access *how, struc
 	}
 	t->dirty = !ept_flags_enabled(cpu) || (path.entry[path.used - 1] & EPT_D);
 	if ((how->update || !ept_flags_enabled(cpu)) && !(cpu->ept_controls & EPT_SPECIAL))
-		make_known(cpu, gpa, allowed, t);
+		make_known(cpu, gpa, allowed, path.at[path.used - 1], t);
 	return false;
 }
 

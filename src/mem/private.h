@@ -52,6 +52,7 @@ struct guest_mapping {
 	uint32_t allowed; /* the bits 10 and 2:0 that all its entries have */
 	uint32_t controls;
 	bool dirty; /* a write changes nothing in the entries */
+	pa_t at;    /* of the last entry */
 };
 
 struct mem_cpu {
