@@ -24,8 +24,19 @@ bool cpu_cr0_valid(uint64_t value);
 /* CR3 with the given CR4 and EFER: reserved bits above MAXPHYADDR. Bit 63 (no flush) is to be removed before. */
 bool cpu_cr3_valid(const struct cpu_model *model, uint64_t value, bool long_mode);
 
-/* Is la canonical for this CPU's number of linear-address bits? SDM vol. 1, "Canonical Addressing". */
+/* Is la canonical for the paging that is on? That is asked of accesses, and of what RIP and stack pointers get. SDM
+ * vol. 1, "Canonical Addressing". */
 static inline bool cpu_canonical(const struct cpu *cpu, la_t la)
 {
 	return (uint64_t)sign_extend(la, cpu->cr4 & CR4_LA57 ? 57 : 48) == la;
+}
+
+/*
+ * Is la canonical for this CPU's number of linear-address bits, whatever CR4.LA57 says? Registers that hold an address
+ * for later take it: MSRs, bases of segments and descriptor tables; so do INVPCID and INVVPID, and VM entry. An access
+ * with such an address faults then.
+ */
+static inline bool cpu_fits_linear_width(const struct cpu *cpu, la_t la)
+{
+	return (uint64_t)sign_extend(la, cpu->model->linear_bits) == la;
 }

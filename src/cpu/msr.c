@@ -86,7 +86,7 @@ static bool check_any(const struct cpu *cpu, uint64_t value)
 
 static bool check_canonical(const struct cpu *cpu, uint64_t value)
 {
-	return cpu_canonical(cpu, value);
+	return cpu_fits_linear_width(cpu, value);
 }
 
 /* SDM vol. 3, "Memory Types That Can Be Encoded in MTRRs": UC, WC, WT, WP, WB. */

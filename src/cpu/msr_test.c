@@ -77,7 +77,7 @@ static void stored_row(struct cpu *cpu, uint32_t index, uint64_t bits, const cha
 
 	assert_true(msr_read(cpu, index, &old));
 	for (unsigned bit = 0; bit < 64; bit++) {
-		bool good = (bits & BIT(bit)) && (strcmp(check, "any") == 0 || bit < 47);
+		bool good = (bits & BIT(bit)) && (strcmp(check, "any") == 0 || bit < cpu->model->linear_bits - 1);
 
 		value = BIT(bit);
 		if ((bits & value) && strcmp(check, "any") != 0 && strcmp(check, "canonical") != 0)

@@ -143,8 +143,3 @@ static inline uint64_t result_flags(uint64_t result, unsigned size)
 	return flag_if((result & bytes_mask(size)) == 0, RFLAGS_ZF) | flag_if(result >> (8 * size - 1) & 1, RFLAGS_SF) |
 	       flag_if(!__builtin_parity((uint8_t)result), RFLAGS_PF);
 }
-
-static inline bool is_canonical(const struct cpu *cpu, la_t la)
-{
-	return sign_extend(la, cpu->cr4 & CR4_LA57 ? 57 : 48) == (int64_t)la;
-}

@@ -519,7 +519,7 @@ static enum step exec_lldt(struct cpu *cpu, const struct insn *insn)
 	if (!(descriptor_ar(&d) & AR_P))
 		return raise_error(cpu, VECTOR_NP, selector & 0xfffc);
 	descriptor_to_segment(&d, selector, &ldtr);
-	if (cpu_long_mode(cpu) && !cpu_canonical(cpu, ldtr.base))
+	if (cpu_long_mode(cpu) && !cpu_fits_linear_width(cpu, ldtr.base))
 		return raise_error(cpu, VECTOR_GP, selector & 0xfffc);
 	cpu->seg[LDTR] = ldtr;
 	return STEP_NEXT;
@@ -557,7 +557,7 @@ static enum step exec_ltr(struct cpu *cpu, const struct insn *insn)
 	if (!(descriptor_ar(&d) & AR_P))
 		return raise_error(cpu, VECTOR_NP, selector & 0xfffc);
 	descriptor_to_segment(&d, selector, &tr);
-	if (cpu_long_mode(cpu) && !cpu_canonical(cpu, tr.base))
+	if (cpu_long_mode(cpu) && !cpu_fits_linear_width(cpu, tr.base))
 		return raise_error(cpu, VECTOR_GP, selector & 0xfffc);
 	if ((step = descriptor_set_busy(cpu, &d, true)))
 		return step;
@@ -599,7 +599,7 @@ static enum step load_table(struct cpu *cpu, const struct insn *insn)
 	    mem_read_bytes(cpu, la, bytes, wide ? 10 : 6, ACCESS_READ))
 		return STEP_FAULT;
 	base = load_le(bytes + 2, wide ? 8 : 4);
-	if (wide && !cpu_canonical(cpu, base))
+	if (wide && !cpu_fits_linear_width(cpu, base))
 		return raise_gp0(cpu);
 	if (!wide && insn->size == 2)
 		base &= 0xffffff;

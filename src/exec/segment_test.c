@@ -247,7 +247,7 @@ static void system_tables(void **state)
 
 	fixture_long(f, 0);
 	cpu->r[RAX] = 0x20000;
-	poke(f, 0x20002, 8, 0x800000000000);
+	poke(f, 0x20002, 8, UINT64_C(1) << 60);
 	RUN_AT(f, 0x0f, 0x01, 0x18);
 	assert_fault(f, VECTOR_GP, 0); /* base not canonical */
 }

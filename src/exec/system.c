@@ -5,6 +5,7 @@
  * Caches are not modelled, so what writes them back or invalidates them only checks what the manual checks. Control and
  * debug registers, HLT and descriptor tables are elsewhere.
  */
+#include "cpu/control.h"
 #include "cpu/msr.h"
 #include "exec/integer.h"
 #include "exec/nonroot.h"
@@ -188,7 +189,7 @@ static inline enum step base_write(struct cpu *cpu, const struct insn *insn, enu
 
 	if (!(cpu->cr4 & CR4_FSGSBASE))
 		return exec_undefined(cpu, insn);
-	if (!is_canonical(cpu, base))
+	if (!cpu_fits_linear_width(cpu, base))
 		return raise_gp0(cpu);
 	cpu->seg[segment].base = base;
 	return STEP_NEXT;
@@ -270,7 +271,7 @@ static enum step invpcid(struct cpu *cpu, const struct insn *insn)
 	if (type <= INVPCID_CONTEXT) {
 		if ((descriptor[0] & ~CR3_PCID) || (!(cpu->cr4 & CR4_PCIDE) && descriptor[0]))
 			return raise_gp0(cpu);
-		if (type == INVPCID_ADDRESS && !is_canonical(cpu, descriptor[1]))
+		if (type == INVPCID_ADDRESS && !cpu_fits_linear_width(cpu, descriptor[1]))
 			return raise_gp0(cpu);
 	}
 	switch ((enum invpcid)type) {

@@ -233,7 +233,9 @@ static void segment_bases(void **state)
 	assert_int_equal(cpu->seg[GS].base, 0x1000);
 	assert_int_equal(RIG_RUN(rig, 0xf3, 0x48, 0x0f, 0xae, 0xcb), STEP_NEXT);
 	assert_int_equal(cpu->r[RBX], 0x1000);
-	cpu->r[RAX] = UINT64_C(0x800000000000);
+	cpu->r[RAX] = UINT64_C(0x800000000000); /* for 57 bits, although CR4.LA57 is 0 */
+	assert_int_equal(RIG_RUN(rig, 0xf3, 0x48, 0x0f, 0xae, 0xd0), STEP_NEXT);
+	cpu->r[RAX] = UINT64_C(0x100000000000000);
 	expect_fault(rig, RIG_RUN(rig, 0xf3, 0x48, 0x0f, 0xae, 0xd0), VECTOR_GP);
 	rig_mode(rig, 32);
 	expect_fault(rig, RIG_RUN(rig, 0xf3, 0x0f, 0xae, 0xd0), VECTOR_UD);
@@ -263,6 +265,8 @@ static void invpcid(void **state)
 	cpu->r[RAX] = 0;
 	store_le(rig->ram + RIG_DATA, 8, 0);
 	store_le(rig->ram + RIG_DATA + 8, 8, UINT64_C(0x800000000000));
+	assert_int_equal(RIG_RUN(rig, 0x66, 0x0f, 0x38, 0x82, 0x06), STEP_LEAVE); /* the CPU has LA57 */
+	store_le(rig->ram + RIG_DATA + 8, 8, UINT64_C(0x100000000000000));
 	expect_fault(rig, RIG_RUN(rig, 0x66, 0x0f, 0x38, 0x82, 0x06), VECTOR_GP);
 	cpu->r[RSI] = RIG_HOLE;
 	expect_fault(rig, RIG_RUN(rig, 0x66, 0x0f, 0x38, 0x82, 0x06), VECTOR_PF);

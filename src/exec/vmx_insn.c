@@ -417,7 +417,7 @@ static enum step exec_invvpid(struct cpu *cpu, const struct insn *insn)
 	if (read_descriptor(cpu, insn, descriptor))
 		return STEP_FAULT;
 	if (descriptor[0] >> 16 || (type != INVVPID_ALL && !descriptor[0]) ||
-	    (type == INVVPID_ADDRESS && !cpu_canonical(cpu, descriptor[1])))
+	    (type == INVVPID_ADDRESS && !cpu_fits_linear_width(cpu, descriptor[1])))
 		return bad_operand(cpu, insn, type);
 	switch ((enum invvpid)type) {
 	case INVVPID_ADDRESS: mem_flush_vpid_page(cpu, (uint16_t)descriptor[0], descriptor[1]); break;

@@ -95,19 +95,19 @@ void chapter_main(void)
 	const struct __attribute__((packed)) {
 		u16 limit;
 		u64 base;
-	} bad = {0xfff, 0x800000000000};
+	} bad = {0xfff, 1ull << 56};
 	T("lgdt/not-canonical", "#GP(0x0)+0", RING0, CODE("lgdt (%rbx)"), .bx = (ulong)&bad);
 	T("lidt/not-canonical", "#GP(0x0)+0", RING0, CODE("lidt (%rbx)"), .bx = (ulong)&bad);
 	c = TRY(RING0, CODE("sgdt (%rbx); sidt 16(%rbx)"), .bx = (ulong)page_alloc());
 	check("sgdt-sidt/ten-bytes", "ok 1ff 1 fff 1", "%s %x %u %x %u", outcome(c), *(u16 *)c.bx,
 	      *(u64 *)(c.bx + 2) == (ulong)gdt, *(u16 *)(c.bx + 16), *(u64 *)(c.bx + 18) == (ulong)idt);
 	gdt[SEL_LDT / 8] = descriptor(0, 0xff, ACC_LDT, 0);
-	gdt[SEL_LDT / 8 + 1] = 0x8000;
+	gdt[SEL_LDT / 8 + 1] = 1 << 24;
 	T("lldt/base-not-canonical", "#GP(0x60)+0", RING0, CODE("lldt %ax"), .ax = SEL_LDT);
 	gdt[SEL_LDT / 8 + 1] = 0x1full << 40;
 	T("lldt/upper-type-not-0", "#GP(0x60)+0", RING0, CODE("lldt %ax"), .ax = SEL_LDT);
 	gdt[SEL_TEST / 8] = descriptor(0, 0x67, ACC_TSS, 0);
-	gdt[SEL_TEST / 8 + 1] = 0x8000;
+	gdt[SEL_TEST / 8 + 1] = 1 << 24;
 	T("ltr/base-not-canonical", "#GP(0x70)+0", RING0, CODE("ltr %ax"), .ax = SEL_TEST);
 	gdt[SEL_TEST / 8 + 1] = 0;
 	gdt[SEL_TEST / 8] = descriptor(0, 0x67, ACC_TSS16, 0);

@@ -202,7 +202,7 @@ static void syscall_sysret(void)
 	check("syscall/tf-masked-no-trap", "vector=128 r11.tf=1", "vector=%u r11.tf=%u", (u32)c.vector,
 	      (u32)c.r11 >> 8 & 1);
 	/* LSTAR and CSTAR take canonical addresses only. */
-	T("lstar/not-canonical", "#GP(0x0)+0", RING0, CODE("wrmsr"), .cx = MSR_LSTAR, .ax = 0, .dx = 0x8000);
+	T("lstar/not-canonical", "#GP(0x0)+0", RING0, CODE("wrmsr"), .cx = MSR_LSTAR, .ax = 0, .dx = 1 << 24);
 	wrmsr(MSR_EFER, rdmsr(MSR_EFER) & ~(u64)EFER_SCE);
 }
 
@@ -240,7 +240,7 @@ static void sysenter_sysexit(void)
 	T("sysexit/not-canonical-rip", "#GP(0x0)+0", RING0, CODE("rex.w sysexit"), .cx = 0, .dx = 0x800000000000);
 	T("sysexit/not-canonical-rsp", "#GP(0x0)+0", RING0, CODE("rex.w sysexit"), .cx = 0x800000000000, .dx = entry);
 	T("sysenter-eip/not-canonical", "#GP(0x0)+0", RING0, CODE("wrmsr"), .cx = MSR_SYSENTER_EIP, .ax = 0,
-	  .dx = 0x8000);
+	  .dx = 1 << 24);
 }
 
 static void bases(void)
@@ -270,7 +270,7 @@ static void bases(void)
 		      (u32)c.si == *(u32 *)0x100000);
 		c = TRY(RING3, CODE("wrfsbase %eax; rdfsbase %rcx"), .ax = 0xffffffff87654321ul);
 		check("fsgsbase/32-bit-zero-extends", "ok 87654321", "%s %lx", outcome(c), c.cx);
-		T("fsgsbase/not-canonical", "#GP(0x0)+0", RING3, CODE("wrgsbase %rax"), .ax = 0x800000000000);
+		T("fsgsbase/not-canonical", "#GP(0x0)+0", RING3, CODE("wrgsbase %rax"), .ax = 1ull << 56);
 		T("fsgsbase/compatibility-mode", "#UD+0", RING3_32, CODE32(".byte 0xf3, 0x0f, 0xae, 0xc0"));
 		write_cr4(read_cr4() & ~CR4_FSGSBASE);
 	} else {

@@ -277,7 +277,7 @@ static void canonical(void)
 	T("canonical/lea", "ok", RING0, CODE("lea (%rbx), %rax"), .bx = bad);
 	T("canonical/prefetch", "ok", RING0, CODE("prefetcht0 (%rbx)"), .bx = bad);
 	T("canonical/address-size-32-wraps", "ok", RING0, CODE("mov (%ebx), %al"), .bx = 0xabcd000000100000ul);
-	T("canonical/wrmsr-fs-base", "#GP(0x0)+0", RING0, CODE("wrmsr"), .cx = MSR_FS_BASE, .ax = 0, .dx = 0x8000);
+	T("canonical/wrmsr-fs-base", "#GP(0x0)+0", RING0, CODE("wrmsr"), .cx = MSR_FS_BASE, .ax = 0, .dx = 1 << 24);
 }
 
 /* SDM vol. 3, "Operations that Invalidate TLBs and Paging-Structure Caches". */
@@ -363,7 +363,7 @@ static void invalidation(void)
 			d.pcid = 0x1000;
 			T("invpcid/reserved-bits", "#GP(0x0)+0", RING0, code, .ax = 1, .bx = (ulong)&d);
 			d.pcid = 1;
-			d.address = 0x800000000000;
+			d.address = 1ull << 56;
 			T("invpcid/not-canonical", "#GP(0x0)+0", RING0, code, .ax = 0, .bx = (ulong)&d);
 			T("invpcid/ring3", "#GP(0x0)+0", RING3, code, .ax = 0, .bx = (ulong)&d);
 		} else {
@@ -513,6 +513,54 @@ asm(".text\n"
     "2: pop %rbx; ret\n");
 void switch_la57(ulong cr3, ulong bits);
 
+/* With 4-level paging on a processor that has LA57: registers take what is canonical for the processor, and what uses
+ * them faults. */
+static void wide_registers(void)
+{
+	const u64 wide = 1ull << 47, star = rdmsr(MSR_STAR), lstar = rdmsr(MSR_LSTAR), fs = rdmsr(MSR_FS_BASE),
+		  kernel_gs = rdmsr(MSR_KERNEL_GS_BASE);
+	u16 *table = (u16 *)page_alloc();
+	u64 *invpcid = page_alloc();
+	struct ctx c;
+
+	table[0] = 0xfff;
+	memcpy(&table[1], &wide, 8);
+	T("la57/wide-gdtr", "ok", RING0, CODE("sgdt 16(%rbx); lgdt (%rbx); lgdt 16(%rbx)"), .bx = (ulong)table);
+	T("la57/wide-idtr", "ok", RING0, CODE("sidt 16(%rbx); lidt (%rbx); lidt 16(%rbx)"), .bx = (ulong)table);
+	gdt[SEL_TEST / 8] = descriptor(0, 0xff, ACC_LDT, 0);
+	gdt[SEL_TEST / 8 + 1] = wide >> 32;
+	T("la57/wide-ldtr", "ok", RING0, CODE("lldt %ax"), .ax = SEL_TEST);
+	no_ldt();
+	gdt[SEL_TEST / 8] = descriptor(0, 0x67, ACC_TSS, 0);
+	T("la57/wide-tr", "ok", RING0, CODE("ltr %ax"), .ax = SEL_TEST);
+	reload_tr();
+	T("la57/wide-msr", "ok", RING0, CODE("wrmsr"), .cx = MSR_KERNEL_GS_BASE, .ax = 0, .dx = wide >> 32);
+	wrmsr(MSR_KERNEL_GS_BASE, kernel_gs);
+	T("la57/wide-base-access", "#GP(0x0)+2", RING0, CODE("wrmsr; mov %fs:0, %al"), .cx = MSR_FS_BASE, .ax = 0,
+	  .dx = wide >> 32);
+	wrmsr(MSR_FS_BASE, fs);
+	wrmsr(MSR_STAR, (u64)SEL_CODE0 << 32);
+	wrmsr(MSR_EFER, rdmsr(MSR_EFER) | EFER_SCE);
+	c = TRY(RING0, CODE("wrmsr; syscall"), .cx = MSR_LSTAR, .ax = 0, .dx = wide >> 32);
+	check("la57/wide-lstar-fetch", "vector=13 ip=800000000000", "vector=%u ip=%lx", (u32)c.vector, c.ip);
+	wrmsr(MSR_EFER, rdmsr(MSR_EFER) & ~(u64)EFER_SCE);
+	wrmsr(MSR_LSTAR, lstar);
+	wrmsr(MSR_STAR, star);
+	if (HAS_FSGSBASE) {
+		write_cr4(read_cr4() | CR4_FSGSBASE);
+		T("la57/wide-fsgsbase", "ok", RING3, CODE("wrfsbase %rax"), .ax = wide);
+		write_cr4(read_cr4() & ~CR4_FSGSBASE);
+		wrmsr(MSR_FS_BASE, fs);
+	} else {
+		absent("la57/wide-fsgsbase");
+	}
+	invpcid[1] = wide;
+	if (HAS_INVPCID)
+		T("la57/wide-invpcid", "ok", RING0, CODE("invpcid (%rbx), %rax"), .ax = 0, .bx = (ulong)invpcid);
+	else
+		absent("la57/wide-invpcid");
+}
+
 static void five_levels(void)
 {
 	const ulong far = 0x0100000000000000ul - (1ul << 48); /* slot 255 of the PML5 */
@@ -525,6 +573,7 @@ static void five_levels(void)
 		return;
 	}
 	T("la57/not-while-paging", "#GP(0x0)+0", RING0, CODE("mov %rax, %cr4"), .ax = read_cr4() | CR4_LA57);
+	wide_registers();
 	pml5 = page_alloc();
 	pml5[0] = (u64)pml4 | PTE_ALL;
 	pml5[255] = (u64)pml4 | PTE_ALL;

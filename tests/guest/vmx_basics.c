@@ -490,6 +490,8 @@ static void invalidations(void)
 	I("invvpid/address", "ok", INVVPID_ADDRESS, INVVPID, 1, 0x5000, 0);
 	I("invvpid/address-vpid-0", "VMfail(28)", INVVPID_ADDRESS, INVVPID, 0, 0x5000, 0);
 	I("invvpid/address-not-canonical", "VMfail(28)", INVVPID_ADDRESS, INVVPID, 1, 1ull << 60, 0);
+	/* Of the processor's linear-address width, not of the paging that is on. */
+	I("invvpid/address-of-57-bits", HAS_LA57 ? "ok" : "VMfail(28)", INVVPID_ADDRESS, INVVPID, 1, 1ull << 47, 0);
 	I("invvpid/address-reserved", "VMfail(28)", INVVPID_ADDRESS, INVVPID, 0x10001, 0x5000, 0);
 	I("invvpid/single", "ok", INVVPID_SINGLE, INVVPID, 0xffff, 0, 1);
 	I("invvpid/single-vpid-0", "VMfail(28)", INVVPID_SINGLE, INVVPID, 0, 0, 1);
