@@ -242,37 +242,32 @@ def tiny_kernel():
                        base + 32) + code
 
 
-def test_start_up(context):
-    """The guest's first instructions run within 100 ms, and an untouched 1 GiB costs less than 64 MiB"""
+def test_memory(context):
+    """An untouched 1 GiB costs less than 64 MiB"""
     if context.qemu:
         raise Skipped("QEMU makes no such promise")
     with tempfile.NamedTemporaryFile(suffix=".bin") as image:
         image.write(tiny_kernel())
         image.flush()
-        times = []
-        for _ in range(5):
-            begin = time.monotonic()
-            with context.start("-kernel", image.name) as machine:
-                machine.expect(r"up\n", 20)
-                times.append(time.monotonic() - begin)
-                peak = peak_mib(machine)
-    # The best of five: what is measured is the program, not the load of the machine that tests it.
-    if min(times) > 0.1 * context.scale:
-        raise Failure(f"the guest spoke after {min(times) * 1000:.0f} ms")
+        with context.start("-kernel", image.name) as machine:
+            machine.expect(r"up\n", 60)
+            peak = peak_mib(machine)
     if peak > 64:
         raise Failure(f"the idle machine occupies {peak:.0f} MiB")
 
 
 def test_loops(context):
-    """The benchmark's image computes what the same code computes on the host"""
+    """The benchmark's image computes what the same code computes on the host, and once more as a guest in VMX non-root operation"""
     native = os.path.join(context.build, "bench", "bench_native")
     names = [line.split()[0] for line in subprocess.run([native, "--list"], check=True, capture_output=True,
                                                         text=True).stdout.splitlines()]
-    with context.start("-kernel", os.path.join(context.build, "bench", "bench_guest.elf"), "-append", "calls=2",
+    with context.start("-kernel", os.path.join(context.build, "bench", "bench_guest.elf"), "-append",
+                       "calls=2" if context.qemu else "calls=2 vmx",
                        "-device", "isa-debug-exit,iobase=0xf4,iosize=4", memory="128M") as machine:
-        for name in names:
+        for name in names + ([] if context.qemu else ["guest:" + name for name in names]):
             found = machine.expect(rf"loop {name} (unstable|end 2 ([0-9a-f]+))\n", 120)[2]
-            checksum = subprocess.run([native, name, "1"], check=True, capture_output=True, text=True).stdout.split()[1]
+            checksum = subprocess.run([native, name.removeprefix("guest:"), "1"], check=True, capture_output=True,
+                                      text=True).stdout.split()[1]
             same(f"the checksum of {name}", found, checksum)
         machine.wait(10, status=33)
 
