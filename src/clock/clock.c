@@ -96,6 +96,16 @@ void clock_arm(struct clock *clock, struct deadline *deadline, vtime_t at)
 	link_deadline(clock, deadline);
 }
 
+void clock_arm_outside(struct clock *clock, struct deadline *deadline, vtime_t at)
+{
+	clock_cancel(clock, deadline);
+	if (at == VTIME_NEVER)
+		return;
+	deadline->at = at;
+	deadline->order = UINT64_MAX;
+	link_deadline(clock, deadline);
+}
+
 void clock_cancel(struct clock *clock, struct deadline *deadline)
 {
 	if (deadline->at != VTIME_NEVER)

@@ -51,6 +51,8 @@ void deadline_init(struct deadline *deadline, void (*fire)(void *owner), void *o
  * while it fires does so at least 1 ns later. Same instant: in order of arming.
  */
 void clock_arm(struct clock *clock, struct deadline *deadline, vtime_t at);
+/* For who looks at the machine from outside: after everything else of that instant, and no part of its state. */
+void clock_arm_outside(struct clock *clock, struct deadline *deadline, vtime_t at);
 void clock_cancel(struct clock *clock, struct deadline *deadline);
 /* Save or restore one deadline's time as part of its owner's state. */
 void clock_deadline_state(struct clock *clock, struct deadline *deadline, struct state *state);

@@ -31,6 +31,35 @@ static void timer_init(struct timer *timer, struct clock *clock, char name, char
 	deadline_init(&timer->deadline, fire, timer);
 }
 
+/* A pause of a machine leaves no trace in its state. */
+static void outside(void **unused)
+{
+	struct clock *clock = clock_create();
+	struct state *before = state_digest(), *after = state_digest();
+	char log[16] = "", text[2][33];
+	struct timer a, b, pause;
+
+	timer_init(&a, clock, 'a', log);
+	timer_init(&b, clock, 'b', log);
+	timer_init(&pause, clock, 'p', log);
+	clock_arm(clock, &a.deadline, 20);
+	clock_state(clock, before);
+	clock_arm_outside(clock, &pause.deadline, 20);
+	clock_state(clock, after);
+	state_digest_text(before, text[0]);
+	state_digest_text(after, text[1]);
+	assert_string_equal(text[0], text[1]);
+	clock_arm(clock, &b.deadline, 20);
+	clock_advance_to(clock, 20);
+	clock_fire_due(clock);
+	assert_string_equal(log, "abp");
+	clock_arm_outside(clock, &pause.deadline, VTIME_NEVER);
+	assert_true(clock_next(clock) == VTIME_NEVER);
+	state_free(before);
+	state_free(after);
+	clock_destroy(clock);
+}
+
 static void order(void **unused)
 {
 	struct clock *clock = clock_create();
@@ -174,8 +203,8 @@ static void restored_order(void **unused)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(order),    cmocka_unit_test(a_period_of_nothing_ends), cmocka_unit_test(running_turn),
-		cmocka_unit_test(counters), cmocka_unit_test(restored_order),
+		cmocka_unit_test(order),	cmocka_unit_test(outside),  cmocka_unit_test(a_period_of_nothing_ends),
+		cmocka_unit_test(running_turn), cmocka_unit_test(counters), cmocka_unit_test(restored_order),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

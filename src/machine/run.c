@@ -352,7 +352,7 @@ bool machine_run(struct machine *m, vtime_t time)
 
 	deadline_init(&limit, fire_pause, m);
 	if (time != VTIME_NEVER)
-		clock_arm(m->clock, &limit, clock_now(m->clock) + time);
+		clock_arm_outside(m->clock, &limit, clock_now(m->clock) + time);
 	m->time_is_up = false;
 	m->pace_host = host_time();
 	m->pace_virtual = clock_now(m->clock);
