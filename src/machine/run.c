@@ -204,6 +204,7 @@ static void run_some(struct machine *m, struct cpu *cpu, uint64_t instructions)
 	uint64_t used;
 
 	cpu->budget = cpu->turn = (int64_t)instructions;
+	cpu->idle = 0; /* what woke it passed outside any turn */
 	m->running = cpu;
 	interp_run(m->interp, cpu);
 	m->running = NULL;
