@@ -66,7 +66,7 @@ bool vmx_emulate_apic_write(struct cpu *cpu)
 	unsigned offset = cpu->vapic_write;
 
 	cpu->vapic_write = 0;
-	switch (offset & ~15u) {
+	switch (offset) { /* not the register: "any other page offset" exits, within one that is virtualized too */
 	case VAPIC_TPR:
 		if (cpu->vapic_write_size) {
 			vmx_vapic_set(cpu, VAPIC_TPR + 1, 1, 0);
@@ -82,7 +82,7 @@ bool vmx_emulate_apic_write(struct cpu *cpu)
 		if (send_ipi(cpu))
 			return false;
 		break;
-	case VAPIC_ICR_HIGH:
+	case VAPIC_ICR_HIGH ... VAPIC_ICR_HIGH + 3:
 		vmx_vapic_set(cpu, VAPIC_ICR_HIGH, 2, 0);
 		vmx_vapic_set(cpu, VAPIC_ICR_HIGH + 2, 1, 0);
 		return false;

@@ -148,8 +148,8 @@ uint8_t vmx_take_virtual_interrupt(struct cpu *cpu)
 	return vector;
 }
 
-/* A threshold above VTPR exits before the guest's first instruction, as after an instruction that lowered VTPR, but the
- * virtual-APIC page is not written. Without "virtualize APIC accesses" it would have broken a rule of VM entry. */
+/* A threshold above VTPR exits before the guest's first instruction, as after an instruction that lowered VTPR. Its
+ * bytes 3:1, which a processor may clear at VM entry, stay as they are. Without "virtualize APIC accesses" it would have broken a rule of VM entry. */
 void vmx_vapic_enter(struct cpu *cpu)
 {
 	const struct vmx *vmx = cpu->vmx;

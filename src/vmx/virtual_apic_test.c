@@ -317,6 +317,20 @@ static void writes_of_other_registers(void **state)
 	}
 	assert_false(written(0x310, 0x12345678));
 	assert_int_equal(*reg(0x310), 0x12000000);
+	for (unsigned byte = 1; byte < 4; byte++) {
+		start(SEC(APIC_REGISTER_VIRTUALIZATION) | SEC(VIRTUAL_INTERRUPT_DELIVERY));
+		*reg(0x80) = *reg(0xb0) = *reg(0x300) = *reg(0x310) = 0x00040061;
+		for (unsigned i = 0; i < 3; i++) {
+			unsigned offset = (const unsigned[]){0x80, 0xb0, 0x300}[i];
+
+			vmx_apic_written(cpu, offset + byte, 1);
+			expect_exit(vmx_emulate_apic_write(cpu), VMX_EXIT_APIC_WRITE, offset + byte);
+			assert_int_equal(*reg(offset), 0x00040061);
+		}
+		vmx_apic_written(cpu, 0x310 + byte, 1);
+		assert_false(vmx_emulate_apic_write(cpu));
+		assert_int_equal(*reg(0x310), 0);
+	}
 	start(SEC(APIC_REGISTER_VIRTUALIZATION));
 	expect_exit(written(0xb0, 1), VMX_EXIT_APIC_WRITE, 0xb0);
 	assert_int_equal(*reg(0xb0), 1);

@@ -158,8 +158,9 @@ static void page(void)
 
 	V("page/read", "VMCALL len=3 +2", G64, read, accesses(), regs.bx += APIC_TPR, VIRTUAL(APIC_TPR) = 0x78);
 	vm_line("page/read-value", "78", "%lx", regs.ax);
+	/* A VM entry may clear bytes 3:1 of VTPR. */
 	V("page/read-all", "VMCALL len=3 +2", G64, read, accesses(), regs.bx += APIC_TPR, VIRTUAL(APIC_TPR) = 0x12345678);
-	vm_line("page/read-all-value", "12345678", "%lx", regs.ax);
+	vm_line("page/read-all-value", "12345678|78", "%lx", regs.ax);
 	V("page/exit", "APIC_ACCESS offset=30 type=0 len=2", G64, read, accesses(), regs.bx += APIC_VERSION);
 	vm_line("page/exit-rf", "10000", "%lx", vm_read(GUEST_RFLAGS) & FLAG_RF);
 	V("page/exit-write", "APIC_ACCESS offset=30 type=1 len=2", G64, write, accesses(), regs.bx += APIC_VERSION);
@@ -226,6 +227,16 @@ static void emulation(void)
 	V("write/icr-high", "VMCALL len=3 +2", G64, write, accesses(), sec(APIC_REGISTER_VIRTUALIZATION),
 	  regs.bx += APIC_ICR2, regs.ax = 0x12345678);
 	vm_line("write/icr-high-value", "12000000", "%x", VIRTUAL(APIC_ICR2));
+	ulong byte_1 = CODE("movb %al, 1(%rbx); vmcall");
+
+	V("write/tpr-byte-1", "APIC_WRITE q=81 +3", G64, byte_1, accesses(), sec(APIC_REGISTER_VIRTUALIZATION),
+	  regs.bx += APIC_TPR, VIRTUAL(APIC_TPR) = 0x77, regs.ax = 0x50);
+	vm_line("write/tpr-byte-1-value", "5077", "%x", VIRTUAL(APIC_TPR));
+	V("write/icr-byte-1", "APIC_WRITE q=301 +3", G64, byte_1, accesses(), delivery(), sec(VIRTUALIZE_APIC_ACCESSES),
+	  sec(APIC_REGISTER_VIRTUALIZATION), regs.bx += APIC_ICR, VIRTUAL(APIC_ICR) = 0x40061);
+	V("write/icr-high-byte-1", "VMCALL len=3 +3", G64, byte_1, accesses(), sec(APIC_REGISTER_VIRTUALIZATION),
+	  regs.bx += APIC_ICR2, VIRTUAL(APIC_ICR2) = 0x12345678);
+	vm_line("write/icr-high-byte-1-value", "12000000", "%x", VIRTUAL(APIC_ICR2));
 	V("write/eoi-no-delivery", "APIC_WRITE q=b0 +2", G64, write, accesses(), sec(APIC_REGISTER_VIRTUALIZATION),
 	  regs.bx += APIC_EOI);
 	V("write/eoi", "VMCALL len=3 +2", G64, write, accesses(), delivery(), sec(VIRTUALIZE_APIC_ACCESSES),
