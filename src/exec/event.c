@@ -600,10 +600,13 @@ static unsigned open_pins(const struct cpu *cpu)
 		if (!cpu->nonroot)
 			pins &= ~BIT(PIN_INIT); /* SDM vol. 3, "Restrictions on VMX Operation" */
 	}
+	/*
+	 * SDM vol. 2, "STI": NMIs and SMIs may wait for one instruction, too. Then RSM need not restore blocking, and an
+	 * NMI handler cannot return between STI and HLT, where an interrupt would come before the HLT that waits for it.
+	 */
 	if (blocked)
-		pins &= ~BIT(PIN_SMI); /* a processor may let it wait for one instruction; so RSM need not restore
-					  blocking */
-	if (cpu->nmi_blocked || (cpu->shadow & SHADOW_MOV_SS))
+		pins &= ~BIT(PIN_SMI);
+	if (cpu->nmi_blocked || blocked)
 		pins &= ~BIT(PIN_NMI);
 	if (unlikely(cpu->nonroot) && vmx_intercepts_interrupt(cpu)) {
 		if (blocked)

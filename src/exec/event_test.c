@@ -271,6 +271,24 @@ static void interrupts_wait_for_sti_shadow(void **state)
 	assert_int_equal(cpu->attention, 0);
 }
 
+/* The manual allows it, and processors do it. */
+static void nmi_waits_for_sti_shadow(void **state)
+{
+	struct fixture *f = *state;
+	struct cpu *cpu = f->cpu;
+
+	fixture_protected(f, 0);
+	gate32(f, VECTOR_NMI, 0x15000, TYPE_INTERRUPT, 0);
+	RUN_AT(f, 0xfb, 0xfc, 0xfc); /* STI; CLD; CLD */
+	assert_int_equal(fixture_step(f), STEP_LEAVE);
+	cpu_set_pin(cpu, PIN_NMI, true);
+	exec_attend(cpu);
+	assert_int_equal(cpu->rip, CODE_AT + 1);
+	fixture_run(f);
+	assert_int_equal(cpu->rip, 0x15000);
+	assert_int_equal(peek(f, STACK0_TOP - 12, 4), CODE_AT + 2);
+}
+
 static void mov_ss_blocks_traps_and_nmi(void **state)
 {
 	struct fixture *f = *state;
@@ -656,6 +674,7 @@ int main(void)
 		FIXTURE_TEST(long_mode_aligns_and_switches),
 		FIXTURE_TEST(page_fault_on_inner_stack),
 		FIXTURE_TEST(interrupts_wait_for_sti_shadow),
+		FIXTURE_TEST(nmi_waits_for_sti_shadow),
 		FIXTURE_TEST(mov_ss_blocks_traps_and_nmi),
 		FIXTURE_TEST(single_step),
 		FIXTURE_TEST(code_breakpoint_and_rf),
