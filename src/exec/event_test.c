@@ -289,6 +289,32 @@ static void nmi_waits_for_sti_shadow(void **state)
 	assert_int_equal(peek(f, STACK0_TOP - 12, 4), CODE_AT + 2);
 }
 
+/* What MOV SS held, when the next instruction calls the IDT. */
+static void held_traps_and_software_events(void **state)
+{
+	struct fixture *f = *state;
+	struct cpu *cpu = f->cpu;
+
+	fixture_protected(f, 0);
+	gate32(f, VECTOR_DB, 0x15000, TYPE_INTERRUPT, 0);
+	gate32(f, 0x30, 0x16000, TYPE_INTERRUPT, 0);
+	cpu->dr6 = DR6_FIXED | BIT(1);
+	cpu->pending_debug = BIT(0) | DR6_BS;
+	RUN_AT(f, 0xf1);
+	assert_int_equal(fixture_step(f), STEP_LEAVE);
+	assert_int_equal(cpu->rip, 0x15000);
+	assert_int_equal(cpu->dr6, DR6_FIXED | BIT(0));
+	assert_int_equal(cpu->pending_debug, 0);
+
+	fixture_protected(f, 0);
+	cpu->pending_debug = BIT(0) | DR6_BS;
+	RUN_AT(f, 0xcd, 0x30);
+	assert_int_equal(fixture_step(f), STEP_LEAVE);
+	assert_int_equal(cpu->rip, 0x16000);
+	assert_int_equal(cpu->pending_debug, BIT(0));
+	cpu->pending_debug = 0;
+}
+
 static void mov_ss_blocks_traps_and_nmi(void **state)
 {
 	struct fixture *f = *state;
@@ -675,6 +701,7 @@ int main(void)
 		FIXTURE_TEST(page_fault_on_inner_stack),
 		FIXTURE_TEST(interrupts_wait_for_sti_shadow),
 		FIXTURE_TEST(nmi_waits_for_sti_shadow),
+		FIXTURE_TEST(held_traps_and_software_events),
 		FIXTURE_TEST(mov_ss_blocks_traps_and_nmi),
 		FIXTURE_TEST(single_step),
 		FIXTURE_TEST(code_breakpoint_and_rf),

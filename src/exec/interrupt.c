@@ -7,8 +7,13 @@
 #include "exec/protect.h"
 #include "vmx/intercept.h"
 
+/*
+ * SDM vol. 3, "Masking Exceptions and Interrupts When Switching Stacks": a single-step trap of the MOV or POP to SS before
+ * is suppressed. Data breakpoints of that instruction stay pending and come when the handler has been entered.
+ */
 static enum step software(struct cpu *cpu, const struct insn *insn, enum event_type type, uint8_t vector)
 {
+	cpu->pending_debug &= ~(uint64_t)DR6_BS;
 	return event_deliver(cpu, &(struct event){.type = type, .vector = vector, .length = insn->len});
 }
 
@@ -38,10 +43,20 @@ static enum step exec_into(struct cpu *cpu, const struct insn *insn)
 	return cc_flags(&cpu->cc) & RFLAGS_OF ? exception(cpu, insn, EVENT_INT3, VECTOR_OF) : STEP_NEXT;
 }
 
-/* INT1 reports no condition in DR6: SDM vol. 3, "Debug Status Register (DR6)". */
+/*
+ * INT1 reports no condition of its own in DR6: SDM vol. 3, "Debug Status Register (DR6)". It is a debug exception, so data
+ * breakpoints that MOV SS held are reported with it, and not by a second one in its handler.
+ */
 static enum step exec_int1(struct cpu *cpu, const struct insn *insn)
 {
-	return exception(cpu, insn, EVENT_INT1, VECTOR_DB);
+	uint64_t held = cpu->pending_debug & BITS(3, 0);
+	enum step step = exception(cpu, insn, EVENT_INT1, VECTOR_DB);
+
+	if (step != STEP_FAULT && held) {
+		cpu->pending_debug &= ~held;
+		cpu->dr6 = (cpu->dr6 & ~BITS(3, 0)) | held;
+	}
+	return step;
 }
 
 static enum step exec_bound(struct cpu *cpu, const struct insn *insn)
