@@ -523,6 +523,7 @@ void exec_inject(struct cpu *cpu, const struct event *event, unsigned length)
 	if (event_deliver(cpu, event) != STEP_FAULT)
 		return;
 	cpu->rip = rip;
+	cpu->pending_debug = 0; /* as in exec_fault() */
 	deliver_fault(cpu, event->type == EVENT_EXCEPTION ? class_of(event->vector) : BENIGN);
 }
 

@@ -5,6 +5,7 @@
 #include "cpu/control.h"
 #include "cpu/msr.h"
 #include "mem/mem.h"
+#include "vmx/interruption.h"
 #include "vmx/vmx.h"
 
 /* What VM entries and VM exits leave as it is in CR0. */
@@ -123,6 +124,16 @@ static void load_translation(struct cpu *cpu)
 	mem_context_changed(cpu);
 }
 
+/* An injected INT n, INT3 or INTO finds the debug exceptions that MOV SS held back, as the instruction would have;
+ * every other event takes their place. */
+static bool keeps_pending_debug(const struct vmcs *v, bool vectored)
+{
+	unsigned type = bits_get(vmcs_get(v, VM_ENTRY_INTERRUPTION_INFO), 10, 8);
+
+	return !vectored || ((vmcs_get(v, GUEST_INTERRUPTIBILITY) & SHADOW_MOV_SS) &&
+			     (type == INTERRUPTION_SOFTWARE || type == INTERRUPTION_SOFTWARE_EXCEPTION));
+}
+
 /* SDM vol. 3, "Interruptibility State", "Activity State", "Delivery of Pending Debug Exceptions after VM Entry". */
 static void load_nonregister(struct cpu *cpu, bool vectored)
 {
@@ -137,7 +148,7 @@ static void load_nonregister(struct cpu *cpu, bool vectored)
 	if (!vectored && (cpu->rflags & RFLAGS_RF))
 		cpu->shadow |= SHADOW_RF << SHADOW_NEXT;
 	cpu->pending_debug = 0;
-	if (!vectored && (pending & (DR6_BS | BIT(12))) &&
+	if (keeps_pending_debug(v, vectored) && (pending & (DR6_BS | BIT(12))) &&
 	    (cpu->activity == ACTIVITY_ACTIVE || cpu->activity == ACTIVITY_HLT))
 		cpu->pending_debug = pending & (DR6_BS | BITS(3, 0));
 }

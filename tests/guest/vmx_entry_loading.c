@@ -254,6 +254,18 @@ static void pending_debug(void)
 	  vm_write(PREEMPTION_TIMER, 10000));
 	V("pending/lost-by-injection", "#UD+0", G64, nops, PENDING(1 << 12 | 1),
 	  vm_write(VM_ENTRY_INTERRUPTION_INFO, EVENT_VALID | EVENT_EXCEPTION | VEC_UD));
+	/* INT n and its like after MOV SS: in the handler. Of INT1 the manual says both. */
+	V("pending/injected-int-n", "EXCEPTION_NMI hard 1 dr6=1 handler 48", G64, nops, PENDING(1 << 12 | 1),
+	  exception(VEC_DB), vm_write(GUEST_INTERRUPTIBILITY, BLOCKED_BY_MOV_SS),
+	  vm_write(VM_ENTRY_INTERRUPTION_INFO, EVENT_VALID | EVENT_SOFT_INT | 0x30),
+	  vm_write(VM_ENTRY_INSTRUCTION_LENGTH, 2));
+	V("pending/injected-int3", "EXCEPTION_NMI hard 1 dr6=1 handler 3", G64, nops, PENDING(1 << 12 | 1),
+	  exception(VEC_DB), vm_write(GUEST_INTERRUPTIBILITY, BLOCKED_BY_MOV_SS),
+	  vm_write(VM_ENTRY_INTERRUPTION_INFO, EVENT_VALID | EVENT_SOFT_EXCEPTION | VEC_BP),
+	  vm_write(VM_ENTRY_INSTRUCTION_LENGTH, 1));
+	V("pending/lost-by-int3", "#BP+1", G64, nops, PENDING(1 << 12 | 1),
+	  vm_write(VM_ENTRY_INTERRUPTION_INFO, EVENT_VALID | EVENT_SOFT_EXCEPTION | VEC_BP),
+	  vm_write(VM_ENTRY_INSTRUCTION_LENGTH, 1));
 	V("pending/before-timer", "EXCEPTION_NMI hard 1 dr6=4000", G64, nops, PENDING(1 << 14), exception(VEC_DB),
 	  pin(PREEMPTION_TIMER));
 	V("pending/before-interrupt-window", "EXCEPTION_NMI hard 1 dr6=4000", G64, nops, PENDING(1 << 14),
