@@ -86,6 +86,8 @@ static void not_present(void)
 	  ept_pd[2][0] = 0);
 	V("absent/fetch", "EPT_VIOLATION q=184 gpa=600000 elsewhere", G64, access_code[FETCH], vm_ept(), regs.bx = PAGE,
 	  page(0));
+	V("absent/fetch-offset", "EPT_VIOLATION q=184 gpa=600008 elsewhere", G64, access_code[FETCH], vm_ept(),
+	  regs.bx = PAGE + 8, page(0));
 	V("absent/ignored-bits", "EPT_VIOLATION q=181 gpa=600000", G64, read, vm_ept(), regs.bx = PAGE, page(~7ull));
 	V("absent/crossing", "EPT_VIOLATION q=181 gpa=601000", G64, CODE("mov (%rbx), %rax"), vm_ept(),
 	  regs.bx = NEXT - 4, *ept_page(NEXT) = 0);
