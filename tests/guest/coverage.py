@@ -31,6 +31,9 @@ ERROR_NEEDS = {n: SMM for n in (16, 17, 18, 19, 20, 22, 23, 24, 25)}
 ERROR_NEEDS[6] = "an instruction that yields it"
 ERROR_NEEDS[13] = "IA32_VMX_MISC[29] = 0"
 
+# What no image can break: a 32-bit host writes 32 bits of RIP. The unit tests break it.
+UNREACHABLE = {"addr.host32.rip"}
+
 # Rules that an SMM-transfer monitor breaks: their lines in vmx_dual_monitor.
 RULE_LINES = {
     "smm.exec_ptr.align": "return/pointer-unaligned", "smm.exec_ptr.width": "return/pointer-too-wide",
@@ -85,16 +88,19 @@ def rules_of_entry():
 
 
 def listing(directory):
+    """The lines to print, and how many rows that are offered no image has exercised."""
     reasons, errors, words, rules, absent = read_reports(directory)
     controls = [(word, int(bit), name) for word, bit, name in re.findall(r"^C\((\w+), +(\d+), (\w+),", spec("vmx_controls.def"), re.M)
                 if word in words]
     offered = {"%s.%s" % (word, name) for word, bit, name in controls if words[word][1] >> bit & 1}
-    lines = []
+    lines, missing = [], 0
 
     def table(title, rows):
         """rows of (name, exercised, offered)"""
+        nonlocal missing
         there = [row for row in rows if row[2] or row[1]]
         done = [row for row in there if row[1]]
+        missing += len(there) - len(done)
         lines.append("%s: %d of %d exercised" % (title, len(done), len(there)))
         for what, names in (("not exercised", [row[0] for row in there if not row[1]]),
                             ("not offered", [row[0] for row in rows if not row[2] and not row[1]])):
@@ -102,18 +108,20 @@ def listing(directory):
                 lines.append("    %s: %s" % (what, " ".join(names)))
 
     if not words:
-        return ["VMX: no report says what it has exercised"]
+        return ["VMX: no report says what it has exercised"], 1
     table("VMX exit reasons", [(name, int(n) in reasons, name not in REASON_NEEDS or REASON_NEEDS[name] in offered)
                                for n, name in re.findall(r"^X\( *(\d+), (\w+),", spec("vmx_exit_reasons.def"), re.M)])
     table("VMX instruction errors", [(n, int(n) in errors, int(n) not in ERROR_NEEDS)
                                      for n in re.findall(r"^X\( *(\d+), \w+,", spec("vmx_errors.def"), re.M)])
     table("VMX controls", [("%s.%s" % (word, name), words[word][0] >> bit & 1, "%s.%s" % (word, name) in offered)
                            for word, bit, name in controls])
-    table("rules of VM entry", [(rule, rule in rules, rule not in absent) for rule in rules_of_entry()])
-    return lines
+    table("rules of VM entry", [(rule, rule in rules, rule not in absent and rule not in UNREACHABLE) for rule in rules_of_entry()])
+    return lines, missing
 
 
 if __name__ == "__main__":
     if len(sys.argv) != 2:
         sys.exit(__doc__)
-    print("\n".join(listing(sys.argv[1])))
+    said, left = listing(sys.argv[1])
+    print("\n".join(said))
+    sys.exit(1 if left else 0)
