@@ -507,9 +507,14 @@ static void deliver_fault(struct cpu *cpu, enum fault_class delivering)
 void exec_fault(struct cpu *cpu)
 {
 	run_idle(cpu, 1); /* so that a turn ends even when the handler's first instruction faults, over and over */
-	/* Traps of an instruction that did not complete are none. Those that MOV SS holds back go, too, when the fault
-	 * is delivered, but a VM exit saves them. */
-	cpu->pending_debug = unlikely(cpu->nonroot) && (cpu->shadow & SHADOW_MOV_SS) ? cpu->vmx->debug_held : 0;
+	cpu->pending_debug = 0; /* traps of an instruction that did not complete */
+	if (likely(!cpu->nonroot)) {
+		deliver_fault(cpu, BENIGN);
+		return;
+	}
+	/* Those that MOV SS holds back go, too, when the fault is delivered, but a VM exit saves them. */
+	if (cpu->shadow & SHADOW_MOV_SS)
+		cpu->pending_debug = cpu->vmx->debug_held;
 	deliver_fault(cpu, BENIGN);
 	cpu->pending_debug = 0;
 }

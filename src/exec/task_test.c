@@ -196,6 +196,18 @@ static void debug_trap_flag(void **state)
 	assert_int_equal(cpu->rip, 0x16000);
 	assert_int_equal(cpu->dr6, DR6_FIXED | DR6_BT);
 	assert_int_equal(peek(f, cpu->r[RSP], 4), 0x15000);
+
+	/* The switch that an exception makes traps as well. */
+	fixture_protected(f, 3);
+	cpu->dr6 = DR6_FIXED;
+	put_task(f);
+	poke(f, TSS2_AT + 0x64, 2, 1);
+	put_gate(f, IDT_AT + VECTOR_GP * 8, TSS2_SEL, 0, TYPE_TASK_GATE, 0, 0);
+	put_gate(f, IDT_AT + VECTOR_DB * 8, CODE0, 0x16000, TYPE_INTERRUPT, 0, 0);
+	RUN_AT(f, 0xf4); /* HLT at CPL 3 */
+	fixture_run(f);
+	assert_int_equal(cpu->rip, 0x16000);
+	assert_int_equal(cpu->dr6, DR6_FIXED | DR6_BT);
 }
 
 static void to_v86_and_16_bit_tasks(void **state)
