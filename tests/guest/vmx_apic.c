@@ -127,6 +127,8 @@ static void registers(const char *name, const char *expected, bool write, u32 co
 			sec(VIRTUAL_INTERRUPT_DELIVERY);
 			pin(EXTERNAL_INTERRUPT_EXITING);
 		}
+		if (controls & 4)
+			vm_and(VM_PROCBASED_CTLS, ~(1ul << PROCBASED_CTLS_USE_TPR_SHADOW));
 		regs.bx += offset;
 		VIRTUAL(offset) = write ? 0 : 0x12345600 + offset;
 		regs.ax = write ? 0x1f : 0;
@@ -144,6 +146,8 @@ static void page(void)
 {
 	ulong read = CODE("movl (%rbx), %eax; vmcall"), write = CODE("movl %eax, (%rbx); vmcall");
 
+	registers("page/read-nothing", "", false, 4);
+	registers("page/write-nothing", "", true, 4);
 	registers("page/read-tpr", "8", false, 0);
 	registers("page/read-delivery", "8 b 30", false, 2);
 	registers("page/read-registers",
@@ -297,6 +301,34 @@ static void interrupts(void)
 	  enable_interrupts(), vm_write(GUEST_IDTR_LIMIT, 0x60f), vm_write(EXCEPTION_BITMAP, 1 << VEC_GP));
 }
 
+/* The registers whose RDMSR, or WRMSR of 0, neither faults nor exits (or that exits for this reason). The local APIC is in
+ * xAPIC mode, where it has no such MSRs. */
+static void msrs_done(const char *name, const char *expected, ulong code, u32 controls, u32 reason)
+{
+	char text[320];
+	u32 length = 0;
+
+	text[0] = 0;
+	for (u32 i = 0; i < 0x40; i++) {
+		vm_fresh(G64, code);
+		x2apic();
+		if (controls & 1)
+			sec(APIC_REGISTER_VIRTUALIZATION);
+		if (controls & 2)
+			delivery();
+		regs.cx = 0x800 + i;
+		vm_run();
+		if (vm_missing())
+			break;
+		if (reason ? !vm_exited(reason) : !vm_exited(EXIT_VMCALL) || vm_vector() >= 0)
+			continue;
+		format_text(text + length, sizeof(text) - length, "%s%x", length ? " " : "", i);
+		while (text[length])
+			length++;
+	}
+	vm_line(name, expected, "%s", text);
+}
+
 /* RDMSR or WRMSR of one register. */
 static void msrs(void)
 {
@@ -325,6 +357,15 @@ static void msrs(void)
 	V("x2apic/write-self-ipi-reserved", "#GP(0x0)+0", G64, write, x2apic(), delivery(), regs.cx = 0x83f,
 	  regs.ax = 0x161);
 	V("x2apic/write-other", "#GP(0x0)+0", G64, write, x2apic(), delivery(), regs.cx = 0x80f, regs.ax = 0x1ff);
+	msrs_done("x2apic/readable", "8", read, 0, 0);
+	msrs_done("x2apic/readable-delivery", "8", read, 2, 0);
+	msrs_done("x2apic/readable-registers",
+		  "0 1 2 3 4 5 6 7 8 9 a b c d e f 10 11 12 13 14 15 16 17 18 19 1a 1b 1c 1d 1e 1f 20 21 22 23 24 25 "
+		  "26 27 28 29 2a 2b 2c 2d 2e 2f 30 31 32 33 34 35 36 37 38 39 3a 3b 3c 3d 3e 3f",
+		  read, 1, 0);
+	msrs_done("x2apic/writable", "8", write, 1, 0);
+	msrs_done("x2apic/writable-delivery", "8 b", write, 3, 0);
+	msrs_done("x2apic/writable-exits", "3f", write, 3, EXIT_APIC_WRITE);
 	V("x2apic/bitmap", "RDMSR len=2", G64, read, x2apic(), bitmap[0x808 / 8] = 1 << 0x808 % 8, regs.cx = 0x808);
 	bitmap[0x808 / 8] = 0;
 }

@@ -420,6 +420,8 @@ static void init_and_sipi(void)
 
 static void monitor_trap(void)
 {
+	u64 *pae_table = page_alloc();
+
 	V("mtf/nop", "MONITOR_TRAP_FLAG +1", G64, CODE("nop; nop"), pri(MONITOR_TRAP_FLAG));
 	V("mtf/branch", "MONITOR_TRAP_FLAG +3", G64, CODE("jmp 1f; nop; 1: nop"), pri(MONITOR_TRAP_FLAG));
 	V("mtf/rep", "MONITOR_TRAP_FLAG", G64, CODE("rep stosb"), pri(MONITOR_TRAP_FLAG), regs.di = 0x5000,
@@ -444,6 +446,21 @@ static void monitor_trap(void)
 	V("mtf/step", "MONITOR_TRAP_FLAG +1", G64, CODE("nop; nop"), pri(MONITOR_TRAP_FLAG),
 	  vm_or(GUEST_RFLAGS, FLAG_TF));
 	vm_line("mtf/step-pending", "4000", "%lx", vm_read(GUEST_PENDING_DEBUG));
+	V("mtf/int1", "MONITOR_TRAP_FLAG handler 1", G64, CODE(".byte 0xf1; nop"), pri(MONITOR_TRAP_FLAG));
+	V("mtf/out-step", "MONITOR_TRAP_FLAG +2", G64, CODE("out %al, $0x80; nop"), pri(MONITOR_TRAP_FLAG),
+	  vm_or(GUEST_RFLAGS, FLAG_TF));
+	vm_line("mtf/out-step-pending", "4000", "%lx", vm_read(GUEST_PENDING_DEBUG));
+	V("mtf/cr3-fault", "MONITOR_TRAP_FLAG handler 13", G64, CODE("mov %rax, %cr3; nop"), pri(MONITOR_TRAP_FLAG),
+	  vm_and(VM_PROCBASED_CTLS, ~(1ul << PROCBASED_CTLS_CR3_LOAD_EXITING)), regs.ax = 0x0ff0000000000000);
+	/* The step into PAE paging loads the PDPTEs, and the VM exit saves them. */
+	for (u64 i = 0; i < 4; i++)
+		pae_table[i] = (u64)page_dirs[i] | 1;
+	V("mtf/pae", "MONITOR_TRAP_FLAG +3", GFLAT, CODE32("mov %eax, %cr0; nop"), pri(MONITOR_TRAP_FLAG),
+	  ent(LOAD_EFER), exi(LOAD_EFER), vm_write(GUEST_EFER, 0), vm_or(GUEST_CR4, CR4_PAE),
+	  vm_write(GUEST_CR3, (u64)pae_table), regs.ax = read_cr0());
+	vm_line("mtf/pae-pdptes", "0 0 0 0", "%lx %lx %lx %lx", vm_read(GUEST_PDPTE0) ^ pae_table[0],
+		vm_read(GUEST_PDPTE1) ^ pae_table[1], vm_read(GUEST_PDPTE2) ^ pae_table[2],
+		vm_read(GUEST_PDPTE3) ^ pae_table[3]);
 	V("mtf/hlt", "MONITOR_TRAP_FLAG +1", G64, CODE("hlt; nop"), pri(MONITOR_TRAP_FLAG), OR_TIMER);
 	V("mtf/halted", "PREEMPTION_TIMER", G64, CODE("nop"), pri(MONITOR_TRAP_FLAG),
 	  vm_write(GUEST_ACTIVITY_STATE, HALTED), OR_TIMER);
