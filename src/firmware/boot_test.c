@@ -298,6 +298,8 @@ static void multiboot(struct rig *r, bool is64)
 	loaded(r);
 	assert_int_equal(r->cpu.rip, PHYSICAL + 0x10);
 	assert_int_equal(r->cpu.r[RAX], 0x2badb002);
+	assert_int_equal(r->cpu.idtr.base, 0); /* the interrupt table of real mode */
+	assert_int_equal(r->cpu.idtr.limit, 0x3ff);
 	info = r->cpu.r[RBX];
 	assert_int_equal(memory(r, info, 4), 1 | 4 | 8 | 64 | 512);
 	assert_int_equal(memory(r, info + 4, 4), 639);

@@ -188,7 +188,8 @@ static void set_segments(const struct boot *boot, bool is64)
 
 	bus_write_bytes(boot->bus, BOOT_GDT, gdt, sizeof(gdt));
 	cpu->gdtr = (struct table_register){BOOT_GDT, sizeof(gdt) - 1};
-	cpu->idtr = (struct table_register){0, 0};
+	/* As a BIOS leaves it, for kernels that go to real mode and call through the table of preset_bios_data(). */
+	cpu->idtr = (struct table_register){0, is64 ? 0 : 0x3ff};
 	for (unsigned i = 0; i < SEG_COUNT; i++)
 		cpu->seg[i] = i == CS ? code : data;
 	cpu->cpl = 0;
