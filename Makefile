@@ -33,7 +33,7 @@ help:
 	@echo 'make run          boots Debian'\''s kernel, starts a guest of KVM in it, and gives a shell (installs and fetches first)'
 	@echo '                  RUN="-smp 2" adds options; MEMORY=1G is its RAM'
 	@echo 'make test         runs every test and ends with a count; SANITIZE=1 runs it under the sanitizers,'
-	@echo '                  SUITES=layout,unit,cli,engines,guest,snapshot,boot,kvm chooses'
+	@echo '                  SUITES=layout,unit,cli,engines,guest,snapshot,boot,kvm,xen chooses'
 	@echo 'make bench        compares with Bochs, QEMU TCG and native code, and renews docs/performance.md'
 	@echo 'make fuzz         runs each fuzzer for FUZZ_SECONDS=60 seconds'
 	@echo 'make assets       fetches the kernels and makes the initramfs images and the ISO that tests boot'
@@ -76,11 +76,11 @@ run: deps-run
 
 assets: deps-test
 	@$(MAKE) --no-print-directory everything
-	@scripts/assets.sh amd64 modules kvm i386 iso
+	@scripts/assets.sh amd64 modules kvm nested xen i386 iso
 
 test: deps-test
 	@$(MAKE) --no-print-directory everything
-	@scripts/assets.sh amd64 modules kvm i386 iso
+	@scripts/assets.sh amd64 modules kvm nested xen i386 iso
 	@scripts/test.py --build $(BUILD) --jobs $(JOBS) $(if $(SUITES),--suites $(SUITES))
 
 bench: deps-test

@@ -1,12 +1,16 @@
 #!/bin/sh
 # Fetches and makes what the guests boot, under build/assets (or $ASSETS):
 #
-#   scripts/assets.sh [amd64] [modules] [kvm] [i386] [iso]        without arguments: amd64
+#   scripts/assets.sh [amd64] [modules] [kvm] [nested] [xen] [i386] [iso]        without arguments: amd64
 #
 #   amd64     amd64/vmlinuz    Debian's kernel, unmodified
 #             amd64/initrd     busybox and scripts/guest/init, not compressed: unpacking would be most of a short boot
 #   modules   amd64/initrd-modules   the same with the kernel modules named below; the guest loads them with modprobe
 #   kvm       amd64/initrd-kvm  the same with KVM's modules and $BUILD/tests/kvm/kvm_guest, which drives them
+#   nested    amd64/initrd-nested  the same with KVM's modules, this machine's QEMU and its libraries, and in /boot the
+#             kernel and initrd, for a guest of the guest
+#   xen       amd64/xen         Debian's Xen, unpacked
+#             amd64/initrd-xen  the initrd with Xen's modules, daemons and xl, for dom0; xen_up starts them
 #   i386      i386/vmlinuz, i386/initrd   Debian's 32-bit PAE kernel and userland
 #   iso       debian.iso       GRUB, the amd64 kernel and initrd, for firmware to boot; all on the serial console
 #
@@ -22,6 +26,11 @@ assets=$(cd "$assets" && pwd)
 # Beside these: everything that modules.dep says they need. ext4 asks for crc32c by name, which modules.dep does not say.
 modules="virtio_pci virtio_blk virtio_net virtio_console ahci sd_mod sr_mod isofs ext4 crc32c_generic
 	e1000 igb igbvf kvm_intel vfio_pci"
+xen_modules="xen_privcmd xenfs xen_evtchn xen_gntdev xen_gntalloc"
+xen_packages="xen-hypervisor-4.17-amd64 xen-utils-4.17 libxenmisc4.17 libxencall1 libxenevtchn1 libxenforeignmemory1
+	libxengnttab1 libxenstore4 libxentoollog1 libxentoolcore1 libxendevicemodel1 libxenhypfs1 libyajl2 libext2fs2
+	libcom-err2 libuuid1 liblzma5 libzstd1 zlib1g libncurses6 libtinfo6 libfdt1 libnl-3-200 libnl-route-3-200
+	libargon2-1 libgcc-s1 libc6"
 kvm_guest=${BUILD:-$here/../build}/tests/kvm/kvm_guest
 
 say() { printf 'assets: %s\n' "$*"; }
@@ -158,6 +167,66 @@ kvm() {
 	pack amd64 "$assets/amd64/initrd-kvm"
 }
 
+# add_program FILE...: this machine's program, with its libraries where its loader looks for them.
+add_program() {
+	for program; do
+		for file in "$program" $(ldd "$program" | grep -o '/[^ ]*'); do
+			mkdir -p "$root/$(dirname "$file")"
+			cp -L "$file" "$root/$file"
+		done
+	done
+}
+
+nested() {
+	amd64
+	[ ! "$assets/amd64/initrd-nested" -nt "$assets/amd64/initrd" ] ||
+		[ ! "$assets/amd64/initrd-nested" -nt "$here/assets.sh" ] || return 0
+	qemu=$(command -v qemu-system-x86_64) || die "qemu-system-x86_64 is missing (scripts/deps.sh test installs it)"
+	say "packing amd64/initrd-nested"
+	root_tree amd64
+	add_modules kvm_intel
+	add_program "$qemu"
+	mkdir -p "$root/usr/share/qemu" "$root/boot"
+	cp /usr/share/seabios/bios-256k.bin /usr/share/qemu/linuxboot_dma.bin /usr/share/qemu/multiboot_dma.bin \
+		/usr/share/qemu/kvmvapic.bin "$root/usr/share/qemu"
+	cp "$assets/amd64/vmlinuz" "$assets/amd64/initrd" "$root/boot"
+	pack amd64 "$assets/amd64/initrd-nested"
+}
+
+xen() {
+	amd64
+	[ ! "$assets/amd64/initrd-xen" -nt "$assets/amd64/initrd" ] ||
+		[ ! "$assets/amd64/initrd-xen" -nt "$here/assets.sh" ] ||
+		[ ! "$assets/amd64/initrd-xen" -nt "$here/guest/xen_up" ] || return 0
+	apt_use amd64
+	mkdir -p "$assets/amd64/packages"
+	for package in $xen_packages; do
+		[ -e "$assets/amd64/packages/$package" ] || fetch "$package" amd64 "$assets/amd64/packages/$package"
+	done
+	say "packing amd64/initrd-xen"
+	root_tree amd64
+	add_modules $xen_modules
+	mkdir -p "$root/lib/x86_64-linux-gnu" "$root/lib64" "$root/etc/xen" "$root/usr/lib/xen-4.17/bin" "$root/boot"
+	for package in $xen_packages; do
+		tree=$assets/amd64/packages/$package
+		for file in "$tree"/lib/x86_64-linux-gnu/*.so* "$tree"/usr/lib/x86_64-linux-gnu/*.so*; do
+			[ ! -e "$file" ] || cp -L "$file" "$root/lib/x86_64-linux-gnu"
+		done
+	done
+	cp -L "$assets/amd64/packages/libc6/lib64/ld-linux-x86-64.so.2" "$root/lib64"
+	tree=$assets/amd64/packages/xen-utils-4.17/usr/lib/xen-4.17/bin
+	for program in xl xenstored xenconsoled xen-init-dom0 libxl-save-helper; do
+		cp "$tree/$program" "$root/usr/lib/xen-4.17/bin"
+		ln -s "../usr/lib/xen-4.17/bin/$program" "$root/bin/$program"
+	done
+	cp "$here/guest/xen_up" "$root/bin"
+	chmod 755 "$root/bin/xen_up"
+	: >"$root/etc/xen/xl.conf"
+	cp "$assets/amd64/vmlinuz" "$assets/amd64/initrd" "$root/boot"
+	gunzip -c "$assets"/amd64/packages/xen-hypervisor-*/boot/xen-*.gz >"$assets/amd64/xen"
+	pack amd64 "$assets/amd64/initrd-xen"
+}
+
 i386() {
 	amd64
 	fetch_guest i386 linux-image-686-pae
@@ -190,7 +259,7 @@ iso() {
 
 for arg in "${@:-amd64}"; do
 	case $arg in
-	amd64 | modules | kvm | i386 | iso) $arg ;;
-	*) die "unknown asset '$arg'; there are: amd64 modules kvm i386 iso" ;;
+	amd64 | modules | kvm | nested | xen | i386 | iso) $arg ;;
+	*) die "unknown asset '$arg'; there are: amd64 modules kvm nested xen i386 iso" ;;
 	esac
 done

@@ -3,12 +3,13 @@
 
 One machine for each number of vCPUs, and the modules loaded and unloaded in it. See tests/boot/systems.py for how.
 """
+import hashlib
 import os
 import re
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "boot"))
-from systems import Failure, Skipped, power_off, run, same, to_shell  # pylint: disable=wrong-import-position
+from systems import Failure, Skipped, healthy, power_off, run, same, to_shell  # pylint: disable=wrong-import-position
 
 # What the modules say that they use when they are loaded without parameters: all that Linux 6.1 knows of what we offer.
 USED = ("ept", "eptad", "unrestricted_guest", "vpid", "vnmi", "flexpriority", "enable_apicv", "enable_shadow_vmcs", "nested", "pml",
@@ -17,7 +18,7 @@ USED = ("ept", "eptad", "unrestricted_guest", "vpid", "vnmi", "flexpriority", "e
 PARAMETERS = ("", "ept=0", "unrestricted_guest=0", "enable_apicv=0", "vpid=0", "flexpriority=0", "enable_shadow_vmcs=0", "pml=0",
               "eptad=0", "preemption_timer=0", "vnmi=0", "nested=0", "kvm: tdp_mmu=0",
               "ept=0 vpid=0 flexpriority=0 enable_apicv=0 vnmi=0 preemption_timer=0 nested=0")
-PROGRAM_SECONDS = 180
+PROGRAM_SECONDS = 300
 
 
 def load(machine, parameters):
@@ -73,6 +74,27 @@ def test_kvm_1cpu(context):
 def test_kvm_2cpu(context):
     """/dev/kvm in Debian on two vCPUs, with each set of parameters"""
     return kvm(context, 2)
+
+
+def test_qemu(context):
+    """QEMU with KVM, inside, boots Debian's kernel as a guest of the guest, which computes and powers off"""
+    if context.qemu:
+        raise Skipped("QEMU (TCG) has no VT-x")
+    script = "uname -r; nproc; seq 1 20000 | sha256sum; grep -c hypervisor /proc/cpuinfo"
+    data = b"".join(b"%d\n" % n for n in range(1, 20001))
+    with context.linux(initrd="initrd-nested", memory="2G") as machine:
+        to_shell(machine)
+        machine.shell("modprobe kvm_intel")
+        text = machine.shell(
+            "qemu-system-x86_64 -accel kvm -cpu host -m 256 -nodefaults -display none -serial stdio -no-reboot "
+            f"-kernel /boot/vmlinuz -initrd /boot/initrd -append 'console=ttyS0 panic=-1 run=\"{script}\"' </dev/null", 600)
+        version = machine.shell("uname -r")
+        machine.shell("rmmod kvm_intel")
+        power_off(machine)
+    healthy(text)
+    found = text.split("SoftVT guest ready\n", 1)[-1].splitlines()[:4]
+    same("what the guest's guest said", [line.split("  -")[0] for line in found],
+         [version, "1", hashlib.sha256(data).hexdigest(), "1"])
 
 
 if __name__ == "__main__":
