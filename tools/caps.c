@@ -90,13 +90,14 @@ static void print_section(const struct vmx_capability *caps, enum vmx_word word)
 			       vmx_bit_info[i].option);
 }
 
-static void print_text(const struct vmx_capability *caps, const char *model)
+static void print_text(const struct vmx_capability *caps, const struct cpu_model *model)
 {
 	uint64_t value;
 
-	printf("CPU model %s. Its VMX is not offered to the guest yet: CPUID.1:ECX.VMX is 0, and the MSRs below are "
-	       "not there.\n",
-	       model);
+	printf("CPU model %s%s.\n", model->name,
+	       model_has(model, FEATURE_VMX)
+		       ? ""
+		       : ", as it is with +vmx; without, its guests have no VMX and no such MSRs");
 	for (unsigned i = 0; i < ARRAY_SIZE(sections); i++) {
 		printf("%s\n", sections[i].heading);
 		print_section(caps, sections[i].word);
@@ -109,11 +110,12 @@ static void print_text(const struct vmx_capability *caps, const char *model)
 
 /* Our own words and model names have nothing that JSON wants escaped. MSRs are strings, since 64 bits do not fit a JSON
  * reader's numbers. */
-static void print_json(const struct vmx_capability *caps, const char *model)
+static void print_json(const struct vmx_capability *caps, const struct cpu_model *model)
 {
 	uint64_t value;
 
-	printf("{\n  \"model\": \"%s\",\n  \"offered_to_guest\": false,\n  \"msrs\": {\n", model);
+	printf("{\n  \"model\": \"%s\",\n  \"offered_to_guest\": %s,\n  \"msrs\": {\n", model->name,
+	       model_has(model, FEATURE_VMX) ? "true" : "false");
 	for (uint32_t index = VMX_FIRST_MSR; index <= VMX_LAST_MSR; index++) {
 		printf("    \"%s\": ", msr_name[index - VMX_FIRST_MSR]);
 		if (vmx_capability_msr(caps, index, &value))
@@ -182,8 +184,8 @@ int caps_main(int argc, char **argv)
 		return 1;
 	}
 	if (json)
-		print_json(&caps, model.name);
+		print_json(&caps, &model);
 	else
-		print_text(&caps, model.name);
+		print_text(&caps, &model);
 	return finish();
 }

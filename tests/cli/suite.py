@@ -171,7 +171,8 @@ def test_sentences(context):
 def test_caps(context):
     """softvt caps: each VMX capability bit of a model, as text and as JSON, switched by name"""
     text = context.run("caps", "-cpu", "Westmere")[0]
-    has(text.splitlines()[0], "CPU model Westmere.*VMX is not offered to the guest")
+    same("the first line", text.splitlines()[0], "CPU model Westmere.")
+    has(context.run("caps", "-cpu", "Westmere,-vmx")[0].splitlines()[0], "CPU model Westmere, as it is with [+]vmx; without")
     has(text, r"^Basic VMX Information\n  Hex: 0xda1000[0-9a-f]{8}\n")
     has(text, r"^  VMCS memory type +6$")
     has(text, r"^  External-interrupt exiting +yes +vmx-intr-exit$")
@@ -179,10 +180,11 @@ def test_caps(context):
     has(text, r"^  Enable VM functions +no +vmx-vmfunc$")
     has(text, r"^VM Functions\n  this processor has no IA32_VMX_VMFUNC \(MSR 491H\)$")
     has(context.run("caps", "-cpu", "Westmere,-vmx-true-ctls")[0], r"^  CR3-load exiting +forced +vmx-cr3-load-noexit$")
-    for spec, ept, vmfunc in (("max", "yes", "0x0000000000000001"), ("max,-vmx-ept", "no", "0x0000000000000000"), ("Westmere", "yes", None)):
+    for spec, offered, ept, vmfunc in (("max", True, "yes", "0x0000000000000001"), ("max,-vmx-ept", True, "no", "0x0000000000000000"),
+                                       ("Westmere,-vmx", False, "yes", None)):
         found = json.loads(context.run("caps", "--json", "--cpu", spec)[0])
         same("model", found["model"], spec.split(",")[0])
-        same("offered_to_guest", found["offered_to_guest"], False)
+        same("offered_to_guest", found["offered_to_guest"], offered)
         same("number of MSRs", len(found["msrs"]), 20)
         same("IA32_VMX_VMFUNC", found["msrs"]["IA32_VMX_VMFUNC"], vmfunc)
         same("vmx-ept", [bit["setting"] for bit in found["capabilities"] if bit["name"] == "vmx-ept"], [ept])
