@@ -784,12 +784,22 @@ static void check_next_instruction(struct cpu *cpu)
 	exec_fault(cpu);
 }
 
+/*
+ * An event may just have been delivered. That is a step for the monitor trap flag; and a timer that has expired or a
+ * window that is open exits before the handler's first instruction, though the event came before them.
+ */
+static bool exits_after_delivery(struct cpu *cpu)
+{
+	return nonroot_exits(cpu, BEFORE_TRAPS) || nonroot_exits(cpu, BEFORE_NMI) ||
+	       (!(open_pins(cpu) & BIT(PIN_NMI)) && nonroot_exits(cpu, BEFORE_INTERRUPT));
+}
+
 /* What the next boundary must know, when the guest goes on with an instruction. */
 static void prepare_nonroot(struct cpu *cpu)
 {
 	struct vmx *vmx = cpu->vmx;
 
-	if (nonroot_exits(cpu, BEFORE_TRAPS)) /* an event was delivered: that is a step for the monitor trap flag */
+	if (exits_after_delivery(cpu))
 		return;
 	vmx->debug_held = cpu->pending_debug;
 	/* In another state no instruction comes: the event that ends it is the step. */
@@ -816,7 +826,8 @@ void exec_attend(struct cpu *cpu)
 
 	if (likely(!apic_write_exits(cpu)))
 		deliver_pending(cpu);
-	apic_write_exits(cpu); /* of the delivery */
+	if (!apic_write_exits(cpu) && unlikely(cpu->nonroot)) /* of the delivery */
+		exits_after_delivery(cpu);
 	if (cpu->activity == ACTIVITY_ACTIVE)
 		check_next_instruction(cpu);
 

@@ -270,6 +270,10 @@ static void pending_debug(void)
 	  pin(PREEMPTION_TIMER));
 	V("pending/before-interrupt-window", "EXCEPTION_NMI hard 1 dr6=4000", G64, nops, PENDING(1 << 14),
 	  exception(VEC_DB), pri(INTERRUPT_WINDOW_EXITING), vm_or(GUEST_RFLAGS, FLAG_IF));
+	/* What is due after the debug exception comes before its handler's first instruction. */
+	V("pending/then-timer", "PREEMPTION_TIMER handler 1", G64, nops, PENDING(1 << 12 | 2), pin(PREEMPTION_TIMER));
+	V("pending/then-nmi-window", "NMI_WINDOW handler 1", G64, nops, PENDING(1 << 12 | 2), pin(NMI_EXITING),
+	  pin(VIRTUAL_NMIS), pri(NMI_WINDOW_EXITING));
 	V("pending/tf-steps", "EXCEPTION_NMI hard 1 dr6=4000 +1", G64, nops, PENDING(0), exception(VEC_DB),
 	  vm_or(GUEST_RFLAGS, FLAG_TF));
 	write_dr6(0xffff0ff0);
