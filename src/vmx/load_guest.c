@@ -124,8 +124,8 @@ static void load_translation(struct cpu *cpu)
 	mem_context_changed(cpu);
 }
 
-/* An injected INT n, INT3 or INTO finds the debug exceptions that MOV SS held back, as the instruction would have;
- * every other event takes their place. */
+/* An injected INT n, INT3 or INTO finds the debug exceptions that MOV SS held back, as the instruction would have,
+ * but for a single step; every other event takes their place. */
 static bool keeps_pending_debug(const struct vmcs *v, bool vectored)
 {
 	unsigned type = bits_get(vmcs_get(v, VM_ENTRY_INTERRUPTION_INFO), 10, 8);
@@ -150,7 +150,7 @@ static void load_nonregister(struct cpu *cpu, bool vectored)
 	cpu->pending_debug = 0;
 	if (keeps_pending_debug(v, vectored) && (pending & (DR6_BS | BIT(12))) &&
 	    (cpu->activity == ACTIVITY_ACTIVE || cpu->activity == ACTIVITY_HLT))
-		cpu->pending_debug = pending & (DR6_BS | BITS(3, 0));
+		cpu->pending_debug = pending & ((vectored ? 0 : DR6_BS) | BITS(3, 0));
 }
 
 void vmx_load_guest(struct cpu *cpu, bool vectored)

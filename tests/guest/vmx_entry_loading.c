@@ -259,6 +259,11 @@ static void pending_debug(void)
 	  exception(VEC_DB), vm_write(GUEST_INTERRUPTIBILITY, BLOCKED_BY_MOV_SS),
 	  vm_write(VM_ENTRY_INTERRUPTION_INFO, EVENT_VALID | EVENT_SOFT_INT | 0x30),
 	  vm_write(VM_ENTRY_INSTRUCTION_LENGTH, 2));
+	V("pending/injected-int-n-step", "EXCEPTION_NMI hard 1 dr6=1 handler 48", G64, nops,
+	  PENDING(1 << 14 | 1 << 12 | 1), exception(VEC_DB), vm_or(GUEST_RFLAGS, FLAG_TF),
+	  vm_write(GUEST_INTERRUPTIBILITY, BLOCKED_BY_MOV_SS),
+	  vm_write(VM_ENTRY_INTERRUPTION_INFO, EVENT_VALID | EVENT_SOFT_INT | 0x30),
+	  vm_write(VM_ENTRY_INSTRUCTION_LENGTH, 2));
 	V("pending/injected-int3", "EXCEPTION_NMI hard 1 dr6=1 handler 3", G64, nops, PENDING(1 << 12 | 1),
 	  exception(VEC_DB), vm_write(GUEST_INTERRUPTIBILITY, BLOCKED_BY_MOV_SS),
 	  vm_write(VM_ENTRY_INTERRUPTION_INFO, EVENT_VALID | EVENT_SOFT_EXCEPTION | VEC_BP),
