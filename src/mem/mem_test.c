@@ -185,6 +185,15 @@ static void protection_keys(void **state)
 	f->cpu.cr0 &= ~CR0_WP;
 	changed();
 	assert_false(access_at(0, ACCESS_WRITE));
+	/* The error code says what the key forbids, also where other rights forbid it, too; and nothing of fetches. */
+	f->cpu.cr0 |= CR0_WP;
+	f->cpu.efer |= EFER_NXE;
+	*at(PT) = PAGE | P | US | UINT64_C(5) << 59 | XD;
+	changed();
+	expect_fault(access_at(0, ACCESS_WRITE), VECTOR_PF, PF_P | PF_W | PF_PK, 0);
+	f->cpu.fpu.pkru = 1 << 10;
+	changed();
+	expect_fault(access_at(0, ACCESS_EXEC), VECTOR_PF, PF_P | PF_I, 0);
 }
 
 static void reserved_bits(void **state)

@@ -128,13 +128,14 @@ static bool page_fault(struct cpu *cpu, la_t la, unsigned access, struct request
 	return true;
 }
 
-/* SDM vol. 3, "Determination of Access Rights" and "Protection Keys". *key: the keys alone forbid the data access. */
-static unsigned rights(const struct cpu *cpu, const struct path *path, struct requester who, bool *key)
+/* SDM vol. 3, "Determination of Access Rights" and "Protection Keys". *denied: data accesses that the page's key
+ * forbids, whatever else forbids them. */
+static unsigned rights(const struct cpu *cpu, const struct path *path, struct requester who, unsigned *denied)
 {
 	bool wp = cpu->cr0 & CR0_WP;
 	unsigned allowed;
 
-	*key = false;
+	*denied = 0;
 	if (who.user) {
 		if (!path->user)
 			return 0;
@@ -149,14 +150,12 @@ static unsigned rights(const struct cpu *cpu, const struct path *path, struct re
 	}
 	if (path->user && (cpu->cr4 & CR4_PKE) && cpu_long_mode(cpu)) {
 		unsigned pkru = cpu->fpu.pkru >> (2 * path->key) & 3;
-		unsigned denied = 0;
 
 		if (pkru & 1)
-			denied = ACCESS_READ | ACCESS_WRITE;
+			*denied = ACCESS_READ | ACCESS_WRITE;
 		else if ((pkru & 2) && (who.user || wp))
-			denied = ACCESS_WRITE;
-		*key = allowed & denied;
-		allowed &= ~denied;
+			*denied = ACCESS_WRITE;
+		allowed &= ~*denied;
 	}
 	return allowed;
 }
@@ -222,11 +221,11 @@ static bool finish(struct cpu *cpu, la_t la, unsigned access, struct requester w
 	unsigned wanted = access & (ACCESS_READ | ACCESS_WRITE | ACCESS_EXEC);
 	bool write = access & ACCESS_WRITE;
 	uint64_t leaf = path->entry[path->used - 1];
-	bool key;
+	unsigned denied;
 
-	t->rights = rights(cpu, path, who, &key);
+	t->rights = rights(cpu, path, who, &denied);
 	if (update && (t->rights & wanted) != wanted)
-		return page_fault(cpu, la, access, who, PF_P | (key ? PF_PK : 0));
+		return page_fault(cpu, la, access, who, PF_P | (denied & wanted ? PF_PK : 0));
 	t->dirty = (leaf & PTE_D) || (update && write);
 	t->global = (leaf & PTE_G) && (cpu->cr4 & CR4_PGE);
 	if (unlikely(cpu->eptp) &&

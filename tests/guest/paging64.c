@@ -492,6 +492,18 @@ static void protection_keys(void)
 	win[0] &= ~(u64)PTE_RW;
 	flush();
 	W("pku/together-with-read-only", "#PF(0x27)+0" AT_WINDOW, RING3, write_code);
+	asm volatile("wrpkru" : : "a"(2 << 10), "c"(0), "d"(0));
+	W("pku/write-disable-with-read-only", "#PF(0x27)+0" AT_WINDOW, RING3, write_code);
+	/* PK is for data accesses: a fetch that is refused for another reason does not report it. */
+	asm volatile("wrpkru" : : "a"(3 << 10), "c"(0), "d"(0));
+	if (HAS_NX) {
+		wrmsr(MSR_EFER, rdmsr(MSR_EFER) | EFER_NXE);
+		win[0] |= PTE_XD;
+		flush();
+		W("pku/fetch-from-no-execute", "#PF(0x15)+0" AT_WINDOW, RING3, WINDOW);
+		win[0] &= ~PTE_XD;
+		flush();
+	}
 	c = TRY(RING3, CODE("xor %ecx, %ecx; rdpkru"), .dx = 5);
 	check("pku/rdpkru", "ok c00 0", "%s %x %x", outcome(c), (u32)c.ax, (u32)c.dx);
 	asm volatile("wrpkru" : : "a"(0), "c"(0), "d"(0));
