@@ -252,6 +252,8 @@ static void extended(const struct cpu *cpu, uint32_t leaf, uint32_t out[4])
 	case EXTENDED + 1: /* SYSCALL shows in 64-bit mode alone */
 		if (!cpu_64bit(cpu))
 			set(out, FEATURE_SYSCALL, false);
+		if (cpu->misc_enable & MISC_ENABLE_XD_DISABLE)
+			set(out, FEATURE_NX, false);
 		break;
 	case EXTENDED + 2:
 	case EXTENDED + 3:

@@ -243,7 +243,8 @@ static bool read_misc_enable(struct cpu *cpu, uint32_t index, uint64_t *value)
 static bool write_misc_enable(struct cpu *cpu, uint32_t index, uint64_t value)
 {
 	uint64_t fixed = MISC_ENABLE_BTS_ABSENT | MISC_ENABLE_PEBS_ABSENT | MISC_ENABLE_PERFMON;
-	uint64_t bits = MISC_ENABLE_FAST_STRINGS | MISC_ENABLE_LIMIT_CPUID |
+	uint64_t bits = MISC_ENABLE_FAST_STRINGS | MISC_ENABLE_LIMIT_CPUID | MISC_ENABLE_IDLE |
+			(offered(cpu, FEATURE_NX) ? MISC_ENABLE_XD_DISABLE : 0) |
 			(offered(cpu, FEATURE_MONITOR) ? MISC_ENABLE_MONITOR : 0);
 
 	if (value & ~(bits | fixed))
@@ -303,6 +304,8 @@ static bool write_efer(struct cpu *cpu, uint32_t index, uint64_t value)
 {
 	uint64_t allowed = cpu_efer_allowed(cpu->model) & ~EFER_LMA;
 
+	if (cpu->misc_enable & MISC_ENABLE_XD_DISABLE)
+		allowed &= ~EFER_NXE;
 	if (!allowed || (value & ~(allowed | EFER_LMA)))
 		return false;
 	if ((cpu->cr0 & CR0_PG) && ((value ^ cpu->efer) & EFER_LME))

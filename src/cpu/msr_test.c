@@ -217,13 +217,21 @@ static void misc_enable(void **state)
 {
 	struct cpu *cpu = cpu_create("max");
 	uint64_t value;
+	uint32_t out[4];
 
 	assert_true(msr_read(cpu, MSR_MISC_ENABLE, &value));
 	assert_int_equal(value, BIT(0) | BIT(7) | BIT(11) | BIT(12) | BIT(18));
 	assert_true(msr_write(cpu, MSR_MISC_ENABLE, 0));
 	assert_true(msr_read(cpu, MSR_MISC_ENABLE, &value));
 	assert_int_equal(value, BIT(7) | BIT(11) | BIT(12)); /* what is available or not is read-only */
-	assert_false(msr_write(cpu, MSR_MISC_ENABLE, BIT(16)));
+	assert_true(msr_write(cpu, MSR_MISC_ENABLE, BIT(3) | BIT(16) | BIT(23)));
+	assert_false(msr_write(cpu, MSR_MISC_ENABLE, BIT(17)));
+	assert_true(msr_write(cpu, MSR_EFER, EFER_NXE));
+	assert_true(msr_write(cpu, MSR_EFER, 0));
+	assert_true(msr_write(cpu, MSR_MISC_ENABLE, BIT(34)));
+	assert_false(msr_write(cpu, MSR_EFER, EFER_NXE));
+	cpuid_get(cpu, 0x80000001, 0, out);
+	assert_false(out[CPUID_EDX] & BIT(20));
 	cpu_destroy(cpu);
 }
 
