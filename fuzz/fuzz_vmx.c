@@ -17,7 +17,7 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-enum { OPERATIONS = 48, CODE = 64 };
+enum { OPERATIONS = 48, CODE = 64, SNAPSHOTS = 1 /* they take long */ };
 
 #define ensure(condition)                                                                             \
 	do {                                                                                          \
@@ -368,7 +368,7 @@ static void set_registers(struct cpu *cpu)
 }
 
 /* False: the machine has come to an end of some kind. */
-static bool operate(struct machine *m, struct cpu *cpu, struct input *in)
+static bool operate(struct machine *m, struct cpu *cpu, struct input *in, unsigned *snapshots)
 {
 	uint64_t what = input_take(in, 1);
 
@@ -381,7 +381,10 @@ static bool operate(struct machine *m, struct cpu *cpu, struct input *in)
 	case 5: use_region(m, cpu, in); break;
 	case 6: raise_event(m, cpu, in); break;
 	case 7: call_monitor(m, cpu); break;
-	case 8: run_twice(m, 1 + (unsigned)what * 2); break;
+	case 8:
+		if ((*snapshots)++ < SNAPSHOTS)
+			run_twice(m, 1 + (unsigned)what * 2);
+		break;
 	case 9: whole_pass(m, UINT64_C(1) << (what >> 4), 20); break;
 	case 10: cpu->r[what >> 4] = take_value(in, cpu->r[what >> 4]); break;
 	case 11:
@@ -403,6 +406,7 @@ static bool operate(struct machine *m, struct cpu *cpu, struct input *in)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct input in = {data, data + size};
+	unsigned snapshots = 0;
 	uint8_t guest, wishes;
 	struct machine *m;
 	struct cpu *cpu;
@@ -423,7 +427,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	ensure(vmx_load_pointer(cpu, AT(PAGE_VMCS)) == VMX_OK);
 	hypervisor_fill(cpu, (enum guest)(guest % GUEST_COUNT), wishes);
 	set_registers(cpu);
-	for (unsigned i = 0; i < OPERATIONS && in.at < in.end && operate(m, cpu, &in); i++)
+	for (unsigned i = 0; i < OPERATIONS && in.at < in.end && operate(m, cpu, &in, &snapshots); i++)
 		;
 	cpu->reporter = NULL;
 	return 0;
