@@ -158,6 +158,14 @@ static struct machine *create(const char *image)
 	return m;
 }
 
+static void destroy(struct machine *m)
+{
+	struct chardev *chardev = m->chardev[0];
+
+	machine_destroy(m);
+	chardev_destroy(chardev);
+}
+
 static void run_to_end(struct machine *m, const char *image, char digest[33])
 {
 	if (!machine_run(m, LONGEST * NS_PER_SECOND))
@@ -206,7 +214,7 @@ static unsigned run_with_saves(const char *image, struct saved saved[SAVES], con
 	machine_digest(m, digest);
 	if (strcmp(digest, end) != 0)
 		fail(image, "pauses changed the end");
-	machine_destroy(m);
+	destroy(m);
 	return count;
 }
 
@@ -249,7 +257,7 @@ static void test(const char *image, unsigned saved_kinds[KIND_COUNT])
 		}
 		state_free(saved[i].state);
 	}
-	machine_destroy(m);
+	destroy(m);
 	printf("ok %s: %u snapshots\n", strrchr(image, '/') ? strrchr(image, '/') + 1 : image, count);
 }
 
