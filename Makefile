@@ -24,7 +24,7 @@ export ASSETS
 export BUILD
 NINJA = ninja -C $(BUILD) -j $(JOBS) $(if $(CI),--quiet)
 
-.PHONY: all program everything run test bench fuzz assets clean distclean help
+.PHONY: all program everything run test test-nested bench fuzz assets clean distclean help
 
 all: check-deps program
 
@@ -34,6 +34,7 @@ help:
 	@echo '                  RUN="-smp 2" adds options; MEMORY=1G is its RAM'
 	@echo 'make test         runs every test and ends with a count; SANITIZE=1 runs it under the sanitizers,'
 	@echo '                  SUITES=layout,unit,cli,engines,guest,snapshot,boot,kvm,xen chooses'
+	@echo 'make test-nested  QEMU with KVM, inside, boots Debian as a guest of the guest (make test has it too)'
 	@echo 'make bench        compares with Bochs, QEMU TCG and native code, and renews docs/performance.md'
 	@echo 'make fuzz         runs each fuzzer for FUZZ_SECONDS=60 seconds'
 	@echo 'make assets       fetches the kernels and makes the initramfs images and the ISO that tests boot'
@@ -82,6 +83,11 @@ test: deps-test
 	@$(MAKE) --no-print-directory everything
 	@scripts/assets.sh amd64 modules kvm nested xen i386 iso
 	@scripts/test.py --build $(BUILD) --jobs $(JOBS) $(if $(SUITES),--suites $(SUITES))
+
+test-nested: deps-test
+	@$(MAKE) --no-print-directory everything
+	@scripts/assets.sh amd64 modules kvm nested
+	@python3 tests/kvm/suite.py --build $(BUILD) qemu
 
 bench: deps-test
 	@$(MAKE) --no-print-directory program
