@@ -54,15 +54,16 @@ static struct guest *find(struct exit_stats *s, pa_t vmcs)
 {
 	if (s->guests && s->guest[s->last].vmcs == vmcs)
 		return &s->guest[s->last];
-	for (s->last = 0; s->last < s->guests; s->last++)
-		if (s->guest[s->last].vmcs == vmcs)
-			return &s->guest[s->last];
+	for (unsigned i = 0; i < s->guests; i++)
+		if (s->guest[i].vmcs == vmcs) {
+			s->last = i;
+			return &s->guest[i];
+		}
 	if (s->guests == MOST_GUESTS)
 		return find(s, OTHERS);
-	if (s->guests == MOST_GUESTS - 1)
-		vmcs = OTHERS;
-	s->guest = xrealloc(s->guest, ++s->guests * sizeof(*s->guest));
-	s->guest[s->last] = (struct guest){.vmcs = vmcs, .reason = -1};
+	s->last = s->guests++;
+	s->guest = xrealloc(s->guest, s->guests * sizeof(*s->guest));
+	s->guest[s->last] = (struct guest){.vmcs = s->guests == MOST_GUESTS ? OTHERS : vmcs, .reason = -1};
 	return &s->guest[s->last];
 }
 
