@@ -129,7 +129,7 @@ void interp_set_breakpoint(struct interp *interp, la_t la, bool set)
 /* Must every instruction be run on its own now? */
 static bool stepping(const struct interp *interp, const struct cpu *cpu)
 {
-	return unlikely(interp->breakpoints || (cpu->attention & (ATTEND_PINS | ATTEND_SHADOW | ATTEND_TRAP)));
+	return unlikely(interp->breakpoints || (cpu->attention & (ATTEND_SHADOW | ATTEND_TRAP)));
 }
 
 static void log_run(const struct interp *interp, const struct cpu *cpu, const struct block *block)
