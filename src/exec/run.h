@@ -47,10 +47,10 @@ static inline void run_idle(struct cpu *cpu, unsigned ticks)
  * Clears the bits it dealt with. After it the engine looks up mode and bank again.
  *
  * Call it at an instruction boundary when attention is set and the turn is not over, once per boundary: it counts on an
- * instruction being executed after it. When ATTEND_PINS, ATTEND_TRAP or ATTEND_SHADOW is still (or again) set
- * afterwards, run exactly one instruction, then call it again: TF, code breakpoints and blocking by STI and MOV SS work
- * that way. cpu->block stays that instruction's block until then (NULL if it is gone). A vCPU that is not active is
- * called too when a pin is asserted; it may become active.
+ * instruction being executed after it. When ATTEND_TRAP or ATTEND_SHADOW is still (or again) set afterwards, run
+ * exactly one instruction, then call it again: TF, code breakpoints and blocking by STI and MOV SS work that way. With
+ * ATTEND_PINS alone, call it when the instruction stream is next left. cpu->block stays that instruction's block until
+ * then (NULL if it is gone). A vCPU that is not active is called too when a pin is asserted; it may become active.
  */
 void exec_attend(struct cpu *cpu);
 
