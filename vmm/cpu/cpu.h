@@ -53,6 +53,7 @@ struct cpu_work {
 	bool done;
 };
 void cpu_call(struct cpu *cpu, void (*function)(void *), void *argument);
+void cpu_send(struct cpu *cpu, struct cpu_work *work); /* the same without waiting, for another CPU; work stays until its done is set */
 void cpu_do_work(void); /* what others want of this CPU */
 
 #endif

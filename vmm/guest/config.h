@@ -19,7 +19,7 @@ struct vm_config {
 	char name[32];
 	uint64_t memory; /* bytes: a multiple of 2 MiB, at most 3 GiB */
 	unsigned cpus;
-	const struct module *kernel, *initrd, *image; /* NULL: not given */
+	const struct module *kernel, *initrd, *image; /* NULL: not given. Neither kernel nor image: a demonstration, which loads itself */
 	char append[1024];
 };
 
