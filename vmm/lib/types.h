@@ -16,7 +16,7 @@
 
 #define PACKED __attribute__((packed))
 #define ALIGNED(n) __attribute__((aligned(n)))
-#define PRINTF(format, first) __attribute__((format(printf, format, first)))
+#define PRINTF(text, first) __attribute__((format(printf, text, first)))
 #define MUST_CHECK __attribute__((warn_unused_result))
 
 /* Never mixed: what a guest calls an address, and what the machine does. The VMM's own memory is mapped where it is. */
