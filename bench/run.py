@@ -9,6 +9,8 @@ once more in VMX non-root operation, and last CPUID, of which each is a VM exit 
 
 Boot: Debian's kernel to init's first line; for Bochs, which needs firmware and GRUB, from GRUB's last line.
 
+The VMM: what an exit with its work costs, and Debian's boot in a VM in instructions (vmm.py).
+
 Decoding: ns an instruction over the code of busybox.
 
 The tables are printed and, unless --dry is given, put into docs/performance.md between its marks.
@@ -26,6 +28,8 @@ import sys
 import tempfile
 import threading
 import time
+
+import vmm
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 ASSETS = os.environ.get("ASSETS", os.path.join(ROOT, "build", "assets"))
@@ -336,6 +340,10 @@ def main():
     parts = [[host(names)]] + report(names, loops, results, boots)
     if guests.get("cpuid"):
         parts.append(report_vmx(loops, results, guests))
+    if "softvt" in names:
+        say("the VMM")
+        header, rows, sentence = vmm.rows(options, Emulator, ASSETS)
+        parts += [table(header, rows), [sentence]]
     parts.append([bench_decode(options) + " " + bench_start(options)])
     text = "\n\n".join("\n".join(part) for part in parts) + "\n"
     print(text, end="")

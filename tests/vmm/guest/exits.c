@@ -1,15 +1,15 @@
 /*
  * A guest that does nothing but exit, for the benchmark: ROUNDS times each of CPUID, an access to a port, one to memory that is not there (EPT
  * violation), and its own timer (which is an external interrupt for the VMM where it has no preemption timer). Prints what a round takes in TSC
- * ticks, the exit with what the VMM does.
+ * ticks, the exit with what the VMM does, and how many rounds there were.
  */
 #include "guest.h"
 
 #ifndef ROUNDS
-#define ROUNDS 20000
+#define ROUNDS 200000
 #endif
 
-enum { APIC = 0xfee00000u, TIMER_VECTOR = 0x40, TICKS = 20000 };
+enum { INTERRUPT_LOOPS = 100, APIC = 0xfee00000u, TIMER_VECTOR = 0x40, TICKS = 20000 };
 
 static volatile unsigned interrupts;
 
@@ -28,6 +28,8 @@ static void show(const char *name, uint64_t ticks, unsigned rounds)
 	put(name);
 	put(" ");
 	put_number(ticks / rounds);
+	put(" ");
+	put_number(rounds);
 	put("\r\n");
 }
 
@@ -63,7 +65,7 @@ static void measure_interrupts(void)
 	idt[2 * TIMER_VECTOR] = (at & 0xffff) | 8 << 16 | 0x8eull << 40 | (at >> 16 & 0xffff) << 48;
 	__asm__ volatile("lidt %0" : : "m"(idtr));
 	start = rdtsc();
-	for (volatile unsigned i = 0; i < ROUNDS * 100; i++)
+	for (volatile unsigned i = 0; i < ROUNDS * INTERRUPT_LOOPS; i++)
 		;
 	alone = rdtsc() - start;
 	apic_write(0xf0, 0x1ff);
@@ -72,7 +74,7 @@ static void measure_interrupts(void)
 	apic_write(0x380, TICKS);
 	__asm__ volatile("sti");
 	start = rdtsc();
-	for (volatile unsigned i = 0; i < ROUNDS * 100; i++)
+	for (volatile unsigned i = 0; i < ROUNDS * INTERRUPT_LOOPS; i++)
 		;
 	start = rdtsc() - start;
 	__asm__ volatile("cli");
@@ -82,6 +84,7 @@ static void measure_interrupts(void)
 
 int main(void)
 {
+	put("exits: begin\r\n");
 	measure("cpuid", loop_cpuid);
 	measure("port", loop_port);
 	measure("ept", loop_memory);
