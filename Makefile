@@ -91,7 +91,7 @@ test-nested: deps-test
 
 bench: deps-test
 	@$(MAKE) --no-print-directory program
-	@$(NINJA) bench/bench_native bench/bench_decode bench/bench_guest.elf
+	@$(NINJA) bench/bench_native bench/bench_decode bench/bench_guest.elf vmm/vmm.elf tests/vmm/exits.bin
 	@scripts/assets.sh amd64 iso
 	@bench/run.py --build $(BUILD)
 

@@ -33,10 +33,10 @@ def boots(options, assets):
     """Instructions of Debian's boot and power-off: on softvt itself, and in a VM of the VMM."""
     kernel, initrd = (os.path.join(assets, "amd64", file) for file in ("vmlinuz", "initrd"))
     common = [options.softvt, "-m", "1G", "-display", "none", "-serial", "null", "-no-reboot", "-stats"]
-    append = 'console=ttyS0 run="true"'
+    append = "console=ttyS0 run=true"
     bare = instructions(common + ["-kernel", kernel, "-initrd", initrd, "-append", append])
     vmm = instructions(common + ["-kernel", os.path.join(options.build, "vmm", "vmm.elf"), "-initrd", f"{kernel},{initrd}", "-append",
-                                 f"vm=debian,mem=768M,kernel=vmlinuz,initrd=initrd,append='{append}'"])
+                                 f"vm=debian,mem=768M,kernel=vmlinuz,initrd=initrd,append=\"{append}\""])
     return bare, vmm
 
 
