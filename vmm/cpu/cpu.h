@@ -7,6 +7,7 @@
 #include "lib/types.h"
 
 enum { CPUS_MAX = 8, CPU_STACK = 16384 };
+enum { SELECTOR_CODE = 0x08, SELECTOR_DATA = 0x10, SELECTOR_TSS = 0x18 }; /* in each CPU's GDT; FS and GS are null */
 
 struct vcpu;
 
