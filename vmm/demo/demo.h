@@ -6,18 +6,32 @@
 
 #include "guest/vm.h"
 
+/* A control, or several of one word, without which a demonstration is not possible. */
+struct need {
+	enum vmx_word word;
+	uint64_t bits; /* 0: the end of a list */
+};
+#define NEED(word, name) {WORD_##word, CTL(word, name)}
+
 struct demo {
 	const char *name;  /* for demo= */
 	const char *title; /* what it shows, a line */
-	unsigned vcpus;	   /* vCPUs (and CPUs) that it needs */
-	const char *(*lacks)(void); /* NULL function or NULL result: the CPU has what it needs; else the name of what is missing */
-	void (*setup)(struct vm *vm); /* memory, registers and controls; the VMCS of vCPU 0 is current */
-	exit_hook *hook;
-	bool (*passed)(struct vm *vm); /* after the guest powered off or stopped */
+	struct need needs[8];
+	uint64_t slice_us; /* the longest time in the guest between two VM exits; 0: 10 ms */
+	void (*setup)(struct vm *vm); /* the guest, and what the VMCS of its vCPU, which is current, has beyond the usual */
+	exit_hook *hook; /* NULL, or asked at every VM exit but the last */
+	void (*beside)(struct vm *vm); /* NULL, or what another CPU does while the guest runs */
+	bool (*passed)(struct vm *vm); /* the guest has ended: tells the story and judges it. The VMCS is current */
 };
 
-/* Runs those that names asks for ("all", or names with commas), one after the other, and prints "demo NAME: ok", "demo NAME: FAILED" or "demo
-   NAME: not possible: this CPU lacks ...". Returns how many failed. Before scheduler_run(). */
+extern const struct demo demo_pic, demo_page_fault, demo_io, demo_msr, demo_ept, demo_ve, demo_mtf, demo_preemption_timer, demo_posted_interrupt,
+	demo_real_mode, demo_tpr;
+
+/*
+ * Runs those that names asks for ("all", or names with commas), one after the other, and prints "demo NAME: ok", "demo NAME: FAILED" or "demo
+ * NAME: not possible: this CPU lacks ...". Returns how many failed. On CPU 0, before scheduler_run() there and before pool_seal(); the other
+ * CPUs are in scheduler_run().
+ */
 unsigned demos_run(const char *names);
 
 #endif

@@ -1,0 +1,204 @@
+/*
+ * Running demonstrations: each in a VM of its own, which is forgotten afterwards.
+ *
+ * The loop here is the scheduler's (sched/scheduler.c) for one vCPU that has its CPU for itself.
+ */
+#include "demo/demo.h"
+#include "cpu/apic.h"
+#include "cpu/interrupts.h"
+#include "cpu/time.h"
+#include "cpu/x86.h"
+#include "demo/guest.h"
+#include "lib/print.h"
+#include "lib/string.h"
+#include "vmx/caps.h"
+#include "vmx/vcpu.h"
+
+static const struct demo *const demos[] = {&demo_pic, &demo_page_fault, &demo_io, &demo_msr, &demo_ept, &demo_ve, &demo_mtf,
+					   &demo_preemption_timer, &demo_posted_interrupt, &demo_real_mode, &demo_tpr};
+
+enum { SLICE_US = 10000, LIMIT_US = 3000000 /* no demonstration needs a tenth of it */ };
+
+/* Does a list of names begin with this one? */
+static bool begins(const char *names, const char *name)
+{
+	size_t length = strlen(name);
+
+	return !strncmp(names, name, length) && (names[length] == ',' || !names[length]);
+}
+
+/* The rest of a list behind its first name, or NULL. */
+static const char *behind(const char *names)
+{
+	const char *comma = strchr(names, ',');
+
+	return comma ? comma + 1 : NULL;
+}
+
+static bool wanted(const char *names, const char *name)
+{
+	if (!strcmp(names, "all"))
+		return true;
+	for (; names; names = behind(names))
+		if (begins(names, name))
+			return true;
+	return false;
+}
+
+/* Says which names are none of ours; returns how many. */
+static unsigned unknown(const char *names)
+{
+	unsigned count = 0;
+
+	for (; names && strcmp(names, "all"); names = behind(names)) {
+		unsigned n = 0;
+
+		while (n < ARRAY_SIZE(demos) && !begins(names, demos[n]->name))
+			n++;
+		if (n == ARRAY_SIZE(demos)) {
+			print("demos: there is none named \"%s\"\n", names);
+			count++;
+		}
+	}
+	return count;
+}
+
+/* The title of the first control that is needed and missing, or NULL. */
+static const char *lacks(const struct demo *demo)
+{
+	for (const struct need *need = demo->needs; need->bits; need++) {
+		uint64_t missing = need->bits & ~vmx_caps.may[need->word];
+
+		if (missing)
+			return vmx_control_title(need->word, (unsigned)__builtin_ctzll(missing));
+	}
+	return demo->beside && cpu_count < 2 ? "a second CPU" : NULL;
+}
+
+/* vm->hook of all of them. */
+static bool demo_exit(struct vcpu *vcpu, unsigned reason)
+{
+	const struct demo *demo = vcpu->vm->hook_data;
+
+	if (reason == EXIT_VMCALL && (uint32_t)vcpu->registers[RAX] == 0) {
+		vm_power_off(vcpu->vm);
+		return true;
+	}
+	return demo->hook && demo->hook(vcpu, reason);
+}
+
+/* Does what the devices have to do; returns the TSC at which that is so again. */
+static uint64_t devices_run(struct vcpu *vcpu)
+{
+	struct vm *vm = vcpu->vm;
+	uint64_t now, deadline;
+
+	lock_take(&vm->lock);
+	now = vm_time(vm);
+	devices_tick(vm, now);
+	lapic_tick(vcpu, now);
+	deadline = vm_tsc_of_time(vm, min_u64(devices_deadline(vm), lapic_deadline(vcpu)));
+	lock_release(&vm->lock);
+	return deadline;
+}
+
+/* From setup to verdict, on the vCPU's CPU. */
+struct run {
+	const struct demo *demo;
+	struct vm *vm;
+	bool passed;
+};
+
+static void run_guest(void *argument)
+{
+	struct run *run = argument;
+	struct vm *vm = run->vm;
+	struct vcpu *vcpu = vm->vcpus[0];
+	uint64_t slice = tsc_of_ns((run->demo->slice_us ?: SLICE_US) * UINT64_C(1000)), limit = rdtsc() + tsc_of_ns(LIMIT_US * UINT64_C(1000));
+
+	vcpu_switch(vcpu);
+	run->demo->setup(vm);
+	while (vm->state == VM_RUNNING && rdtsc() < limit) {
+		uint64_t deadline = devices_run(vcpu), now = rdtsc();
+
+		if (vcpu->state == VCPU_RUNNABLE) {
+			vcpu_run(vcpu, min_u64(deadline, now + slice));
+		} else {
+			apic_timer(min_u64(deadline, limit));
+			interrupts_wait();
+		}
+	}
+	if (vm->state == VM_RUNNING) {
+		lock_take(&vm->lock);
+		vm_stop(vm, "its guest does not end");
+		lock_release(&vm->lock);
+	} else if (vm->state == VM_OFF) {
+		run->passed = run->demo->passed(vm);
+	}
+	vcpu_put_away(vcpu);
+}
+
+static void run_beside(void *argument)
+{
+	struct run *run = argument;
+
+	run->demo->beside(run->vm);
+}
+
+static bool run_demo(const struct demo *demo)
+{
+	static struct vm_config config;
+	struct run run = {.demo = demo};
+	const char *why;
+
+	print("demo %s: %s\n", demo->name, demo->title);
+	config = (struct vm_config){.memory = GUEST_MEMORY, .cpus = 1};
+	string_copy(config.name, sizeof(config.name), demo->name);
+	run.vm = vm_create(&config, &why);
+	if (!run.vm) {
+		print("  %s\n", why);
+		return false;
+	}
+	run.vm->hook = demo_exit;
+	run.vm->hook_data = (void *)demo;
+	vm_power_on(run.vm);
+	if (demo->beside) {
+		bool here = run.vm->vcpus[0]->cpu == this_cpu();
+		struct cpu_work elsewhere = {.function = here ? run_beside : run_guest, .argument = &run};
+
+		cpu_send(here ? &cpus[1] : run.vm->vcpus[0]->cpu, &elsewhere);
+		(here ? run_guest : run_beside)(&run);
+		while (!__atomic_load_n(&elsewhere.done, __ATOMIC_ACQUIRE)) {
+			cpu_do_work();
+			cpu_relax();
+		}
+	} else {
+		cpu_call(run.vm->vcpus[0]->cpu, run_guest, &run);
+	}
+	vms[--vms_count] = NULL; /* nobody shall look for it, or wait for its end */
+	return run.passed;
+}
+
+unsigned demos_run(const char *names)
+{
+	unsigned ok = 0, impossible = 0, failed = unknown(names);
+
+	for (unsigned n = 0; n < ARRAY_SIZE(demos); n++) {
+		const char *missing = lacks(demos[n]), *name = demos[n]->name;
+
+		if (!wanted(names, name))
+			continue;
+		if (missing) {
+			print("demo %s: not possible: this CPU lacks %s\n", name, missing);
+			impossible++;
+		} else if (run_demo(demos[n])) {
+			print("demo %s: ok\n", name);
+			ok++;
+		} else {
+			print("demo %s: FAILED\n", name);
+			failed++;
+		}
+	}
+	print("demos: %u ok, %u not possible, %u failed\n", ok, impossible, failed);
+	return failed;
+}
