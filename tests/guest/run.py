@@ -56,14 +56,16 @@ def qemu_like(command, smp, image, timeout):
     return text, done.returncode == PASS_STATUS
 
 
-def run_bochs(image, smp, cpu, timeout):
-    """Bochs boots a GRUB ISO; the run is over when the report's last line is in the serial file."""
+def bochs(files, grub, smp, cpu, timeout, end):
+    """Bochs boots a GRUB ISO of the files {path: name on it} with this grub.cfg; the run is over when the serial port has said the
+    pattern `end`. Returns what it said, and what is wrong, if something is."""
     with tempfile.TemporaryDirectory() as work:
         path = lambda name: os.path.join(work, name)
         os.makedirs(path("iso/boot/grub"))
-        shutil.copy(image, path("iso/boot/image"))
+        for source, name in files.items():
+            shutil.copy(source, path("iso/boot/" + name))
         with open(path("iso/boot/grub/grub.cfg"), "w") as f:
-            f.write("multiboot /boot/image\nboot\n")
+            f.write(grub)
         subprocess.run(["grub-mkrescue", "-d", "/usr/lib/grub/i386-pc", "-o", path("boot.iso"), path("iso")],
                         check=True, capture_output=True)
         open(path("serial"), "w").close()
@@ -72,31 +74,37 @@ def run_bochs(image, smp, cpu, timeout):
         with open(path("go"), "w") as f:
             f.write("c\n")
         command = "stty rows 60 cols 132; exec bochs -q -f %s -rc %s" % (path("bochsrc"), path("go"))
-        bochs = subprocess.Popen(["script", "-qfec", command, "/dev/null"], stdin=subprocess.DEVNULL,
-                                 stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
-                                 env=dict(os.environ, TERM="xterm"))
+        process = subprocess.Popen(["script", "-qfec", command, "/dev/null"], stdin=subprocess.DEVNULL,
+                                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+                                   env=dict(os.environ, TERM="xterm"))
         limit = time.monotonic() + timeout
         text = ""
-        while time.monotonic() < limit and bochs.poll() is None and not END.search(text):
+        while time.monotonic() < limit and process.poll() is None and not end.search(text):
             time.sleep(0.2)
             with open(path("serial"), errors="replace") as f:
                 text = f.read().replace("\r", "")
-        if bochs.poll() is None and END.search(text):
+        if process.poll() is None and end.search(text):
             try:
-                bochs.wait(3)
+                process.wait(3)
             except subprocess.TimeoutExpired:
                 pass
         with open(path("serial"), errors="replace") as f:
             text = f.read().replace("\r", "")
-        if bochs.poll() is None:
-            os.killpg(bochs.pid, 9)
-            bochs.wait()
-        end = END.search(text)
-        if not end:
-            with open(path("log"), errors="replace") as f:
-                said = [line for line in f if re.match(r"\d+[pe]\[", line)]
-            text += "\n(Bochs did not reach the end)\n" + "".join(said[-5:])
-        return text, bool(end) and end.group(2) == "0"
+        if process.poll() is None:
+            os.killpg(process.pid, 9)
+            process.wait()
+        if end.search(text):
+            return text, ""
+        with open(path("log"), errors="replace") as f:
+            said = [line for line in f if re.match(r"\d+[pe]\[", line)]
+        return text, "(Bochs did not reach the end)\n" + "".join(said[-5:])
+
+
+def run_bochs(image, smp, cpu, timeout):
+    """The run is over when the report's last line is there."""
+    text, wrong = bochs({image: "image"}, "multiboot /boot/image\nboot\n", smp, cpu, timeout, END)
+    end = END.search(text)
+    return text + ("\n" + wrong if wrong else ""), bool(end) and end.group(2) == "0"
 
 
 def run(engine, image, options):
