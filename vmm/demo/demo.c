@@ -81,7 +81,7 @@ static bool demo_exit(struct vcpu *vcpu, unsigned reason)
 	const struct demo *demo = vcpu->vm->hook_data;
 
 	if (reason == EXIT_VMCALL && (uint32_t)vcpu->registers[RAX] == 0) {
-		vm_power_off(vcpu->vm);
+		vcpu->vm->state = VM_OFF; /* as vm_power_off() does, without saying it */
 		return true;
 	}
 	return demo->hook && demo->hook(vcpu, reason);
@@ -117,11 +117,13 @@ static void run_guest(void *argument)
 	uint64_t slice = tsc_of_ns((run->demo->slice_us ?: SLICE_US) * UINT64_C(1000)), limit = rdtsc() + tsc_of_ns(LIMIT_US * UINT64_C(1000));
 
 	vcpu_switch(vcpu);
+	lock_take(&vm->lock);
 	run->demo->setup(vm);
+	lock_release(&vm->lock);
 	while (vm->state == VM_RUNNING && rdtsc() < limit) {
 		uint64_t deadline = devices_run(vcpu), now = rdtsc();
 
-		if (vcpu->state == VCPU_RUNNABLE) {
+		if (vcpu_ready(vcpu)) {
 			vcpu_run(vcpu, min_u64(deadline, now + slice));
 		} else {
 			apic_timer(min_u64(deadline, limit));
@@ -161,7 +163,6 @@ static bool run_demo(const struct demo *demo)
 	}
 	run.vm->hook = demo_exit;
 	run.vm->hook_data = (void *)demo;
-	vm_power_on(run.vm);
 	if (demo->beside) {
 		bool here = run.vm->vcpus[0]->cpu == this_cpu();
 		struct cpu_work elsewhere = {.function = here ? run_beside : run_guest, .argument = &run};

@@ -18,7 +18,7 @@ struct demo {
 	const char *title; /* what it shows, a line */
 	struct need needs[8];
 	uint64_t slice_us; /* the longest time in the guest between two VM exits; 0: 10 ms */
-	void (*setup)(struct vm *vm); /* the guest, and what the VMCS of its vCPU, which is current, has beyond the usual */
+	void (*setup)(struct vm *vm); /* the guest, and what the VMCS of its vCPU, which is current, has beyond the usual. With the VM's lock */
 	exit_hook *hook; /* NULL, or asked at every VM exit but the last */
 	void (*beside)(struct vm *vm); /* NULL, or what another CPU does while the guest runs */
 	bool (*passed)(struct vm *vm); /* the guest has ended: tells the story and judges it. The VMCS is current */

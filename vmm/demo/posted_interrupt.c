@@ -66,7 +66,7 @@ static void post(struct vm *vm)
 	for (unsigned n = 0; n < POSTS && changes(vm, LOOPS, guest_log(vm, LOOPS)); n++) { /* it is in its loop */
 		uint64_t before = entries(vcpu);
 
-		__atomic_fetch_or(&posted->requests[VECTOR / 64], BIT(VECTOR % 64), __ATOMIC_SEQ_CST);
+		__atomic_fetch_or(&posted->requests[VECTOR / 32], 1u << VECTOR % 32, __ATOMIC_SEQ_CST);
 		if (!(__atomic_fetch_or(&posted->outstanding, 1, __ATOMIC_SEQ_CST) & 1))
 			apic_send(vcpu->cpu->apic_id, VECTOR_POSTED);
 		if (!changes(vm, INTERRUPTS, n) || !changes(vm, LOOPS, guest_log(vm, LOOPS))) /* taken, and back in the loop */
@@ -86,7 +86,7 @@ static bool passed(struct vm *vm)
 	return demo_same("the number of interrupts posted and taken", delivered, POSTS) &
 	       demo_same("the number that the guest counts", guest_log(vm, INTERRUPTS), POSTS) &
 	       demo_same("the number of VM exits meanwhile", exits, 0) &
-	       demo_same("vectors left in the descriptor", vcpu->apic.posted->requests[VECTOR / 64], 0) &
+	       demo_same("vectors left in the descriptor", vcpu->apic.posted->requests[VECTOR / 32], 0) &
 	       demo_same("the notification outstanding", vcpu->apic.posted->outstanding & 1, 0);
 }
 
