@@ -128,6 +128,7 @@ long_mode:
 
 	.section .rodata
 	.balign 8
+	.globl boot_gdt
 boot_gdt:
 	.quad 0, 0x00209b0000000000, 0x00cf93000000ffff
 boot_gdt_pointer:

@@ -24,6 +24,9 @@ struct cpu {
 
 	/* The scheduler's (sched/scheduler.c). */
 	struct vcpu *first;   /* the vCPUs that always run here, a list by vcpu->next_here */
+	struct vcpu *turn;    /* the one whose turn it is, or was last */
+	uint64_t turn_end;    /* TSC */
+	bool turn_over;	      /* another one woke up: it goes first */
 	struct vcpu *current; /* its VMCS is current, its registers are loaded: vmx/vcpu.c */
 	bool attention;	      /* somebody else wants the scheduler's loop to turn: set with cpu_kick() */
 	struct cpu_work *work; /* what other CPUs want done here, a list */

@@ -12,13 +12,12 @@ enum {
 	VECTOR_KICK = 0xf0,	 /* from another CPU: look at cpu->attention */
 	VECTOR_TIMER = 0xf1,	 /* apic_timer() */
 	VECTOR_POSTED = 0xf2,	 /* posted-interrupt notification; seen here only if the guest was not running */
-	VECTOR_STOP = 0xf3,	 /* another CPU panicked */
 	VECTOR_SPURIOUS = 0xff
 };
 
 void interrupts_init(void);	       /* the IDT, the same on all CPUs; on CPU 0 also the 8259s, where only COM1 is unmasked */
 void interrupts_load(void);	       /* LIDT */
-void interrupt_serve(unsigned vector); /* handles and sends EOI */
+void interrupt_serve(unsigned vector); /* handles and sends EOI; also an NMI (2), which comes too when another CPU panicked */
 void interrupts_wait(void);	       /* STI, HLT, CLI: returns after one interrupt */
 void interrupts_take(void);	       /* STI, NOP, CLI: those that are pending now */
 
