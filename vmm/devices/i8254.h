@@ -11,13 +11,14 @@ enum { I8254_HZ = 1193182 };
 
 struct i8254_channel {
 	uint8_t control;	/* BCD, mode and RW bits of the control word, as the status byte shows them */
-	uint32_t count;		/* that it counts from, 1 to 65536 (10000 in BCD); 0: none yet */
-	uint32_t next;		/* modes 2 and 3: the count of the following periods; 0: the same */
-	uint64_t start;		/* tick at which the counting element was loaded */
-	uint64_t elapsed;	/* while counting stands still: ticks that had passed */
-	bool counting, gate;
+	uint32_t count;		/* that it counts from, 1 to 65536 (to 10000 in BCD) */
+	uint32_t next;		/* written, but not loaded before the period ends (modes 2, 3) or GATE rises (1, 5); 0: none */
+	bool counting;		/* it has been loaded since the control word */
+	uint64_t start;		/* tick at which it was loaded */
+	uint64_t stopped;	/* while a low GATE stops it: ticks that had passed since start */
+	bool gate;
 	bool write_high, read_high; /* the other half of a two-byte access comes next */
-	uint8_t write_low;
+	uint8_t low;		/* its first half, written */
 	bool count_latched, status_latched;
 	uint16_t latch;
 	uint8_t status;
@@ -25,10 +26,8 @@ struct i8254_channel {
 
 struct i8254 {
 	struct i8254_channel channels[3];
-	uint64_t risen;		/* ticks, see i8254_tick(): OUT 0's rises up to there have been seen */
-	uint64_t rise_ns;	/* when the last was */
-	bool speaker;
-	bool refresh;		/* port 61H, bit 4: changes with every read, as memory refresh did */
+	uint64_t seen, rise_ns;	/* the last rise of OUT 0 that interrupted: all to that tick are done with */
+	bool speaker;		/* port 61H, bit 1: only kept */
 };
 
 void i8254_reset(struct vm *vm);

@@ -12,7 +12,7 @@ enum { PM_SLP_TYP_S5 = 5 };
 
 struct pm {
 	uint16_t enable, control; /* PM1_EN, PM1_CNT */
-	uint8_t reset_control;	  /* port 0CF9H */
+	uint8_t reset_control;	  /* port 0CF9H: as written */
 };
 
 port_reader pm_read; /* PM_EVENT to PM_END - 1 */

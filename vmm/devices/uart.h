@@ -1,20 +1,18 @@
 /*
  * COM1, a 16550A: National Semiconductor PC16550D data sheet. Interrupt line 4. It sends to the console and is typed to from there.
- *
- * Not modelled: how long a character takes. What is written is sent at once, and what is received waits for nobody: the receiver's time-out is
- * over at once too.
  */
 #ifndef VMM_DEVICES_UART_H
 #define VMM_DEVICES_UART_H
 
 #include "devices/ports.h"
 
+enum { UART_FIFO = 16 };
+
 struct uart {
-	uint8_t ier, lcr, mcr, msr, scratch, errors; /* errors: bits of LSR */
-	uint8_t fcr;
-	uint8_t divisor[2];
+	uint8_t ier, fcr, lcr, mcr, msr, scr, dll, dlm;
+	uint8_t errors; /* of LSR: bits 4 to 1 */
 	bool thre;	/* the interrupt "transmitter holding register empty" is pending */
-	uint8_t fifo[16]; /* received */
+	uint8_t received[UART_FIFO]; /* a ring */
 	uint8_t first, count;
 };
 
