@@ -111,20 +111,30 @@ void cpu_do_work(void)
 	}
 }
 
+void cpu_send(struct cpu *cpu, struct cpu_work *work)
+{
+	work->next = __atomic_load_n(&cpu->work, __ATOMIC_RELAXED);
+	while (!__atomic_compare_exchange_n(&cpu->work, &work->next, work, false, __ATOMIC_RELEASE, __ATOMIC_RELAXED))
+		;
+	cpu_kick(cpu);
+}
+
+void cpu_wait(const struct cpu_work *work)
+{
+	while (!__atomic_load_n(&work->done, __ATOMIC_ACQUIRE)) {
+		cpu_do_work();
+		cpu_relax();
+	}
+}
+
 void cpu_call(struct cpu *cpu, void (*function)(void *), void *argument)
 {
 	struct cpu_work work = {.function = function, .argument = argument};
 
 	if (cpu == this_cpu()) {
 		function(argument);
-		return;
-	}
-	work.next = __atomic_load_n(&cpu->work, __ATOMIC_RELAXED);
-	while (!__atomic_compare_exchange_n(&cpu->work, &work.next, &work, false, __ATOMIC_RELEASE, __ATOMIC_RELAXED))
-		;
-	cpu_kick(cpu);
-	while (!__atomic_load_n(&work.done, __ATOMIC_ACQUIRE)) {
-		cpu_do_work();
-		cpu_relax();
+	} else {
+		cpu_send(cpu, &work);
+		cpu_wait(&work);
 	}
 }

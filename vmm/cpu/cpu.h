@@ -57,7 +57,10 @@ struct cpu_work {
 	bool done;
 };
 void cpu_call(struct cpu *cpu, void (*function)(void *), void *argument);
-void cpu_send(struct cpu *cpu, struct cpu_work *work); /* the same without waiting, for another CPU; work stays until its done is set */
+
+/* The two halves of that, for another CPU. work stays where it is until the wait is over. */
+void cpu_send(struct cpu *cpu, struct cpu_work *work);
+void cpu_wait(const struct cpu_work *work);
 void cpu_do_work(void); /* what others want of this CPU */
 
 #endif

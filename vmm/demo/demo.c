@@ -169,10 +169,7 @@ static bool run_demo(const struct demo *demo)
 
 		cpu_send(here ? &cpus[1] : run.vm->vcpus[0]->cpu, &elsewhere);
 		(here ? run_guest : run_beside)(&run);
-		while (!__atomic_load_n(&elsewhere.done, __ATOMIC_ACQUIRE)) {
-			cpu_do_work();
-			cpu_relax();
-		}
+		cpu_wait(&elsewhere);
 	} else {
 		cpu_call(run.vm->vcpus[0]->cpu, run_guest, &run);
 	}

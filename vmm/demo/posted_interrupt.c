@@ -94,7 +94,7 @@ const struct demo demo_posted_interrupt = {
 	.name = "posted-interrupt",
 	.title = "an interrupt from another CPU reaches a guest without a VM exit",
 	.needs = {NEED(PINBASED_CTLS, PROCESS_POSTED_INTERRUPTS), NEED(PROCBASED_CTLS2, VIRTUAL_INTERRUPT_DELIVERY),
-		  NEED(PROCBASED_CTLS2, VIRTUALIZE_APIC_ACCESSES)},
+		  NEED(PROCBASED_CTLS2, VIRTUALIZE_APIC_ACCESSES), NEED(PROCBASED_CTLS, USE_TPR_SHADOW)},
 	.slice_us = 1000000,
 	.setup = setup,
 	.beside = post,
