@@ -12,33 +12,106 @@
 #include "cpu/time.h"
 #include "cpu/trap.h"
 #include "cpu/x86.h"
+#include "demo/demo.h"
+#include "guest/config.h"
+#include "guest/vm.h"
 #include "lib/pool.h"
 #include "lib/print.h"
+#include "lib/string.h"
+#include "sched/scheduler.h"
+#include "vmx/caps.h"
+
+enum { SLICE_US = 10000, OPTION_MAX = 256 };
 
 extern unsigned char boot_stack_top[];		/* boot/start.S */
 _Noreturn void main(uint32_t magic, pa_t info); /* for boot/start.S */
 
+static bool released; /* the other CPUs may take vCPUs */
+
+static _Noreturn void power_off(void)
+{
+	acpi_power_off();
+	print("vmm: the machine stays on; it can be switched off\n");
+	cpu_stop();
+}
+
+static _Noreturn void refuse(const char *reason)
+{
+	print("vmm: this machine cannot run VMs: %s\n", reason);
+	power_off();
+}
+
 static void other_cpu(void)
 {
-	print("vmm: CPU %u, APIC ID %u\n", this_cpu()->index, this_cpu()->apic_id);
-	for (;;)
-		interrupts_wait();
+	vmx_on();
+	while (!__atomic_load_n(&released, __ATOMIC_ACQUIRE)) {
+		cpu_do_work();
+		cpu_relax();
+	}
+	scheduler_run();
+}
+
+static uint64_t slice_us(void)
+{
+	char text[OPTION_MAX];
+	uint64_t us;
+
+	if (!boot_option("slice", text, sizeof(text)))
+		return SLICE_US;
+	if (string_number(text, false, &us) && us)
+		return us;
+	print("vmm: slice=%s is no number of microseconds: it is %u\n", text, SLICE_US);
+	return SLICE_US;
+}
+
+/* Those of the command line. One that cannot be does not keep the others from it. */
+static void create_vms(void)
+{
+	static struct vm_config configs[VMS_MAX + 1]; /* the last one is refused */
+	const char *at = boot_info.command_line, *why;
+
+	while (config_next(&at, &configs[vms_count])) {
+		const struct vm_config *config = &configs[vms_count];
+		struct vm *vm = vm_create(config, &why);
+
+		if (!vm)
+			print("vmm: vm %s is not made: %s\n", config->name, why);
+		for (unsigned i = 0; vm && i < vm->vcpus_count; i++)
+			scheduler_add(vm->vcpus[i]);
+	}
 }
 
 void main(uint32_t magic, pa_t info)
 {
+	char text[OPTION_MAX];
+	const char *reason;
+
 	console_init();
 	interrupts_init();
 	cpu_init(0, boot_stack_top);
 	boot_read(magic, info);
-	print("vmm: SoftVT VMM, %lu MiB free, %u modules, command line \"%s\"\n", pool_left() >> 20, boot_info.modules_count, boot_info.command_line);
 	acpi_init(boot_info.rsdp);
 	paging_guard_null();
 	time_init();
-	print("vmm: TSC %lu Hz, a20 %d\n", tsc_hz, a20_open());
+	print("\nSoftVT VMM: %lu MiB of memory, %u modules, TSC of %lu kHz\n", pool_left() >> 20, boot_info.modules_count, tsc_hz / 1000);
+
+	if (!a20_open())
+		refuse("the A20 gate is closed and does not open");
+	reason = vmx_available();
+	if (reason)
+		refuse(reason);
+	vmx_caps_read();
+	if (boot_option("report", text, sizeof(text)))
+		vmx_caps_report();
+	vmx_on();
 	cpus_start(other_cpu);
-	print("vmm: %u CPUs\n", cpu_count);
-	time_delay_us(1000000);
-	acpi_power_off();
-	cpu_stop();
+	print("vmm: %u CPU%s in VMX operation\n", cpu_count, cpu_count == 1 ? "" : "s");
+	scheduler_init(slice_us());
+	if (boot_option("demo", text, sizeof(text)))
+		demos_run(text);
+	create_vms();
+	pool_seal();
+	console_start(boot_option("console", text, sizeof(text)));
+	__atomic_store_n(&released, true, __ATOMIC_RELEASE);
+	scheduler_run();
 }
