@@ -53,18 +53,24 @@ struct vcpu {
 	bool launched;
 	uint64_t controls[WORDS]; /* what it got: as in the VMCS; changed with vcpu_control() only */
 	enum vcpu_state state;
+	bool woken;    /* something came while it was VCPU_HALTED or VCPU_WAIT_SIPI: the scheduler looks whether it ends that */
 	bool in_guest; /* between the last look at what is pending and the VM exit: a notification reaches it there */
 
 	struct lapic apic;
 	struct event event;	/* cut short by a VM exit, or raised by a handler: goes before all others */
 	bool nmi_pending;
 	uint64_t debug_registers[4], dr6;
-	uint64_t xcr0;
+	uint64_t xcr0, xcr0_offered; /* offered: 0 without XSAVE */
 	void *fpu;		/* XSAVE area, or FXSAVE's */
-	uint64_t *msrs;		/* values of the MSRs that follow the vCPU (vmx/msr.c) */
-	uint64_t mtrr[32];	/* only kept: EPT's memory types are fixed (vmx/msr.c) */
-	gpa_t unpaged_cr3;	/* without "unrestricted guest": the guest's CR3 while it has no paging (vmx/cr.c) */
-	uint64_t entry_tsc, exit_tsc;
+	uint64_t *msrs, follows; /* values of the MSRs that follow the vCPU (vmx/exit_msr.c), and a bit for each that the CPU has */
+	void *msr_area;		/* vmx/msr_area.c */
+	uint64_t mtrr[32];	/* only kept: EPT's memory types are fixed (vmx/exit_msr.c) */
+	uint64_t efer, pat;	/* as the guest wrote them, EFER without LMA */
+	gpa_t unpaged_cr3;	/* without "unrestricted guest": the guest's CR3 while it has no paging (vmx/mode.c) */
+	uint64_t tsc_adjust;	/* IA32_TSC_ADJUST: added to vm->tsc_offset */
+	uint64_t tsc_offset;	/* as it is in the VMCS */
+	unsigned exit_reason;	/* whose cycles go on until the next VM entry, */
+	uint64_t exit_tsc;	/* since then; 0: nobody's */
 	struct exit_count exits[EXIT_REASONS];
 	uint64_t entries;
 };
@@ -86,6 +92,8 @@ struct vm {
 	uint8_t *msr_bitmap, *io_bitmap_a, *io_bitmap_b;
 	void *apic_access_page;
 	uint64_t tsc_offset; /* guest's TSC minus the machine's; 0 of the guest's TSC is its start. Paused time does not count */
+	uint64_t stopped_tsc; /* the machine's TSC when the time of a paused VM stopped; 0: it goes on */
+	uint64_t deadline;    /* devices_deadline() as the CPU of vCPU 0, which serves the devices, last saw it */
 
 	struct devices devices;
 	exit_hook *hook;
@@ -97,11 +105,11 @@ extern unsigned vms_count;
 
 struct vm *vm_find(const char *name); /* NULL: none */
 
-/* Makes the VM of config with its vCPUs (from the pools) and loads its guest. NULL and a sentence in *why if that cannot be, for example
-   "needs unrestricted guest, which this CPU has not". */
+/* Makes the VM of config with its vCPUs (from the pools), as vm_power_on() leaves it; scheduler_add() then lets it run. NULL and a sentence in
+   *why if that cannot be, for example "needs unrestricted guest, which this CPU has not". */
 struct vm *vm_create(const struct vm_config *config, const char **why);
 
-/* As after power-on: memory zeroed, guest loaded again, devices and vCPUs reset. Called when none of its vCPUs runs. */
+/* As after power-on: memory zeroed, guest loaded again, devices and vCPUs reset, VM_RUNNING. Called when none of its vCPUs runs, without the lock. */
 void vm_power_on(struct vm *vm);
 
 /* What may happen to a VM. All take effect at once for the caller's CPU and soon for others (they are kicked); the lock is held by the
@@ -124,8 +132,12 @@ bool vm_is_ram(const struct vm *vm, gpa_t gpa, uint64_t size);
 MUST_CHECK bool vcpu_translate(struct vcpu *vcpu, gva_t la, gpa_t *gpa);
 MUST_CHECK bool vcpu_read_linear(struct vcpu *vcpu, gva_t la, void *to, size_t size);
 
-/* A halted vCPU runs again; one that runs elsewhere leaves the guest to look at what is pending. */
+/* Something has come for vcpu (the lock is held): if it does not run, the scheduler looks whether that changes it; if it runs elsewhere, it
+   leaves the guest to look at what is pending. */
 void vcpu_wake(struct vcpu *vcpu);
+
+/* Is vcpu, the current one, VCPU_RUNNABLE, or does what it was woken for make it so? Takes the lock. */
+bool vcpu_ready(struct vcpu *vcpu);
 
 #include "vmx/vmcs.h"
 static inline uint64_t vcpu_register(const struct vcpu *vcpu, unsigned n) { return n == RSP ? vmread(VMCS_GUEST_RSP) : vcpu->registers[n]; }
