@@ -9,7 +9,7 @@ import sys
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [os.path.join(HERE, "..", "boot"), os.path.join(HERE, "..", "guest")]
 import run as peers  # pylint: disable=wrong-import-position
-from systems import ASSETS, READY, ROOT, Failure, Skipped, healthy, run, same  # pylint: disable=wrong-import-position
+from systems import ASSETS, Failure, Skipped, healthy, run, same, to_shell  # pylint: disable=wrong-import-position
 
 DEMOS = ("pic", "page-fault", "io", "msr", "ept", "ve", "mtf", "preemption-timer", "posted-interrupt", "real-mode", "tpr")
 DEMOS_END = re.compile(r"^demos: (\d+) ok, (\d+) not possible, (\d+) failed\n", re.M)
@@ -18,6 +18,7 @@ NO_POSTED = {"posted-interrupt": "Process posted interrupts"}
 NO_REAL_MODE = {"real-mode": "Unrestricted guest"}
 BOOT_SECONDS = 240
 KEY = "\x1d"  # Ctrl-]: the prompt; twice: the next guest
+LINUX = tuple(f"{ASSETS}/amd64/{file}" for file in ("vmlinuz", "initrd"))
 
 
 def vmm(context, append, *arguments, modules=(), cpu="max", smp=2, memory="1G"):
@@ -29,9 +30,63 @@ def vmm(context, append, *arguments, modules=(), cpu="max", smp=2, memory="1G"):
                          *initrd, *arguments, memory=memory)
 
 
-def flat(context, name):
-    """A guest of guest/, built."""
-    return os.path.join(context.build, "tests", "vmm", name + ".bin")
+def debian(name, script="", cpus=1):
+    """Of the VMM's command line: a Debian guest with a shell, or one that runs the script. A guest's command line has no quotes."""
+    script = " run=" + script.replace(" ", "${IFS}") if script else ""
+    return f'vm={name},mem=256M,cpus={cpus},kernel=vmlinuz,initrd=initrd,append="console=ttyS0 panic=-1{script}"'
+
+
+def flat(context, *names):
+    """The modules of guests of guest/, and what they are on the command line."""
+    files = [os.path.join(context.build, "tests", "vmm", name + ".bin") for name in names]
+    subprocess.run(["ninja", "-C", context.build, "--quiet"] + [os.path.relpath(file, context.build) for file in files], check=True)
+    return files, " ".join(f"vm={name},image={name}.bin" for name in names)
+
+
+def off(machine, name):
+    """Leaves the shell of a guest; its init powers it off by ACPI."""
+    healthy(machine.shell("dmesg"))
+    machine.send("exit\n")
+    machine.expect(rf"vmm: vm {name}: powered off\n", 60)
+
+
+def ends(machine, *names):
+    """The VMM ends by itself when all of its VMs have: with statistics of each, VMXOFF everywhere, and ACPI's power-off."""
+    for name in names:
+        machine.expect(rf"vmm: vm {name}: \d+ VM entries, VM exits:\n(?:.*\n)+? *\d+ +100.0 % +\d+  total\n", 60)
+    machine.expect(r"vmm: all VMs are off; VMXOFF on \d CPUs; powering off\n", 30)
+    machine.wait(30)
+
+
+def prompt(machine, command, pattern):
+    """Types a command at the VMM's prompt, which shows what is typed; returns the match of what must follow."""
+    machine.send(command + "\r")
+    match = machine.expect(rf"vmm> {re.escape(command)}\n(?:.*\n)*?{pattern}", 30)
+    return match
+
+
+def switch(machine, name):
+    """From one of two guests to the other."""
+    machine.send(KEY + KEY)
+    machine.expect(rf"vmm: the console is vm {name}'s\n", 30)
+
+
+def sum_of(lines):
+    """What `seq 1 LINES | sha256sum` says."""
+    return hashlib.sha256(b"".join(b"%d\n" % n for n in range(1, lines + 1))).hexdigest()
+
+
+def hashes_are_right(text):
+    """The guest hash has done what it does undisturbed: guest/hash.c."""
+    digest, chain = bytes(32), {}
+    for n in range(1, 20001):
+        digest = hashlib.sha256(digest).digest()
+        chain[n] = digest.hex()
+    said = re.findall(r"hash: (\d+) ([0-9a-f]{64})\n", text)
+    same("the number of hashes", len(said), 20)
+    wrong = [number for number, value in said if chain[int(number)] != value]
+    if wrong:
+        raise Failure(f"the chain of hashes is wrong at {wrong[0]}")
 
 
 def verdicts(text, missing):
@@ -109,6 +164,173 @@ def test_demos_bochs(context):
     if wrong:
         raise Failure(wrong)
     return verdicts(text, {})
+
+
+def test_debian(context):
+    """Debian's kernel to a shell that works, in a VM; off by ACPI, and the VMM after it"""
+    with vmm(context, debian("one"), modules=LINUX) as machine:
+        to_shell(machine)
+        same("nproc", machine.shell("nproc"), "1")
+        same("the hypervisor bit", machine.shell("grep -c hypervisor /proc/cpuinfo"), "1")
+        same("sha256sum of a pipe", machine.shell("seq 1 50000 | sha256sum", 60).split()[0], sum_of(50000))
+        same("files made by 50 processes", machine.shell(
+            "mkdir /tmp/s; i=0; while [ $i -lt 50 ]; do (echo $i > /tmp/s/$i; sleep 0.1) & i=$((i+1)); done; wait; ls /tmp/s | wc -l",
+            120).splitlines()[-1], "50")
+        before = float(machine.shell("cut -d' ' -f1 /proc/uptime"))
+        machine.shell("sleep 2", 60)
+        slept = float(machine.shell("cut -d' ' -f1 /proc/uptime")) - before
+        if not 1.9 <= slept <= 4:
+            raise Failure(f"`sleep 2` took {slept:.2f} s of the guest's time")
+        off(machine, "one")
+        ends(machine, "one")
+
+
+def test_debian_2cpu(context):
+    """A guest with two vCPUs, on two CPUs and on one"""
+    for cpus in (2, 1):
+        with vmm(context, debian("two", cpus=2), modules=LINUX, smp=cpus) as machine:
+            to_shell(machine)
+            same("nproc", machine.shell("nproc"), "2")
+            same("sums by two processes", machine.shell(
+                "for i in 1 2; do (taskset -p $i $$ >/dev/null 2>&1; seq 1 30000 | sha256sum) & done; wait", 120).split()[::2],
+                [sum_of(30000)] * 2)
+            off(machine, "two")
+            ends(machine, "two")
+
+
+def test_two_guests(context):
+    """Two Debians side by side, with the console going to and fro between their shells"""
+    with vmm(context, debian("a") + " " + debian("b"), modules=LINUX) as machine:
+        to_shell(machine)
+        machine.shell("echo a > /tmp/name; (seq 1 40000 | sha256sum > /tmp/sum; touch /tmp/done) &")
+        switch(machine, "b")
+        to_shell(machine)
+        same("a file of the other guest", machine.shell("ls /tmp"), "")
+        same("a sum in the other guest", machine.shell("seq 1 40000 | sha256sum", 60).split()[0], sum_of(40000))
+        switch(machine, "a")
+        machine.shell("until [ -e /tmp/done ]; do sleep 0.1; done", 60)
+        same("the sum that went on meanwhile", machine.shell("cat /tmp/sum").split()[0], sum_of(40000))
+        same("its name", machine.shell("cat /tmp/name"), "a")
+        off(machine, "a")
+        machine.expect(r"vmm: the console is vm b's\n", 30)
+        machine.shell("true")
+        off(machine, "b")
+        ends(machine, "a", "b")
+
+
+def on_model(context, cpu, smp=2):
+    """A Debian guest that computes and powers off."""
+    with vmm(context, debian("d", "seq 1 2000 | sha256sum; cat /proc/uptime; dmesg -n 8"), modules=LINUX, cpu=cpu, smp=smp) as machine:
+        machine.expect(r"SoftVT guest ready\n", BOOT_SECONDS)
+        machine.expect(sum_of(2000), 60)
+        machine.expect(r"vmm: vm d: powered off\n", 60)
+        healthy(machine.text)
+        ends(machine, "d")
+
+
+def test_models(context):
+    """A Debian guest on CPU models since the first with EPT: the VMM does without what they lack"""
+    models = ("Nehalem", "Westmere", "SandyBridge", "IvyBridge", "Haswell", "Skylake-Server")
+    for cpu in models:
+        on_model(context, cpu)
+    return f"{len(models)} models"
+
+
+def test_without(context):
+    """A Debian guest on CPUs that lack one thing each"""
+    lists = ("-vmx-unrestricted-guest", "-vmx-vpid", "-vmx-eptad", "-vmx-flexpriority", "-vmx-apicv-xapic", "-vmx-apicv-vid",
+             "-vmx-posted-intr", "-vmx-preemption-timer", "-vmx-true-ctls", "-vmx-exit-load-efer,-vmx-entry-load-efer,-vmx-exit-load-pat,-vmx-entry-load-pat",
+             "-vmx-ept-2mb,-vmx-ept-1gb", "-xsave")
+    for features in lists:
+        try:
+            on_model(context, "max," + features)
+        except Failure as reason:
+            raise Failure(f"{features}: {reason}") from reason
+    return f"{len(lists)} lists"
+
+
+def test_refuses(context):
+    """What cannot be is refused by the name of what is missing, and the machine is switched off"""
+    hash_module, hash_vm = flat(context, "hash")
+    for cpu, append, modules, sentence in (("Penryn", debian("d"), LINUX, r"Enable EPT"),
+                                           ("max,-vmx-ept", debian("d"), LINUX, r"Enable EPT"),
+                                           ("max,-vmx", debian("d"), LINUX, r"VMX"),
+                                           ("Nehalem", hash_vm, hash_module, r"needs unrestricted guest, which this CPU has not"),
+                                           ("Nehalem", debian("d", cpus=2), LINUX, r"needs unrestricted guest, which this CPU has not"),
+                                           ("max", "vm=d,kernel=nothing", (), r"vm=d: kernel=nothing: .* no module of this name"),
+                                           ("max", "vm=d,mem=256M", (), r"vm=d: it has neither kernel= nor image="),
+                                           ("max", "demo=nothing", (), r'there is none named "nothing"')):
+        with vmm(context, append, modules=modules, cpu=cpu) as machine:
+            machine.expect(sentence, 60)
+            machine.wait(60)
+
+
+def test_prompt(context):
+    """Every command of the VMM's prompt does what it says"""
+    with vmm(context, debian("a") + " " + debian("b", "sleep 1000"), modules=LINUX) as machine:
+        to_shell(machine)
+        machine.send(KEY)
+        prompt(machine, "help", r"quit +switches all VMs and the machine off\n")
+        prompt(machine, "vms", r"\* a +running +256 MiB  1 vCPUs  [\d.]+ s\n  b +running +256 MiB  1 vCPUs  [\d.]+ s\n")
+        prompt(machine, "cpus", r"CPU 0, APIC ID 0\n  a\.0: \w+, \d+ VM entries\nCPU 1, APIC ID 1\n  b\.0: \w+, \d+ VM entries\n")
+        prompt(machine, "exits a", r"vmm: vm a: \d+ VM entries, VM exits:\n(?:.*\n)+? +\d+ +100.0 % +\d+  total\n")
+        prompt(machine, "regs a", r"(?i).*rip[ =]+[0-9a-f]+")
+        prompt(machine, "vmcs b.0", r".*GUEST_RIP")
+        prompt(machine, "caps", r".*Enable EPT")
+        prompt(machine, "nonsense", r'There is no command "nonsense"; help lists them\.\n')
+        prompt(machine, "regs c", r'There is no VM "c"\.\n')
+        prompt(machine, "pause b", "")
+        prompt(machine, "vms", r"\* a +running .*\n  b +paused .*\n")
+        prompt(machine, "resume b", "")
+        prompt(machine, "vms", r"\* a +running .*\n  b +running .*\n")
+        prompt(machine, "stop b", r"vmm: vm b: powered off\n")
+        prompt(machine, "vms", r"\* a +running .*\n  b +off .*\n")
+        prompt(machine, "reset a", r"vmm: vm a: reset\n")
+        machine.send("\r")
+        to_shell(machine)
+        machine.send(KEY)
+        prompt(machine, "quit", r"vmm: vm a: powered off\n")
+        ends(machine, "a", "b")
+
+
+def test_pause(context):
+    """A guest that is paused does not notice: its clock stands still with it"""
+    with vmm(context, debian("a"), modules=LINUX) as machine:
+        to_shell(machine)
+        before = float(machine.shell("cut -d' ' -f1 /proc/uptime"))
+        machine.send(KEY)
+        prompt(machine, "pause a", "")
+        first = prompt(machine, "vms", r"\* a +paused +256 MiB  1 vCPUs  ([\d.]+) s\n")[1]
+        second = prompt(machine, "vms", r"\* a +paused +256 MiB  1 vCPUs  ([\d.]+) s\n")[1]
+        same("the time of a paused VM", second, first)
+        prompt(machine, "resume a", "")
+        machine.send("\r")
+        machine.shell("true")
+        if float(machine.shell("cut -d' ' -f1 /proc/uptime")) < before:
+            raise Failure("the guest's time has gone back")
+        off(machine, "a")
+        ends(machine, "a")
+
+
+def test_triple_fault(context):
+    """A guest that triple-faults is stopped with its state; another goes on undisturbed"""
+    modules, vms = flat(context, "triple", "hash")
+    with vmm(context, f"{vms} console=all", modules=modules, smp=1) as machine:
+        machine.expect(r"vmm: vm triple: stopped: .*triple fault", 60)
+        machine.expect(r"hash\| hash: done\n", 120)
+        hashes_are_right(machine.text)
+        ends(machine, "triple", "hash")
+
+
+def test_hostile(context):
+    """A guest that does everything it should not, beside one that computes: the VMM lives, and the other is undisturbed"""
+    modules, vms = flat(context, "hostile", "hash")
+    with vmm(context, f"{vms} console=all slice=1000", modules=modules, smp=1) as machine:
+        machine.expect(r"hostile: 20000 attempts", 60)
+        machine.expect(r"hash\| hash: done\n", 300)
+        machine.expect(r"hostile\| hostile: done; now in ring 0\n", 300)
+        hashes_are_right(machine.text)
+        ends(machine, "hostile", "hash")
 
 
 if __name__ == "__main__":
