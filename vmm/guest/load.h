@@ -12,7 +12,8 @@ MUST_CHECK const char *load_linux(struct vm *vm);
 /* 0:7C00H in real mode, DL 80H. */
 MUST_CHECK const char *load_flat(struct vm *vm);
 
-/* The ACPI tables of the virtual platform at 0E0000H on: guest/acpi.c. */
+/* The ACPI tables of the virtual platform, guest/acpi.c: the first of them, the RSDP, at 0E0000H. */
+enum { RSDP_ADDRESS = 0xe0000 };
 void load_acpi(struct vm *vm);
 
 /* How vcpu starts: set by the two above in the VMCS, which is current. */
