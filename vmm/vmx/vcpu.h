@@ -15,6 +15,7 @@ void vcpu_reset(struct vcpu *vcpu);
 /* Makes vcpu the current one of this CPU: VMPTRLD, FPU, MSRs that follow it; the one before is put away. NULL: only put away. */
 void vcpu_switch(struct vcpu *vcpu);
 void vcpu_put_away(struct vcpu *vcpu); /* also VMCLEAR */
+void vcpu_load_debug_registers(struct vcpu *vcpu); /* DR0 to DR3 and DR6 of the current vCPU; DR7 is in the VMCS */
 
 /*
  * One VM entry and exit with handling. until: the machine's TSC at which the vCPU must be back here, by the preemption timer or by apic_timer().
@@ -33,9 +34,11 @@ void vcpu_raise_pf(struct vcpu *vcpu, gva_t address, uint32_t error);
 static inline void vcpu_raise_ud(struct vcpu *vcpu) { vcpu_raise(vcpu, 6, false, 0); }
 static inline void vcpu_raise_gp(struct vcpu *vcpu) { vcpu_raise(vcpu, 13, true, 0); }
 void vcpu_keep_vectoring(struct vcpu *vcpu); /* after a VM exit: what IDT-vectoring information says was cut short comes again */
-void vcpu_prepare_events(struct vcpu *vcpu); /* before a VM entry: event, NMI, interrupt or a window for it; RVI, TPR threshold */
-bool vcpu_has_work(struct vcpu *vcpu);	     /* an interrupt or NMI would end its HLT */
+void vcpu_prepare_events(struct vcpu *vcpu); /* before a VM entry: event, NMI, interrupt or a window for it; RVI, TPR threshold. Sets in_guest */
+bool vcpu_has_work(struct vcpu *vcpu);	     /* an interrupt or NMI would end its HLT, or it was started. On its CPU, current */
+MUST_CHECK bool vcpu_obey_signals(struct vcpu *vcpu); /* INIT and start-up IPIs, first of all before a VM entry. False: it must not run now */
 
+void vcpu_skip_bytes(struct vcpu *vcpu, unsigned length); /* as vcpu_skip(), where the VMCS does not say how long the instruction is */
 void vcpu_skip(struct vcpu *vcpu); /* past the instruction that exited, with its single-step trap and blocking by MOV SS and STI ended */
 
 /* Shows the current vCPU: registers, or every field of the VMCS in words. */
