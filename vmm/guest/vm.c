@@ -34,29 +34,30 @@ struct vm *vm_find(const char *name)
 	return NULL;
 }
 
-/* Pages of 2 MiB map most of it; what maps less takes a table more for each. */
+/* Pages of 2 MiB map most of it; what maps less takes a table more for each. False: there is not so much free memory. */
 static bool make_memory(struct vm *vm)
 {
 	uint64_t size = vm->config->memory, tables = EPT_TABLES + (HAS(EPT_VPID_CAP, PAGES_2M) ? 0 : size / LARGE_PAGE);
 
 	vm->memory = pool_take(size, LARGE_PAGE);
-	if (!vm->memory)
-		return false;
 	ept_create(&vm->ept, (unsigned)tables);
-	return ept_map(&vm->ept, 0, pa_of(vm->memory), HOLE_START, EPT_ALL, MEMORY_WB) &&
+	return vm->memory && vm->ept.root && ept_map(&vm->ept, 0, pa_of(vm->memory), HOLE_START, EPT_ALL, MEMORY_WB) &&
 	       ept_map(&vm->ept, HOLE_END, pa_of(vm->memory) + HOLE_END, size - HOLE_END, EPT_ALL, MEMORY_WB);
 }
 
 /* All ports and MSRs exit, but for what others allow. */
-static void make_bitmaps(struct vm *vm)
+static bool make_bitmaps(struct vm *vm)
 {
 	uint8_t **const bitmaps[] = {&vm->msr_bitmap, &vm->io_bitmap_a, &vm->io_bitmap_b};
 
 	for (unsigned i = 0; i < ARRAY_SIZE(bitmaps); i++) {
 		*bitmaps[i] = pool_take(BITMAP, PAGE);
+		if (!*bitmaps[i])
+			return false;
 		memset(*bitmaps[i], 0xff, BITMAP);
 	}
 	vm->apic_access_page = pool_take(PAGE, PAGE);
+	return vm->apic_access_page;
 }
 
 static const char *load(struct vm *vm)
@@ -107,35 +108,53 @@ static void kick_all(struct vm *vm)
 		cpu_kick(vm->vcpus[i]->cpu);
 }
 
+/* Why there cannot be a VM of that kind here, or NULL. */
+static const char *objection(const struct vm_config *config)
+{
+	if (vms_count == VMS_MAX)
+		return "there are too many VMs";
+	if (vm_find(config->name))
+		return "there is another VM of this name";
+	if (HAS(PROCBASED_CTLS2, UNRESTRICTED_GUEST))
+		return NULL;
+	if (config->cpus > 1)
+		return "cpus=2 and more need unrestricted guest, which this CPU has not: processors are started in real mode";
+	return config->image ? "image= needs unrestricted guest, which this CPU has not: it is started in real mode" : NULL;
+}
+
+/* NULL, or why not all of it could be made. */
+static const char *make(struct vm *vm)
+{
+	static char why[128];
+
+	if (!make_memory(vm) || !make_bitmaps(vm))
+		return "there is not so much free memory in one piece";
+	for (; vm->vcpus_count < vm->config->cpus; vm->vcpus_count++) {
+		const char *missing = vcpu_create(vm, vm->vcpus_count, scheduler_place());
+
+		if (missing) {
+			format_text(why, sizeof(why), "a vCPU needs %s, which is not there", missing);
+			return why;
+		}
+	}
+	return power_on(vm);
+}
+
 struct vm *vm_create(const struct vm_config *config, const char **why)
 {
 	struct vm *vm;
 
-	*why = vms_count == VMS_MAX			    ? "there are too many VMs" :
-	       vm_find(config->name)			    ? "there is another VM of this name" :
-	       HAS(PROCBASED_CTLS2, UNRESTRICTED_GUEST)     ? NULL :
-	       config->cpus > 1				    ? "cpus=2 and more need unrestricted guest, which this CPU has not: processors start in real mode" :
-	       config->image				    ? "image= needs unrestricted guest, which this CPU has not: it starts in real mode" : NULL;
+	*why = objection(config);
 	if (*why)
 		return NULL;
 	vm = pool_take(sizeof(*vm), 64);
-	if (!vm)
-		*why = "there is no memory for it";
-	if (*why)
+	if (!vm) {
+		*why = "there is no free memory";
 		return NULL;
+	}
 	vm->config = config;
 	vm->index = vms_count;
-	if (!make_memory(vm)) {
-		*why = "there is not so much free memory in one piece";
-		return NULL;
-	}
-	make_bitmaps(vm);
-	for (unsigned i = 0; i < config->cpus && !*why; i++) {
-		*why = vcpu_create(vm, i, scheduler_place());
-		vm->vcpus_count = i + 1;
-	}
-	if (!*why)
-		*why = power_on(vm);
+	*why = make(vm);
 	if (*why)
 		return NULL;
 	vm->state = VM_RUNNING;

@@ -11,6 +11,7 @@
 #include "cpu/apic.h"
 #include "cpu/interrupts.h"
 #include "cpu/time.h"
+#include "cpu/trap.h"
 #include "cpu/x86.h"
 #include "lib/print.h"
 #include "vmx/caps.h"
@@ -42,39 +43,28 @@ void scheduler_add(struct vcpu *vcpu)
 	cpu_kick(vcpu->cpu);
 }
 
-/* The TSC at which a vCPU's timer, and with vCPU 0 its VM's devices, want to be served. */
-static uint64_t deadline(const struct vcpu *vcpu)
-{
-	struct vm *vm = vcpu->vm;
-	uint64_t ns = devices_deadline(vm);
-
-	if (vcpu->index == 0)
-		vm->deadline = ns;
-	else if (ns < vm->deadline)
-		cpu_kick(vm->vcpus[0]->cpu); /* which does not know: this vCPU has programmed a device */
-	return vm_tsc_of_time(vm, min_u64(lapic_deadline(vcpu), vcpu->index == 0 ? ns : NEVER));
-}
-
 /* Does what is due for a vCPU, and with vCPU 0 for its VM's devices. Returns the TSC at which something is due again. */
 static uint64_t serve(struct vcpu *vcpu)
 {
 	struct vm *vm = vcpu->vm;
-	uint64_t due = NEVER;
+	uint64_t now, next = NEVER;
 
 	lock_take(&vm->lock);
 	if (vm->state == VM_RUNNING) {
-		due = deadline(vcpu);
-		if (due <= rdtsc()) {
-			uint64_t now = vm_time(vm);
-
+		now = vm_time(vm);
+		if (lapic_deadline(vcpu) <= now)
 			lapic_tick(vcpu, now);
-			if (vcpu->index == 0)
+		next = lapic_deadline(vcpu);
+		if (vcpu->index == 0) {
+			if (devices_deadline(vm) <= now)
 				devices_tick(vm, now);
-			due = deadline(vcpu);
+			vm->deadline = devices_deadline(vm);
+			next = min_u64(next, vm->deadline);
 		}
+		next = vm_tsc_of_time(vm, next);
 	}
 	lock_release(&vm->lock);
-	return due;
+	return next;
 }
 
 /* The last vCPU of a VM that shall not run has left the guest: the lock is held. */
@@ -138,15 +128,27 @@ static struct vcpu *pick_next(struct cpu *cpu)
 	return NULL;
 }
 
-/* A turn: until the slice ends, something else is due on this CPU, the vCPU halts or its VM stops, or somebody kicks this CPU. */
+/* A vCPU that may have programmed a device: the CPU of vCPU 0, which serves the devices, must know if something is due sooner now. */
+static void tell_devices_cpu(struct vm *vm)
+{
+	lock_take(&vm->lock);
+	if (devices_deadline(vm) < vm->deadline)
+		cpu_kick(vm->vcpus[0]->cpu);
+	lock_release(&vm->lock);
+}
+
+/* A turn: until the slice ends, something else is due on this CPU, the vCPU halts or its VM stops, or somebody kicks this CPU. What is due for
+   the vCPU itself is vcpu_run()'s business. */
 static void run(struct cpu *cpu, struct vcpu *vcpu, uint64_t due)
 {
 	uint64_t end = min_u64(due, cpu->first->next_here ? cpu->turn_end : NEVER);
+	bool again;
 
 	do {
-		if (!vcpu_run(vcpu, min_u64(serve(vcpu), end)))
-			break;
-	} while (!__atomic_load_n(&cpu->attention, __ATOMIC_ACQUIRE) && rdtsc() < end);
+		again = vcpu_run(vcpu, end);
+		if (vcpu->index)
+			tell_devices_cpu(vcpu->vm);
+	} while (again && !__atomic_load_n(&cpu->attention, __ATOMIC_ACQUIRE) && rdtsc() < end);
 	put_back(vcpu);
 }
 
@@ -202,12 +204,6 @@ static void leave(struct cpu *cpu)
 	meet(&ended);
 }
 
-static _Noreturn void halt(void)
-{
-	for (;;)
-		__asm__ volatile("cli; hlt");
-}
-
 void scheduler_shutdown(void)
 {
 	__atomic_store_n(&shutting_down, true, __ATOMIC_RELEASE);
@@ -219,8 +215,8 @@ void scheduler_shutdown(void)
 		stats_print(vms[i]);
 	print("vmm: all VMs are off; VMXOFF on %u CPUs; powering off\n", cpu_count);
 	acpi_power_off();
-	print("vmm: the machine did not power off; it may be switched off now\n");
-	halt();
+	print("vmm: the machine stays on; it can be switched off\n");
+	cpu_stop();
 }
 
 _Noreturn void scheduler_run(void)
@@ -241,7 +237,7 @@ _Noreturn void scheduler_run(void)
 		}
 		if (__atomic_load_n(&shutting_down, __ATOMIC_ACQUIRE)) {
 			leave(cpu);
-			halt();
+			cpu_stop();
 		}
 		reset_waiting(cpu);
 		for (vcpu = cpu->first; vcpu; vcpu = vcpu->next_here)
