@@ -26,7 +26,16 @@ static struct vm made[3];
 
 void serial_init(void) {}
 void cpu_kick(struct cpu *cpu) {}
-void prompt_key(uint8_t key) { strncat(keys, (char *)&(char[]){(char)key, 0}, 1); }
+
+static void append(char *text, uint8_t byte)
+{
+	size_t length = strlen(text);
+
+	text[length] = (char)byte;
+	text[length + 1] = 0;
+}
+
+void prompt_key(uint8_t key) { append(keys, key); }
 
 void serial_put(uint8_t byte)
 {
@@ -45,7 +54,7 @@ bool uart_receive(struct vm *vm, uint8_t byte)
 	if (!room)
 		return false;
 	room--;
-	strncat(received, (char *)&(char[]){(char)byte, 0}, 1);
+	append(received, byte);
 	return true;
 }
 
