@@ -85,5 +85,6 @@ bool lapic_takes_extint(const struct vcpu *vcpu); /* LINT0 passes the 8259's req
 
 uint64_t lapic_deadline(const struct vcpu *vcpu); /* ns of vm_time(), or NEVER */
 void lapic_tick(struct vcpu *vcpu, uint64_t now);
+void lapic_tsc_changed(struct vcpu *vcpu); /* the guest has changed its vCPU's TSC: vcpu->tsc_adjust */
 
 #endif

@@ -112,12 +112,17 @@ void lapic_timer_divide(struct vcpu *vcpu)
 /* Rounded up: the guest's TSC must have reached it. */
 void lapic_timer_set_tsc_deadline(struct vcpu *vcpu, uint64_t value)
 {
-	uint64_t tsc = rdtsc() + vcpu->tsc_offset, left = value > tsc ? value - tsc : 0;
+	uint64_t tsc = rdtsc() + vcpu->vm->tsc_offset + vcpu->tsc_adjust, left = value > tsc ? value - tsc : 0;
 
 	if (mode(vcpu->apic.timer_lvt) != TSC_DEADLINE)
 		return;
 	vcpu->apic.tsc_deadline = value;
 	vcpu->apic.timer_deadline = value && left < TSC_FAR ? vm_time(vcpu->vm) + ns_of_tsc(left) + 1 : NEVER;
+}
+
+void lapic_tsc_changed(struct vcpu *vcpu)
+{
+	lapic_timer_set_tsc_deadline(vcpu, vcpu->apic.tsc_deadline);
 }
 
 uint64_t lapic_timer_tsc_deadline(struct vcpu *vcpu)
