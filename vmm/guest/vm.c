@@ -118,7 +118,7 @@ static const char *objection(const struct vm_config *config)
 	if (HAS(PROCBASED_CTLS2, UNRESTRICTED_GUEST))
 		return NULL;
 	if (config->cpus > 1)
-		return "cpus=2 and more need unrestricted guest, which this CPU has not: processors are started in real mode";
+		return "more than one vCPU needs unrestricted guest, which this CPU has not: others start in real mode";
 	return config->image ? "image= needs unrestricted guest, which this CPU has not: it is started in real mode" : NULL;
 }
 
