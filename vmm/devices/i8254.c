@@ -180,7 +180,7 @@ static void set_gate2(struct i8254_channel *c, bool gate, uint64_t tick)
 		return;
 	}
 	c->gate = true;
-	if (is_triggered(c) || (is_periodic(c) && c->counting))
+	if (is_triggered(c) ? c->next || c->counting : is_periodic(c) && c->counting)
 		load(c, tick);
 	else
 		c->start = tick - c->stopped;
@@ -192,7 +192,11 @@ static void write_count(struct vm *vm, struct i8254_channel *c, uint16_t count, 
 	uint32_t n = c->control & CONTROL_BCD ? from_bcd(count) : count;
 
 	c->next = n ? n : c->control & CONTROL_BCD ? 10000 : 65536;
-	if (is_triggered(c) || (is_periodic(c) && c->counting))
+	if (is_periodic(c) && c->counting) {
+		c->start += passed(c, tick) / c->count * c->count; /* of this period, whose end loads the new count */
+		return;
+	}
+	if (is_triggered(c))
 		return;
 	load(c, tick);
 	if (c == &vm->devices.pit.channels[0] && mode_of(c) == 0)
