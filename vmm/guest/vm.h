@@ -71,6 +71,7 @@ struct vcpu {
 	uint64_t tsc_offset;	/* as it is in the VMCS */
 	unsigned exit_reason;	/* whose cycles go on until the next VM entry, */
 	uint64_t exit_tsc;	/* since then; 0: nobody's */
+	uint64_t entry_tsc;	/* of the last VM entry */
 	struct exit_count exits[EXIT_REASONS];
 	uint64_t entries;
 };

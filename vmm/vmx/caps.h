@@ -23,7 +23,9 @@ static inline bool vmx_may(enum vmx_word word, uint64_t bits) { return (vmx_caps
    IA32_FEATURE_CONTROL if that is not locked. */
 MUST_CHECK const char *vmx_available(void);
 void vmx_caps_read(void);
+MUST_CHECK bool vmx_caps_agree(void); /* this CPU has the same */
 void vmx_caps_report(void); /* prints every capability MSR in words */
+void vmx_print_titles(const char *heading, enum vmx_word word, uint64_t bits); /* "heading A, B, C", nothing if bits have no titles */
 
 void vmx_on(void);  /* CR0, CR4, VMXON with a region of this CPU's own; panics with the reason if that fails */
 void vmx_off(void); /* VMCLEARs nothing: vCPUs have been put away before */

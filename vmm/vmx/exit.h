@@ -16,11 +16,12 @@ void exit_dispatch(struct vcpu *vcpu); /* counts, asks the VM's hook, calls the 
 /* vmx/exit_*.c, one file for each subject. */
 exit_handler exit_stop;	 /* no guest of ours should get there: stops the VM and explains */
 exit_handler exit_ud;	 /* instructions that this platform has not */
+exit_handler exit_gp;
 exit_handler exit_exception_nmi, exit_external_interrupt, exit_triple_fault, exit_interrupt_window, exit_nmi_window; /* exit_event.c */
 exit_handler exit_preemption_timer, exit_hlt, exit_pause, exit_task_switch;
 exit_handler exit_cpuid, exit_xsetbv;					   /* exit_cpuid.c */
 exit_handler exit_rdmsr, exit_wrmsr;					   /* exit_msr.c */
-exit_handler exit_cr_access, exit_dr_access;				   /* exit_cr.c */
+exit_handler exit_cr_access;						   /* exit_cr.c */
 exit_handler exit_io;							   /* exit_io.c */
 exit_handler exit_ept_violation, exit_ept_misconfiguration;		   /* exit_ept.c */
 exit_handler exit_apic_access, exit_apic_write, exit_tpr_below, exit_eoi; /* exit_apic.c */

@@ -42,5 +42,6 @@ void vmptrld(void *region);
 void invept_all(void);
 void invept_single(uint64_t eptp); /* all contexts where the single-context type is not supported; nothing where INVEPT is not */
 void invvpid_single(uint16_t vpid);
+void invvpid_all(void); /* nothing where INVVPID is not */
 
 #endif
