@@ -43,6 +43,10 @@ static _Noreturn void refuse(const char *reason)
 
 static void other_cpu(void)
 {
+	const char *reason = vmx_available(); /* IA32_FEATURE_CONTROL is each CPU's own */
+
+	if (reason)
+		panic("CPU 0 can run VMs, but here %s", reason);
 	vmx_on();
 	while (!__atomic_load_n(&released, __ATOMIC_ACQUIRE)) {
 		cpu_do_work();
