@@ -165,7 +165,7 @@ bool vcpu_run(struct vcpu *vcpu, uint64_t until)
 	deadline = min_u64(serve_clocks(vcpu), until);
 	if (vcpu->state == VCPU_HALTED && vcpu_has_work(vcpu))
 		vcpu->state = VCPU_RUNNABLE;
-	if (vm->state != VM_RUNNING || vcpu->state != VCPU_RUNNABLE) {
+	if (vm->state != VM_RUNNING || vcpu->state != VCPU_RUNNABLE || !vcpu_obey_signals(vcpu)) {
 		lock_release(&vm->lock);
 		return false;
 	}
@@ -203,10 +203,10 @@ bool vcpu_run(struct vcpu *vcpu, uint64_t until)
 	return again;
 }
 
-void vcpu_skip(struct vcpu *vcpu)
+void vcpu_skip_bytes(struct vcpu *vcpu, unsigned length)
 {
 	enum { BLOCKING_BY_STI = 1 << 0, BLOCKING_BY_MOV_SS = 1 << 1, DEBUGCTL_BTF = 1 << 1, PENDING_BS = 1 << 14 };
-	uint64_t rip = vmread(VMCS_GUEST_RIP) + vmread(VMCS_VM_EXIT_INSTRUCTION_LENGTH), interruptibility = vmread(VMCS_GUEST_INTERRUPTIBILITY);
+	uint64_t rip = vmread(VMCS_GUEST_RIP) + length, interruptibility = vmread(VMCS_GUEST_INTERRUPTIBILITY);
 
 	if (rip >> 32 && !vcpu_in_64bit_mode())
 		rip &= BITS(31, 0);
@@ -216,3 +216,5 @@ void vcpu_skip(struct vcpu *vcpu)
 	if ((vmread(VMCS_GUEST_RFLAGS) & RFLAGS_TF) && !(vmread(VMCS_GUEST_DEBUGCTL) & DEBUGCTL_BTF))
 		vmcs_set(VMCS_GUEST_PENDING_DEBUG, PENDING_BS);
 }
+
+void vcpu_skip(struct vcpu *vcpu) { vcpu_skip_bytes(vcpu, (unsigned)vmread(VMCS_VM_EXIT_INSTRUCTION_LENGTH)); }
