@@ -24,7 +24,7 @@ export ASSETS
 export BUILD
 NINJA = ninja -C $(BUILD) -j $(JOBS) $(if $(CI),--quiet)
 
-.PHONY: all program everything run test test-nested bench fuzz assets clean distclean help
+.PHONY: all program everything run vmm vmm-iso test test-nested bench fuzz assets clean distclean help
 
 all: check-deps program
 
@@ -32,6 +32,8 @@ help:
 	@echo 'make              builds build/softvt'
 	@echo 'make run          boots Debian'\''s kernel, starts a guest of KVM in it, and gives a shell (installs and fetches first)'
 	@echo '                  RUN="-smp 2" adds options; MEMORY=1G is its RAM'
+	@echo 'make vmm          builds the VMM, build/vmm/vmm.elf, for Multiboot 1 and 2'
+	@echo 'make vmm-iso      makes build/vmm.iso of it, with GRUB and two Debian guests, for any PC with VT-x'
 	@echo 'make test         runs every test and ends with a count; SANITIZE=1 runs it under the sanitizers,'
 	@echo '                  SUITES=layout,unit,cli,engines,guest,snapshot,boot,kvm,xen chooses'
 	@echo 'make test-nested  QEMU with KVM, inside, boots Debian as a guest of the guest (make test has it too)'
@@ -74,6 +76,15 @@ run: deps-run
 	@echo 'run: booting; "exit" in the shell powers the machine off and counts the VM exits, Ctrl-A x quits at once'
 	@$(BUILD)/softvt -kernel $(ASSETS)/amd64/vmlinuz -initrd $(ASSETS)/amd64/initrd-kvm \
 		-append "console=ttyS0 first=\"$(RUN_FIRST)\"" -m $(MEMORY) -nographic -exits $(RUN)
+
+vmm: check-deps $(BUILD)/build.ninja
+	@echo 'build: compiling $(BUILD)/vmm/vmm.elf'
+	@$(NINJA) vmm/vmm.elf
+
+vmm-iso: deps-test
+	@$(MAKE) --no-print-directory vmm
+	@scripts/assets.sh vmm_iso
+	@echo 'vmm-iso: $(BUILD)/vmm.iso'
 
 assets: deps-test
 	@$(MAKE) --no-print-directory everything

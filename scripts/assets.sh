@@ -1,7 +1,7 @@
 #!/bin/sh
 # Fetches and makes what the guests boot, under build/assets (or $ASSETS):
 #
-#   scripts/assets.sh [amd64] [modules] [kvm] [nested] [xen] [i386] [iso]        without arguments: amd64
+#   scripts/assets.sh [amd64] [modules] [kvm] [nested] [xen] [i386] [iso] [vmm_iso]      without arguments: amd64
 #
 #   amd64     amd64/vmlinuz    Debian's kernel, unmodified
 #             amd64/initrd     busybox and scripts/guest/init, not compressed: unpacking would be most of a short boot
@@ -13,6 +13,7 @@
 #             amd64/initrd-xen  the initrd with Xen's modules, daemons and xl, for dom0; xen_up starts them
 #   i386      i386/vmlinuz, i386/initrd   Debian's 32-bit PAE kernel and userland
 #   iso       debian.iso       GRUB, the amd64 kernel and initrd, for firmware to boot; all on the serial console
+#   vmm_iso   $BUILD/vmm.iso   GRUB, the VMM and two Debians for it, by either version of Multiboot
 #
 # Packages are downloaded by apt into a private cache and unpacked; nothing is installed, root is not needed, and the
 # machine's own list of architectures stays as it is. What is already there is kept: remove the directory to renew it.
@@ -31,7 +32,8 @@ xen_packages="xen-hypervisor-4.17-amd64 xen-utils-4.17 libxenmisc4.17 libxencall
 	libxengnttab1 libxenstore4 libxentoollog1 libxentoolcore1 libxendevicemodel1 libxenhypfs1 libyajl2 libext2fs2
 	libcom-err2 libuuid1 liblzma5 libzstd1 zlib1g libncurses6 libtinfo6 libfdt1 libnl-3-200 libnl-route-3-200
 	libargon2-1 libgcc-s1 libc6"
-kvm_guest=${BUILD:-$here/../build}/tests/kvm/kvm_guest
+build=${BUILD:-$here/../build}
+kvm_guest=$build/tests/kvm/kvm_guest
 
 say() { printf 'assets: %s\n' "$*"; }
 die() { printf 'assets: %s\n' "$*" >&2; exit 1; }
@@ -233,17 +235,26 @@ i386() {
 	initrd i386
 }
 
+# make_iso FILE: a CD with GRUB and the amd64 kernel and initrd; its menu comes on standard input, other files are arguments.
+make_iso() {
+	command -v grub-mkrescue >/dev/null || die "grub-mkrescue is missing (scripts/deps.sh test installs it)"
+	image=$1
+	shift
+	say "making $(basename "$image")"
+	rm -rf "$assets/iso"
+	mkdir -p "$assets/iso/boot/grub"
+	cp "$assets/amd64/vmlinuz" "$assets/amd64/initrd" "$@" "$assets/iso/boot"
+	{ echo "serial --unit=0"; echo "terminal_output console serial"; cat; } >"$assets/iso/boot/grub/grub.cfg"
+	grub-mkrescue -d /usr/lib/grub/i386-pc -o "$image.new" "$assets/iso" >"$assets/iso.log" 2>&1 ||
+		die "grub-mkrescue failed: $(tail -n 1 "$assets/iso.log")"
+	rm -rf "$assets/iso"
+	mv "$image.new" "$image"
+}
+
 iso() {
 	amd64
 	[ ! "$assets/debian.iso" -nt "$assets/amd64/initrd" ] || return 0
-	command -v grub-mkrescue >/dev/null || die "grub-mkrescue is missing (scripts/deps.sh test installs it)"
-	say "making debian.iso"
-	rm -rf "$assets/iso"
-	mkdir -p "$assets/iso/boot/grub"
-	cp "$assets/amd64/vmlinuz" "$assets/amd64/initrd" "$assets/iso/boot"
-	cat >"$assets/iso/boot/grub/grub.cfg" <<-END
-		serial --unit=0
-		terminal_output console serial
+	make_iso "$assets/debian.iso" <<-END
 		set timeout=0
 		menuentry "Debian" {
 			linux /boot/vmlinuz console=ttyS0
@@ -251,15 +262,37 @@ iso() {
 			echo "GRUB starts Linux"
 		}
 	END
-	grub-mkrescue -d /usr/lib/grub/i386-pc -o "$assets/debian.iso.new" "$assets/iso" >"$assets/iso.log" 2>&1 ||
-		die "grub-mkrescue failed: $(tail -n 1 "$assets/iso.log")"
-	rm -rf "$assets/iso"
-	mv "$assets/debian.iso.new" "$assets/debian.iso"
+}
+
+# In GRUB's menu an argument with blanks and quotes stands in single quotes, and a module's command line does not have its file name.
+vmm_iso() {
+	amd64
+	vmm=$build/vmm/vmm.elf
+	[ -e "$vmm" ] || die "$vmm is not built"
+	[ ! "$build/vmm.iso" -nt "$vmm" ] || [ ! "$build/vmm.iso" -nt "$assets/amd64/initrd" ] || [ ! "$build/vmm.iso" -nt "$here/assets.sh" ] || return 0
+	guest='mem=256M,kernel=vmlinuz,initrd=initrd,append="console=ttyS0"'
+	make_iso "$build/vmm.iso" "$vmm" <<-END
+		terminal_input console serial
+		set timeout=3
+		menuentry "Two Debians" {
+			multiboot2 /boot/vmm.elf 'vm=one,$guest' 'vm=two,$guest'
+			module2 /boot/vmlinuz vmlinuz
+			module2 /boot/initrd initrd
+		}
+		menuentry "Two Debians, by Multiboot 1" {
+			multiboot /boot/vmm.elf 'vm=one,$guest' 'vm=two,$guest'
+			module /boot/vmlinuz vmlinuz
+			module /boot/initrd initrd
+		}
+		menuentry "Capability report and demonstrations" {
+			multiboot2 /boot/vmm.elf report demo=all
+		}
+	END
 }
 
 for arg in "${@:-amd64}"; do
 	case $arg in
-	amd64 | modules | kvm | nested | xen | i386 | iso) $arg ;;
-	*) die "unknown asset '$arg'; there are: amd64 modules kvm nested xen i386 iso" ;;
+	amd64 | modules | kvm | nested | xen | i386 | iso | vmm_iso) $arg ;;
+	*) die "unknown asset '$arg'; there are: amd64 modules kvm nested xen i386 iso vmm_iso" ;;
 	esac
 done
