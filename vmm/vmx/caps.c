@@ -81,22 +81,22 @@ bool vmx_caps_agree(void)
 void vmx_print_titles(const char *heading, enum vmx_word word, uint64_t bits)
 {
 	enum { COLUMNS = 120 };
-	unsigned column = COLUMNS;
+	unsigned column = 0; /* where the line ends; 0: none was begun */
 
 	for (unsigned bit = 0; bit < 64; bit++) {
 		const char *title = vmx_control_title(word, bit);
 
 		if (!title || !(bits & BIT(bit)))
 			continue;
-		if (column + strlen(title) + 2 > COLUMNS) {
-			print("%s  %-9s %s", column < COLUMNS ? ",\n" : "", column < COLUMNS ? "" : heading, title);
-			column = 12 + strlen(title);
-		} else {
+		if (column && column + strlen(title) + 3 <= COLUMNS) {
 			print(", %s", title);
-			column += 2 + strlen(title);
+			column += 2 + (unsigned)strlen(title);
+			continue;
 		}
+		print("%s  %-9s %s", column ? ",\n" : "", column ? "" : heading, title);
+		column = 12 + (unsigned)strlen(title);
 	}
-	if (column < COLUMNS)
+	if (column)
 		print("\n");
 }
 
@@ -110,7 +110,7 @@ void vmx_caps_report(void)
 	for (enum vmx_word word = 0; word < WORDS; word++) {
 		uint64_t must = vmx_caps.must[word], may = vmx_caps.may[word];
 
-		print("%s, MSR %x: must %lx, may %lx\n", words[word].name, words[word].msr, must, may);
+		print("IA32_VMX_%s, MSR %x: must %lx, may %lx\n", words[word].name, words[word].msr, must, may);
 		vmx_print_titles("required:", word, must);
 		vmx_print_titles("allowed:", word, may & ~must);
 		vmx_print_titles("absent:", word, ~may);

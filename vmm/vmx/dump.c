@@ -62,8 +62,9 @@ static void print_controls(enum vmx_word word, const char *name)
 {
 	uint64_t value;
 
-	if (!vmread_safe(controls_field(word), &value))
+	if (!vmcs_field_exists(controls_field(word)))
 		return;
+	value = vmread(controls_field(word));
 	print("  %s %lx\n", name, value);
 	vmx_print_titles("", word, value);
 }
@@ -77,12 +78,9 @@ void vcpu_print_vmcs(struct vcpu *vcpu)
 	unsigned printed = 0;
 
 	print("VMCS of vm %s, vCPU %u\n", vcpu->vm->config->name, vcpu->index);
-	for (unsigned i = 0; i < ARRAY_SIZE(fields); i++) {
-		uint64_t value;
-
-		if (vmread_safe(fields[i], &value))
-			print("  %-29s %016lx%s", vmcs_field_name(fields[i]), value, ++printed % 3 ? "" : "\n");
-	}
+	for (unsigned i = 0; i < ARRAY_SIZE(fields); i++)
+		if (vmcs_field_exists(fields[i]))
+			print("  %-29s %016lx%s", vmcs_field_name(fields[i]), vmread(fields[i]), ++printed % 3 ? "" : "\n");
 	print("%s", printed % 3 ? "\n" : "");
 	print_controls(WORD_PINBASED_CTLS, "pin-based controls");
 	print_controls(WORD_PROCBASED_CTLS, "processor-based controls");

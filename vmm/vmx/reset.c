@@ -20,7 +20,7 @@ enum { PLE_GAP_TICKS = 128, PLE_WINDOW_TICKS = 4096 };
 /* Access rights: type, S, P, and D and G for flat segments. */
 enum { AR_CODE = 0x9b, AR_DATA = 0x93, AR_LDT = 0x82, AR_BUSY_TSS = 0x8b, AR_FLAT = 0xc000 };
 
-/* As F() rows, and only those that software may write: bits 11:10 of an encoding are the field's type, and 1 is read-only. */
+/* Only those that software may write: bits 11:10 of an encoding are the field's type, and 1 is read-only. */
 static void clear_all_fields(void)
 {
 	static const uint16_t fields[] = {
@@ -28,12 +28,9 @@ static void clear_all_fields(void)
 #include "vmcs_fields.def"
 	};
 
-	for (unsigned i = 0; i < ARRAY_SIZE(fields); i++) {
-		uint64_t value;
-
-		if ((fields[i] >> 10 & 3) != 1 && vmread_safe(fields[i], &value))
+	for (unsigned i = 0; i < ARRAY_SIZE(fields); i++)
+		if ((fields[i] >> 10 & 3) != 1 && vmcs_field_exists(fields[i]))
 			vmwrite(fields[i], 0);
-	}
 }
 
 struct PACKED table_register {

@@ -6,6 +6,36 @@
 #include "vmx/caps.h"
 #include "vmx/vmcs.h"
 
+/* A field is there if one of the two controls that its condition names may be 1. */
+bool vmcs_field_exists(unsigned field)
+{
+	enum condition {
+		ALWAYS,
+#define NEED(condition, word_a, bit_a, word_b, bit_b) condition,
+#include "vmcs_fields.def"
+	};
+	enum condition condition;
+
+	switch (field) {
+#define F(encoding, name, needs, checks)                                                                               \
+	case encoding:                                                                                                 \
+		condition = needs;                                                                                     \
+		break;
+#include "vmcs_fields.def"
+	default:
+		return false;
+	}
+	switch (condition) {
+	case ALWAYS:
+		return true;
+#define NEED(needs, word_a, bit_a, word_b, bit_b)                                                                      \
+	case needs:                                                                                                    \
+		return HAS(word_a, bit_a) || HAS(word_b, bit_b);
+#include "vmcs_fields.def"
+	}
+	return false;
+}
+
 void vmcs_failed(const char *instruction, unsigned field)
 {
 	uint64_t error;

@@ -29,8 +29,8 @@ static inline void vmwrite(enum vmcs_field field, uint64_t value)
 		vmcs_failed("VMWRITE", field);
 }
 
-/* As vmread(), but false if the processor has no such field. */
-MUST_CHECK bool vmread_safe(unsigned field, uint64_t *value);
+bool vmcs_field_exists(unsigned field); /* on this CPU */
+MUST_CHECK bool vmread_safe(unsigned field, uint64_t *value); /* false where vmread() panics */
 
 static inline void vmcs_set(enum vmcs_field field, uint64_t bits) { vmwrite(field, vmread(field) | bits); }
 static inline void vmcs_clear(enum vmcs_field field, uint64_t bits) { vmwrite(field, vmread(field) & ~bits); }
