@@ -145,8 +145,10 @@ def test_demos_without(context):
                          ("max,-vmx-preemption-timer", {"preemption-timer": "Activate VMX-preemption timer"}),
                          ("max,-vmx-vpid,-vmx-true-ctls", {}),
                          ("max,-vmx-unrestricted-guest", NO_REAL_MODE),
-                         ("max,-vmx-apicv-vid", {"posted-interrupt": "Virtual-interrupt delivery"}),
-                         ("max,-vmx-flexpriority", {"tpr": "Use TPR shadow", "posted-interrupt": "Use TPR shadow"}),
+                         ("max,-vmx-apicv-vid", NO_POSTED),
+                         ("max,-vmx-flexpriority", NO_POSTED | {"tpr": "Use TPR shadow"}),
+                         ("max,-vmx-eptad,-vmx-ept-2mb,-vmx-ept-1gb", {}),
+                         ("Penryn", dict.fromkeys(DEMOS, "Enable EPT")),
                          ("max,-vmx-eptp-switching", {"ve": "EPTP switching"})):
         try:
             demos(context, cpu, missing)

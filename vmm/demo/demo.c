@@ -63,15 +63,24 @@ static unsigned unknown(const char *names)
 	return count;
 }
 
-/* The title of the first control that is needed and missing, or NULL. */
+/* The title of a control that is needed and missing, or NULL. */
+static const char *missing(const struct need *need)
+{
+	uint64_t bits = need->bits & ~vmx_caps.may[need->word];
+
+	return bits ? vmx_control_title(need->word, (unsigned)__builtin_ctzll(bits)) : NULL;
+}
+
+/* The first thing that a demonstration needs, as any VM of ours or for its own purpose, and this machine lacks; or NULL. */
 static const char *lacks(const struct demo *demo)
 {
-	for (const struct need *need = demo->needs; need->bits; need++) {
-		uint64_t missing = need->bits & ~vmx_caps.may[need->word];
+	static const struct need every = NEED(PROCBASED_CTLS2, ENABLE_EPT);
+	const char *title = missing(&every);
 
-		if (missing)
-			return vmx_control_title(need->word, (unsigned)__builtin_ctzll(missing));
-	}
+	for (const struct need *need = demo->needs; need->bits && !title; need++)
+		title = missing(need);
+	if (title)
+		return title;
 	return demo->beside && cpu_count < 2 ? "a second CPU" : NULL;
 }
 
@@ -182,12 +191,12 @@ unsigned demos_run(const char *names)
 	unsigned ok = 0, impossible = 0, failed = unknown(names);
 
 	for (unsigned n = 0; n < ARRAY_SIZE(demos); n++) {
-		const char *missing = lacks(demos[n]), *name = demos[n]->name;
+		const char *lacking = lacks(demos[n]), *name = demos[n]->name;
 
 		if (!wanted(names, name))
 			continue;
-		if (missing) {
-			print("demo %s: not possible: this CPU lacks %s\n", name, missing);
+		if (lacking) {
+			print("demo %s: not possible: this CPU lacks %s\n", name, lacking);
 			impossible++;
 		} else if (run_demo(demos[n])) {
 			print("demo %s: ok\n", name);
