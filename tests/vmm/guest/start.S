@@ -59,8 +59,8 @@ long_mode:
 	ltr %ax
 	call main
 power_off:
-	movw $0x604, %dx	/* PM1a control: SLP_TYP 0, SLP_EN */
-	movw $0x2000, %ax
+	movw $0x604, %dx	/* PM1a control: SLP_TYP 5, SLP_EN */
+	movw $0x3400, %ax
 	outw %ax, %dx
 	hlt
 	jmp power_off
