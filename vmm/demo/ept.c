@@ -91,7 +91,7 @@ static bool flags_right(struct vm *vm)
 	return good;
 }
 
-/* The log is written downwards. It has other pages too, as that of the guest's own log. */
+/* The log is written downwards. It has other pages too, as that of the guest's own log. Bits 11:0 of its entries are 0, but not on Bochs 2.7. */
 static bool log_right(void)
 {
 	unsigned first = (uint16_t)vmread(VMCS_PML_INDEX), n = 0;
@@ -102,7 +102,7 @@ static bool log_right(void)
 			continue;
 		while (n < ARRAY_SIZE(expected) && !expected[n].write)
 			n++;
-		good &= n < ARRAY_SIZE(expected) && demo_same("the logged page", log[at], expected[n].gpa & ~(PAGE - 1));
+		good &= n < ARRAY_SIZE(expected) && demo_same("the logged page", log[at] / PAGE, expected[n].gpa / PAGE);
 		n++;
 	}
 	good &= demo_same("the last page in the log", n, ARRAY_SIZE(expected));

@@ -45,6 +45,9 @@ void guest_paging(struct vm *vm);
 static inline volatile uint32_t *guest_word(struct vm *vm, gpa_t gpa) { return (volatile uint32_t *)(vm->memory + gpa); }
 static inline uint32_t guest_log(struct vm *vm, unsigned n) { return guest_word(vm, GUEST_LOG)[n]; }
 
+/* How often the guest has exited, without the interrupts of the machine that came meanwhile. */
+static inline uint64_t guest_exits(const struct vm *vm) { return vm->vcpus[0]->entries - vm->vcpus[0]->exits[EXIT_EXTERNAL_INTERRUPT].count; }
+
 /* Judges: what is found is what is expected, else says so. */
 MUST_CHECK bool demo_same(const char *what, uint64_t found, uint64_t expected);
 

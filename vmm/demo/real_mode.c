@@ -59,7 +59,7 @@ static bool passed(struct vm *vm)
 
 	print("  the guest printed \"%s\" with CR0 %lxH and CS %lxH\n", text, vmread(VMCS_GUEST_CR0), vmread(VMCS_GUEST_CS_SELECTOR));
 	return demo_same("the text is the guest's", !strcmp(text, expected), true) & demo_same("CR0.PE and CR0.PG", vmread(VMCS_GUEST_CR0) & 0x80000001, 0) &
-	       demo_same("the number of VM exits", vm->vcpus[0]->entries, sizeof(expected) - 1 + 1);
+	       demo_same("the number of VM exits", guest_exits(vm), sizeof(expected) - 1 + 1);
 }
 
 const struct demo demo_real_mode = {

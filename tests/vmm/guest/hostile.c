@@ -4,7 +4,8 @@
  * else, executes random bytes in ring 0. The numbers come from SEED, so that a run repeats.
  *
  * It keeps itself alive: any exception or interrupt ends an attempt; what an attempt may have broken is put back before the next one; ports that
- * switch the machine off or reset it are left out.
+ * switch the machine off or reset it are left out, and what the VMM stops a guest for: code, FXSAVE areas and strings where there is no RAM, a local APIC
+ * over RAM. With LETHAL nothing but power-off is left out; then it is not to say when it ends.
  */
 #include "guest.h"
 
@@ -13,6 +14,9 @@
 #endif
 #ifndef ATTEMPTS
 #define ATTEMPTS 20000
+#endif
+#ifndef LETHAL
+#define LETHAL 0
 #endif
 
 enum { RING0_ATTEMPTS = 200, USER = 0x200000, SCRATCH = 0x210000, APIC = 0xfee00000u, TIMER_VECTOR = 0x40 };
@@ -148,10 +152,15 @@ static uint16_t port(void)
 	uint16_t p = random() & 1 ? known[random() & 31] : (uint16_t)random();
 
 	/* Not what switches off or resets: port 64H, port 92H, PM1a control, the reset register; wide accesses reach 3 further. */
+	if (LETHAL)
+		return p >= 0x601 && p <= 0x607 ? 0x80 : p;
 	if ((p >= 0x61 && p <= 0x64) || (p >= 0x8f && p <= 0x92) || (p >= 0x601 && p <= 0x607) || (p >= 0xcf6 && p <= 0xcf9))
 		p = 0x80;
 	return p;
 }
+
+/* Itself it spares. */
+static uint64_t not_low(uint64_t at) { return at < USER ? at | USER : at; }
 
 /* Attempts. */
 static void op_cpuid(void)
@@ -194,6 +203,8 @@ static void write_value(void) { wrmsr(written_msr, written_value); }
 static void try_wrmsr(void)
 {
 	written_msr = msr_number();
+	if (written_msr == 0x1b && !LETHAL)
+		written_msr = 0x10;
 	if (attempt(read_before))
 		written_before = 0;
 	written_value = random() & 1 ? written_before ^ 1ull << (random() & 63) : odd();
@@ -228,7 +239,7 @@ static void op_out(void)
 
 static void op_string_io(void)
 {
-	uint64_t at = random() & 3 ? SCRATCH + (random() & 0xfff) : odd(), count = random() & 0xff;
+	uint64_t at = random() & 3 ? SCRATCH + (random() & 0xfff) : not_low(odd()), count = random() & 0xff;
 
 	if (random() & 1)
 		__asm__ volatile("std");
@@ -242,12 +253,12 @@ static void op_string_io(void)
 
 static void op_memory(void)
 {
-	uint64_t at = random() & 3 ? mmio() : odd(), value = odd();
+	uint64_t at = random() & 3 ? mmio() : not_low(odd()), value = odd();
 
 	/* An INIT IPI to itself would leave it waiting for somebody to start it. */
 	if ((at & ~0xfffull) == APIC && (at & 0xff0) >= 0x2f0 && (at & 0xff0) <= 0x310)
 		value &= ~0x0707070707070707ull;
-	switch (random() % 12) {
+	switch (random() % (LETHAL ? 12 : 9)) {
 	case 0: *(volatile uint8_t *)at = (uint8_t)value; break;
 	case 1: *(volatile uint16_t *)at = (uint16_t)value; break;
 	case 2: *(volatile uint32_t *)at = (uint32_t)value; break;
@@ -261,6 +272,13 @@ static void op_memory(void)
 	case 10: __asm__ volatile("fxsave (%0)" : : "r"(at & ~15ull) : "memory"); break;
 	default: __asm__ volatile("lock orl %1, (%0); push (%0); pop %%rax" : : "r"(at), "r"((uint32_t)value & 0xff) : "memory", "rax"); break;
 	}
+}
+
+static void op_lock(void)
+{
+	uint64_t at = mmio();
+
+	__asm__ volatile("lock orl %1, (%0)" : : "r"(at), "r"((uint32_t)random() & 0xff) : "memory");
 }
 
 static void op_fetch(void) { __asm__ volatile("call *%0" : : "r"(random() & 3 ? mmio() : odd()) : "memory"); }
@@ -320,7 +338,7 @@ static void op_system(void)
 	case 26: I("sysenter");
 	case 27: I("rdrand %%rax");
 	case 28: I("rdseed %%rax");
-	case 29: I(".byte 0x0f, 0xc7, 0x2d, 0, 0, 0, 0"); /* XSAVES */
+	case 29: I(".byte 0x0f, 0xc7, 0x2c, 0x25, 0, 0, 0x21, 0"); /* XSAVES */
 	case 30: I(".byte 0xf2, 0x0f, 0xae, 0xf0"); /* UMWAIT */
 	case 31: I(".byte 0x0f, 0x01, 0xcf"); /* ENCLS */
 	case 32: I(".byte 0x0f, 0x01, 0xc5"); /* PCONFIG */
@@ -364,7 +382,7 @@ static void op_kernel(void)
 
 int main(void)
 {
-	static void (*const ops[])(void) = {op_cpuid, op_rdmsr, op_in, op_out, op_string_io, op_memory, op_fetch, op_control, op_system, op_halt, op_user, op_user,
+	static void (*const ops[])(void) = {op_cpuid, op_rdmsr, op_in, op_out, op_string_io, op_memory, LETHAL ? op_fetch : op_lock, op_control, op_system, op_halt, op_user, op_user,
 					    op_memory, op_system, op_control, NULL};
 	unsigned kinds[257] = {0};
 
@@ -379,7 +397,7 @@ int main(void)
 	put_number(SEED);
 	put("\r\n");
 	for (unsigned i = 1; i <= ATTEMPTS; i++) {
-		void (*op)(void) = ops[random() & 15];
+		void (*op)(void) = LETHAL && !(random() & 63) ? op_kernel : ops[random() & 15];
 
 		if (op)
 			kinds[attempt(op)]++;
