@@ -162,7 +162,7 @@ static void add_free(pa_t first, pa_t end, unsigned module)
 		const struct module *it = &boot_info.modules[module];
 		bool image = module == boot_info.modules_count;
 		pa_t taken = image ? pa_of(image_start) : it->start & ~(PAGE - 1);
-		pa_t taken_end = image ? pa_of(image_end) : ALIGN_UP(it->start + it->size, PAGE);
+		pa_t taken_end = image ? pa_of(image_end) : it->size ? ALIGN_UP(it->start + it->size, PAGE) : taken;
 
 		if (taken >= end || taken_end <= first)
 			continue;

@@ -13,14 +13,15 @@
 void options_set(const char *line)
 {
 	char *to = boot_info.command_line, *end = to + COMMAND_LINE_MAX - 1;
-	bool whole = false; /* in a word that is quoted as a whole */
+	bool whole = false, quoted = false; /* in a word that is quoted as a whole; in other quotes */
 	char before = ' ';
 
 	for (; *line && to < end; before = *line++) {
-		if (*line == '"' && (whole || before == ' ')) {
+		if (*line == '"' && (whole || (before == ' ' && !quoted))) {
 			whole = !whole;
 			continue;
 		}
+		quoted ^= *line == '"';
 		if (*line == '\\' && (line[1] == '"' || line[1] == '\'' || line[1] == '\\'))
 			line++;
 		*to++ = *line;

@@ -6,7 +6,7 @@
 #include "lib/print.h"
 #include "lib/string.h"
 
-enum { RANGES_MAX = 256, LOW_END = 1 << 20 };
+enum { RANGES_MAX = 256, LOW_END = 1 << 20, LEAST = 16 /* so that small pieces do not scatter the rest */ };
 
 static struct range {
 	pa_t first, end;
@@ -16,9 +16,7 @@ static bool sealed;
 
 void pool_add(pa_t first, uint64_t size)
 {
-	if (!size)
-		return;
-	if (ranges_count == RANGES_MAX) /* only what is lost by alignment: a few pages */
+	if (!size || ranges_count == RANGES_MAX) /* then a gap that alignment leaves is lost */
 		return;
 	ranges[ranges_count++] = (struct range){first, first + size};
 }
@@ -40,6 +38,8 @@ static void *take(uint64_t size, uint64_t align, bool low)
 
 	if (sealed)
 		panic("memory is asked for after the start");
+	size = ALIGN_UP(size, LEAST);
+	align = max_u64(align, LEAST);
 	for (struct range *range = ranges; range < ranges + ranges_count; range++) {
 		if ((range->end <= LOW_END) == low && fits(range, size, align, &first) &&
 		    (!best || range->end - range->first < best->end - best->first)) {
@@ -51,6 +51,8 @@ static void *take(uint64_t size, uint64_t align, bool low)
 		return NULL;
 	end = best->end;
 	best->end = best_first;
+	if (best->first == best->end)
+		*best = ranges[--ranges_count];
 	pool_add(best_first + size, end - (best_first + size));
 	return memset(at_pa(best_first), 0, size);
 }
