@@ -136,24 +136,30 @@ static const void *find_table(const struct rsdp *rsdp, const char *signature, si
 	return NULL;
 }
 
-/* "DefPackage" after NameOp and the name: the elements that \_S5 has are bytes or the constants 0 and 1, and there is no need for more of AML here. */
+/* The next element of a package, *at on: \_S5 has bytes and the constants 0 and 1, and there is no need for more of AML here. Past the end: 0. */
+static uint8_t next_element(const uint8_t **at, const uint8_t *end)
+{
+	enum { BYTE_PREFIX = 0x0a };
+
+	if (*at < end && **at == BYTE_PREFIX)
+		++*at;
+	return *at < end ? *(*at)++ : 0;
+}
+
+/* "\_Sx (System States)": NameOp, _S5_ (perhaps from the root), PackageOp, PkgLength of 1 to 4 bytes, NumElements, elements. */
 static void read_s5(const struct table *dsdt)
 {
-	const uint8_t *start = (const uint8_t *)dsdt, *end = start + dsdt->length - 12;
+	enum { NAME_OP = 0x08, NAME_AND_LENGTHS = 7 };
+	const uint8_t *start = (const uint8_t *)dsdt, *end = start + dsdt->length;
 
-	for (const uint8_t *at = start + sizeof(*dsdt); at < end; at++) {
+	for (const uint8_t *at = start + sizeof(*dsdt); at + NAME_AND_LENGTHS <= end; at++) {
 		const uint8_t *element = at + 5;
-		uint8_t types[2];
 
-		if (memcmp(at, "_S5_\x12", 5) || (at[-1] != 0x08 && at[-1] != '\\'))
+		if (memcmp(at, "_S5_\x12", 5) || (at[-1] != NAME_OP && at[-1] != '\\'))
 			continue;
-		element += 1 + (*element >> 6) + 1; /* PkgLength of 1 to 4 bytes, NumElements */
-		for (unsigned i = 0; i < 2; i++) {
-			element += *element == 0x0a; /* BytePrefix */
-			types[i] = *element++;
-		}
-		s5_type_a = types[0] & 7;
-		s5_type_b = types[1] & 7;
+		element += 1 + (*element >> 6) + 1;
+		s5_type_a = next_element(&element, end) & 7;
+		s5_type_b = next_element(&element, end) & 7;
 		has_s5 = true;
 		return;
 	}
