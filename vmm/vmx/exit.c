@@ -53,6 +53,8 @@ exit_handler *const exit_handlers[EXIT_REASONS] = {
 	[EXIT_MONITOR] = exit_ud,
 	[EXIT_MWAIT] = exit_ud,
 	[EXIT_RSM] = exit_ud,
+	[EXIT_ENCLS] = exit_ud,
+	[EXIT_ENCLV] = exit_ud,
 
 	/* There are no performance counters. */
 	[EXIT_RDPMC] = exit_gp,
@@ -72,8 +74,6 @@ exit_handler *const exit_handlers[EXIT_REASONS] = {
 	[EXIT_RDRAND] = exit_stop,
 	[EXIT_RDSEED] = exit_stop,
 	[EXIT_INVPCID] = exit_stop,
-	[EXIT_ENCLS] = exit_stop,
-	[EXIT_ENCLV] = exit_stop,
 	[EXIT_PML_FULL] = exit_stop,
 	[EXIT_XSAVES] = exit_stop,
 	[EXIT_XRSTORS] = exit_stop,
