@@ -14,7 +14,7 @@ void exit_ept_violation(struct vcpu *vcpu)
 	if (vm_is_ram(vcpu->vm, gpa, 1))
 		vm_stop(vcpu->vm, "it has RAM at %lx, but may not do what it did (qualification %lx)", gpa, qualification);
 	else if (qualification & FETCH)
-		vm_stop(vcpu->vm, "it executes at %lx, where there is no RAM", gpa);
+		vcpu_raise_ud(vcpu); /* what nobody answers reads as ones, and FFH FFH is no instruction */
 	else if (!(qualification & LINEAR_VALID) || !(qualification & LINEAR_ACCESS))
 		vm_stop(vcpu->vm, "its page tables are at %lx, where there is no RAM", gpa);
 	else if (vcpu->event.info & BIT(31))
