@@ -154,7 +154,7 @@ static bool execute(struct vcpu *vcpu, gpa_t gpa, const struct mmio_instruction 
 	return true;
 }
 
-bool emulate_mmio(struct vcpu *vcpu, gpa_t gpa)
+void emulate_mmio(struct vcpu *vcpu, gpa_t gpa)
 {
 	uint8_t bytes[INSTRUCTION_MAX];
 	unsigned mode = code_mode(), available = fetch(vcpu, mode, bytes);
@@ -164,10 +164,9 @@ bool emulate_mmio(struct vcpu *vcpu, gpa_t gpa)
 	if (mmio_decode(bytes, available, mode, &instruction)) {
 		if (execute(vcpu, gpa, &instruction))
 			vcpu_skip_bytes(vcpu, instruction.length);
-		return true;
+		return;
 	}
 	for (unsigned i = 0; i < available; i++)
 		format_text(text + 3 * i, sizeof(text) - 3 * i, " %02x", bytes[i]);
-	vm_stop(vcpu->vm, "vCPU %u: an instruction that is not emulated accesses %lx:%s", vcpu->index, gpa, text);
-	return false;
+	vm_stop(vcpu->vm, "an instruction that is not emulated accesses %lx:%s", gpa, text);
 }

@@ -55,8 +55,11 @@ static int setup(void **state)
 
 static bool run(const char *code, size_t length)
 {
+	unsigned stops = f.stops;
+
 	memcpy(f.code + vmread(VMCS_GUEST_RIP) - 0x1000, code, length);
-	return emulate_mmio(&f.vcpu, DEVICE);
+	emulate_mmio(&f.vcpu, DEVICE);
+	return f.stops == stops;
 }
 #define RUN(code) assert_true(run(code, sizeof(code) - 1)); assert_int_equal(f.skipped, sizeof(code) - 1)
 
@@ -173,7 +176,7 @@ static void what_is_not_known_stops(void **state)
 	assert_false(run("\x89\x48", 2)); /* or it is */
 	assert_int_equal(f.stops, 2);
 	vmwrite(VMCS_GUEST_RIP, 0x9000); /* the code is gone */
-	assert_false(emulate_mmio(&f.vcpu, DEVICE));
+	emulate_mmio(&f.vcpu, DEVICE);
 	assert_int_equal(f.stops, 3);
 }
 

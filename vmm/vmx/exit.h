@@ -27,8 +27,8 @@ exit_handler exit_ept_violation, exit_ept_misconfiguration;		   /* exit_ept.c */
 exit_handler exit_apic_access, exit_apic_write, exit_tpr_below, exit_eoi; /* exit_apic.c */
 exit_handler exit_entry_failed, exit_wbinvd;
 
-/* The instruction at the current RIP reads or writes memory that is a device: decodes it, does the access, skips it. guest/emulate.c. False: it
-   is none that is known. */
-MUST_CHECK bool emulate_mmio(struct vcpu *vcpu, gpa_t gpa);
+/* The instruction at the current RIP reads or writes memory that is a device: decodes it, does the access, skips it. If it is none that is
+   known, stops the VM. guest/emulate.c. */
+void emulate_mmio(struct vcpu *vcpu, gpa_t gpa);
 
 #endif

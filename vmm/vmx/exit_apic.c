@@ -17,8 +17,8 @@ void exit_apic_access(struct vcpu *vcpu)
 	/* Code, a stack for events, or a paging structure there: no system does that. */
 	if (type > LINEAR_WRITE)
 		vm_stop(vcpu->vm, "vCPU %u: access of type %u to the local APIC's page", vcpu->index, type);
-	else if (!emulate_mmio(vcpu, APIC_ADDRESS + (qualification & 0xfff)))
-		vm_stop(vcpu->vm, "vCPU %u: an instruction that is not emulated accesses the local APIC", vcpu->index);
+	else
+		emulate_mmio(vcpu, APIC_ADDRESS + (qualification & 0xfff));
 }
 
 void exit_apic_write(struct vcpu *vcpu)

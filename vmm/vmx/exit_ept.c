@@ -19,8 +19,8 @@ void exit_ept_violation(struct vcpu *vcpu)
 		vm_stop(vcpu->vm, "its page tables are at %lx, where there is no RAM", gpa);
 	else if (vcpu->event.info & BIT(31))
 		vm_stop(vcpu->vm, "an event is delivered by way of %lx, where there is no RAM", gpa);
-	else if (!emulate_mmio(vcpu, gpa))
-		vm_stop(vcpu->vm, "the instruction that accesses %lx, where there is no RAM, is none that can be emulated", gpa);
+	else
+		emulate_mmio(vcpu, gpa);
 }
 
 void exit_ept_misconfiguration(struct vcpu *vcpu)

@@ -118,6 +118,7 @@ READER(read_tsc)
 WRITER(write_tsc)
 {
 	vcpu->tsc_adjust = value - (rdtsc() + vcpu->vm->tsc_offset);
+	lapic_tsc_changed(vcpu);
 	return true;
 }
 
@@ -130,6 +131,7 @@ READER(read_tsc_adjust)
 WRITER(write_tsc_adjust)
 {
 	vcpu->tsc_adjust = value;
+	lapic_tsc_changed(vcpu);
 	return true;
 }
 
