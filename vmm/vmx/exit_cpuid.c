@@ -115,28 +115,37 @@ static struct cpuid leaf_b(const struct vcpu *vcpu, uint32_t subleaf)
 	return (struct cpuid){.ecx = subleaf & 0xff, .edx = vcpu->index};
 }
 
-/* EBX of sub-leaf 0 is the size for XCR0 as it is, and XCR0 is the guest's. No supervisor state is offered. */
+/* How much memory XSAVE needs for these components; compacted: in the format of XSAVEC. SDM vol. 1, "XSAVE Area". */
+static uint32_t xsave_size(uint64_t components, bool compacted)
+{
+	enum { HEADER_END = 576, ECX_ALIGNED = 1 << 1 };
+	uint32_t end = HEADER_END;
+
+	for (unsigned i = 2; i < 32; i++) {
+		struct cpuid component;
+
+		if (!(components & BIT(i)))
+			continue;
+		component = cpuid(0xd, i);
+		if (!compacted)
+			end = (uint32_t)max_u64(end, component.ebx + component.eax);
+		else
+			end = (uint32_t)ALIGN_UP(end, component.ecx & ECX_ALIGNED ? 64 : 1) + component.eax;
+	}
+	return end;
+}
+
+/* No supervisor state is offered. */
 static void leaf_d(const struct vcpu *vcpu, uint32_t subleaf, struct cpuid *r)
 {
-	enum { HEADER_END = 576 };
-
-	if (!vcpu->xcr0_offered) {
+	if (!vcpu->xcr0_offered)
 		*r = (struct cpuid){0};
-	} else if (subleaf == 0) {
-		r->eax = (uint32_t)vcpu->xcr0_offered;
-		r->edx = 0;
-		r->ecx = HEADER_END;
-		for (unsigned i = 2; i < 32; i++) {
-			struct cpuid component = cpuid(0xd, i);
-
-			if (vcpu->xcr0_offered & BIT(i))
-				r->ecx = (uint32_t)max_u64(r->ecx, component.ebx + component.eax);
-		}
-	} else if (subleaf == 1) {
-		*r = (struct cpuid){.eax = r->eax & offered(0xd, 1, EAX), .ebx = r->ebx};
-	} else if (subleaf >= 32 || !(vcpu->xcr0_offered & BIT(subleaf))) {
+	else if (subleaf == 0)
+		*r = (struct cpuid){(uint32_t)vcpu->xcr0_offered, xsave_size(vcpu->xcr0, false), xsave_size(vcpu->xcr0_offered, false), 0};
+	else if (subleaf == 1)
+		*r = (struct cpuid){.eax = r->eax & offered(0xd, 1, EAX), .ebx = xsave_size(vcpu->xcr0, true)};
+	else if (subleaf >= 32 || !(vcpu->xcr0_offered & BIT(subleaf)))
 		*r = (struct cpuid){0};
-	}
 }
 
 /* The name that a hypervisor gives itself, in EBX, ECX and EDX. */

@@ -141,8 +141,13 @@ READER(read_feature_control)
 	return true;
 }
 
-/* A microcode revision is the answer to a CPUID(1) after a write of 0; here always. */
-READER(read_bios_sign_id) { return rdmsr_safe(msr, value); }
+/* A microcode revision is the answer to a CPUID(1) after a write of 0; here always. Not every emulator has the MSR. */
+READER(read_bios_sign_id)
+{
+	if (!rdmsr_safe(msr, value))
+		*value = 0;
+	return true;
+}
 
 /* What the CPU is vulnerable to and what not. Left out are bits that announce other MSRs: TSX_CTRL, MISC_PACKAGE_CTLS, ENERGY_FILTERING_CTL, DOITM,
    FB_CLEAR_CTRL, XAPIC_DISABLE, OVERCLOCKING, GDS_CTRL. */
