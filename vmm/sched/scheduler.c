@@ -43,28 +43,15 @@ void scheduler_add(struct vcpu *vcpu)
 	cpu_kick(vcpu->cpu);
 }
 
-/* Does what is due for a vCPU, and with vCPU 0 for its VM's devices. Returns the TSC at which something is due again. */
+/* The TSC at which something is due for a vCPU; what is due now is done. */
 static uint64_t serve(struct vcpu *vcpu)
 {
-	struct vm *vm = vcpu->vm;
-	uint64_t now, next = NEVER;
+	uint64_t due;
 
-	lock_take(&vm->lock);
-	if (vm->state == VM_RUNNING) {
-		now = vm_time(vm);
-		if (lapic_deadline(vcpu) <= now)
-			lapic_tick(vcpu, now);
-		next = lapic_deadline(vcpu);
-		if (vcpu->index == 0) {
-			if (devices_deadline(vm) <= now)
-				devices_tick(vm, now);
-			vm->deadline = devices_deadline(vm);
-			next = min_u64(next, vm->deadline);
-		}
-		next = vm_tsc_of_time(vm, next);
-	}
-	lock_release(&vm->lock);
-	return next;
+	lock_take(&vcpu->vm->lock);
+	due = vcpu->vm->state == VM_RUNNING ? vcpu_serve_clocks(vcpu) : NEVER;
+	lock_release(&vcpu->vm->lock);
+	return due;
 }
 
 /* The last vCPU of a VM that shall not run has left the guest: the lock is held. */

@@ -129,23 +129,30 @@ static void set_timer(const struct vcpu *vcpu, uint64_t deadline, uint64_t now)
 		apic_timer(deadline);
 }
 
-/* What is due for this vCPU; vCPU 0 also looks after the devices. Returns the TSC at which something is due again. */
-static uint64_t serve_clocks(struct vcpu *vcpu)
+static uint64_t due(const struct vcpu *vcpu)
 {
 	struct vm *vm = vcpu->vm;
-	uint64_t now = vm_time(vm), next = lapic_deadline(vcpu);
+	uint64_t next = lapic_deadline(vcpu);
 
-	if (next <= now) {
-		lapic_tick(vcpu, now);
-		next = lapic_deadline(vcpu);
-	}
 	if (vcpu->index == 0) {
-		if (devices_deadline(vm) <= now)
-			devices_tick(vm, now);
 		vm->deadline = devices_deadline(vm);
 		next = min_u64(next, vm->deadline);
 	}
 	return vm_tsc_of_time(vm, next);
+}
+
+uint64_t vcpu_serve_clocks(struct vcpu *vcpu)
+{
+	struct vm *vm = vcpu->vm;
+	uint64_t next = due(vcpu), now;
+
+	if (next > rdtsc())
+		return next;
+	now = vm_time(vm);
+	lapic_tick(vcpu, now);
+	if (vcpu->index == 0)
+		devices_tick(vm, now);
+	return due(vcpu);
 }
 
 static void entry_failed(struct vcpu *vcpu)
@@ -162,7 +169,7 @@ bool vcpu_run(struct vcpu *vcpu, uint64_t until)
 	bool entered, again;
 
 	lock_take(&vm->lock);
-	deadline = min_u64(serve_clocks(vcpu), until);
+	deadline = min_u64(vcpu_serve_clocks(vcpu), until);
 	if (vcpu->state == VCPU_HALTED && vcpu_has_work(vcpu))
 		vcpu->state = VCPU_RUNNABLE;
 	if (vm->state != VM_RUNNING || vcpu->state != VCPU_RUNNABLE || !vcpu_obey_signals(vcpu)) {

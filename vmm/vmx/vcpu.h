@@ -23,6 +23,10 @@ void vcpu_load_debug_registers(struct vcpu *vcpu); /* DR0 to DR3 and DR6 of the 
  */
 bool vcpu_run(struct vcpu *vcpu, uint64_t until);
 
+/* Does what is due for a vCPU of this CPU, which need not be current; with vCPU 0 also what is for its VM's devices. Returns the TSC at which
+   something is due again. The lock is held; vcpu_run() calls it itself. */
+uint64_t vcpu_serve_clocks(struct vcpu *vcpu);
+
 /* Turns a control bit of the current vCPU on or off (word: WORD_...). Allowed settings are the caller's business. */
 void vcpu_control(struct vcpu *vcpu, enum vmx_word word, uint64_t bits, bool on);
 static inline bool vcpu_has(const struct vcpu *vcpu, enum vmx_word word, uint64_t bits) { return (vcpu->controls[word] & bits) == bits; }
