@@ -9,7 +9,7 @@
 #include "vmx/mode.h"
 
 enum { PRESENT = 1 << 0, WRITABLE = 1 << 1, USER = 1 << 2, ACCESSED = 1 << 5, DIRTY = 1 << 6, LARGE = 1 << 7 };
-enum { CR4_SMAP = 1 << 21, RFLAGS_AC = 1 << 18 };
+enum { RFLAGS_AC = 1 << 18 };
 #define ADDRESS BITS(51, 12)
 
 static bool is_allowed(const struct vcpu *vcpu, uint64_t rights, unsigned access)

@@ -8,7 +8,6 @@
 #include "vmx/mode.h"
 
 enum { CR0_KEPT = CR0_PE | CR0_MP | CR0_EM | CR0_TS | CR0_ET | CR0_NE | CR0_WP | CR0_AM | CR0_NW | CR0_CD };
-enum { CR4_SMEP = 1 << 20 };
 enum { AR_TYPE = 0xf, AR_L = 1 << 13, BUSY_TSS_16 = 3 };
 enum { LAPIC_TPR = 0x80 };
 

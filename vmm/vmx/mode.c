@@ -13,10 +13,6 @@
 #include "vmx/mode.h"
 #include "vmx/msr_area.h"
 
-enum {
-	CR4_VME = 1 << 0, CR4_PVI = 1 << 1, CR4_TSD = 1 << 2, CR4_DE = 1 << 3, CR4_PCE = 1 << 8, CR4_UMIP = 1 << 11, CR4_FSGSBASE = 1 << 16,
-	CR4_SMEP = 1 << 20, CR4_SMAP = 1 << 21
-};
 enum { CS_AR_L = 1 << 13 };
 
 static bool is_unrestricted(const struct vcpu *vcpu) { return VCPU_HAS(vcpu, PROCBASED_CTLS2, UNRESTRICTED_GUEST); }
