@@ -78,10 +78,9 @@ bool vmx_caps_agree(void)
 	return !memcmp(&own, &vmx_caps, sizeof(own));
 }
 
-void vmx_print_titles(const char *heading, enum vmx_word word, uint64_t bits)
+unsigned vmx_print_titles(unsigned column, const char *heading, enum vmx_word word, uint64_t bits)
 {
-	enum { COLUMNS = 120 };
-	unsigned column = 0; /* where the line ends; 0: none was begun */
+	enum { COLUMNS = 120, INDENT = 12 };
 
 	for (unsigned bit = 0; bit < 64; bit++) {
 		const char *title = vmx_control_title(word, bit);
@@ -91,12 +90,17 @@ void vmx_print_titles(const char *heading, enum vmx_word word, uint64_t bits)
 		if (column && column + strlen(title) + 3 <= COLUMNS) {
 			print(", %s", title);
 			column += 2 + (unsigned)strlen(title);
-			continue;
+		} else {
+			print("%s  %-9s %s", column ? ",\n" : "", column ? "" : heading, title);
+			column = INDENT + (unsigned)strlen(title);
 		}
-		print("%s  %-9s %s", column ? ",\n" : "", column ? "" : heading, title);
-		column = 12 + (unsigned)strlen(title);
 	}
-	if (column)
+	return column;
+}
+
+static void print_list(const char *heading, enum vmx_word word, uint64_t bits)
+{
+	if (vmx_print_titles(0, heading, word, bits))
 		print("\n");
 }
 
@@ -111,8 +115,8 @@ void vmx_caps_report(void)
 		uint64_t must = vmx_caps.must[word], may = vmx_caps.may[word];
 
 		print("IA32_VMX_%s, MSR %x: must %lx, may %lx\n", words[word].name, words[word].msr, must, may);
-		vmx_print_titles("required:", word, must);
-		vmx_print_titles("allowed:", word, may & ~must);
-		vmx_print_titles("absent:", word, ~may);
+		print_list("required:", word, must);
+		print_list("allowed:", word, may & ~must);
+		print_list("absent:", word, ~may);
 	}
 }

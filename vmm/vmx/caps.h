@@ -25,7 +25,10 @@ MUST_CHECK const char *vmx_available(void);
 void vmx_caps_read(void);
 MUST_CHECK bool vmx_caps_agree(void); /* this CPU has the same */
 void vmx_caps_report(void); /* prints every capability MSR in words */
-void vmx_print_titles(const char *heading, enum vmx_word word, uint64_t bits); /* "heading A, B, C", nothing if bits have no titles */
+
+/* Prints the titles of bits, with commas and line breaks. column: what the call before returned, for one list of several words; at 0 it begins with the
+   heading. The caller ends the line unless 0 is returned: then there was no title. */
+unsigned vmx_print_titles(unsigned column, const char *heading, enum vmx_word word, uint64_t bits);
 
 void vmx_on(void);  /* CR0, CR4, VMXON with a region of this CPU's own; panics with the reason if that fails */
 void vmx_off(void); /* VMCLEARs nothing: vCPUs have been put away before */

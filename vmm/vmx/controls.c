@@ -110,20 +110,20 @@ void vcpu_control(struct vcpu *vcpu, enum vmx_word word, uint64_t bits, bool on)
 	vmwrite(controls_field(word), vcpu->controls[word]);
 }
 
+/* Of what was wanted. */
+static void report(const struct vcpu *vcpu, const char *heading, bool taken)
+{
+	unsigned column = 0;
+
+	for (enum vmx_word word = WORD_PINBASED_CTLS; word <= WORD_ENTRY_CTLS; word++)
+		column = vmx_print_titles(column, heading, word, wanted[word] & (taken ? vcpu->controls[word] : ~vcpu->controls[word]));
+	if (column)
+		print("\n");
+}
+
 void vcpu_report_controls(struct vcpu *vcpu)
 {
-	static const struct {
-		enum vmx_word word;
-		const char *name;
-	} words[] = {
-		{WORD_PINBASED_CTLS, "pin-based controls"}, {WORD_PROCBASED_CTLS, "processor-based controls"},
-		{WORD_PROCBASED_CTLS2, "secondary controls"}, {WORD_EXIT_CTLS, "VM-exit controls"}, {WORD_ENTRY_CTLS, "VM-entry controls"}};
-
-	for (unsigned i = 0; i < ARRAY_SIZE(words); i++) {
-		uint64_t got = vcpu->controls[words[i].word];
-
-		print("vm %s, vCPU %u: %s %lx\n", vcpu->vm->config->name, vcpu->index, words[i].name, got);
-		vmx_print_titles("used:", words[i].word, got);
-		vmx_print_titles("missing:", words[i].word, wanted[words[i].word] & ~got);
-	}
+	print("vmm: vm %s: beside the controls that it requires\n", vcpu->vm->config->name);
+	report(vcpu, "it has", true);
+	report(vcpu, "it lacks", false);
 }

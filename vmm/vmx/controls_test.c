@@ -11,7 +11,7 @@
 struct vmx_caps vmx_caps;
 
 void print(const char *format, ...) {}
-void vmx_print_titles(const char *heading, enum vmx_word word, uint64_t bits) {}
+unsigned vmx_print_titles(unsigned column, const char *heading, enum vmx_word word, uint64_t bits) { return 0; }
 void panic(const char *format, ...) { abort(); }
 
 static struct vm_config config;

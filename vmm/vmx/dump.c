@@ -66,7 +66,8 @@ static void print_controls(enum vmx_word word, const char *name)
 		return;
 	value = vmread(controls_field(word));
 	print("  %s %lx\n", name, value);
-	vmx_print_titles("", word, value);
+	if (vmx_print_titles(0, "", word, value))
+		print("\n");
 }
 
 void vcpu_print_vmcs(struct vcpu *vcpu)

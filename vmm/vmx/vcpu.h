@@ -48,7 +48,7 @@ void vcpu_skip(struct vcpu *vcpu); /* past the instruction that exited, with its
 /* Shows the current vCPU: registers, or every field of the VMCS in words. */
 void vcpu_print_registers(struct vcpu *vcpu);
 void vcpu_print_vmcs(struct vcpu *vcpu);
-void vcpu_report_controls(struct vcpu *vcpu); /* which of the wanted controls it got */
+void vcpu_report_controls(struct vcpu *vcpu); /* which of the wanted controls it has, and which it lacks */
 
 /* vmx/entry.S: loads registers, enters, and returns at the exit. False: VMLAUNCH or VMRESUME failed (flags tell; the error is in the VMCS). */
 MUST_CHECK bool vmx_enter(struct vcpu *vcpu, bool launched);
