@@ -201,8 +201,10 @@ def test_debian_2cpu(context):
 
 
 def test_two_guests(context):
-    """Two Debians side by side, with the console going to and fro between their shells"""
-    with vmm(context, debian("a") + " " + debian("b"), modules=LINUX) as machine:
+    """The demonstrations, then two Debians side by side, with the console going to and fro between their shells"""
+    with vmm(context, f"demo=all {debian('a')} {debian('b')}", modules=LINUX) as machine:
+        machine.expect(DEMOS_END.pattern.removeprefix("^"), 60)
+        verdicts(machine.text, {})
         to_shell(machine)
         machine.shell("echo a > /tmp/name; (seq 1 40000 | sha256sum > /tmp/sum; touch /tmp/done) & true")
         switch(machine, "b")
@@ -241,8 +243,8 @@ def test_models(context):
 def test_without(context):
     """A Debian guest on CPUs that lack one thing each"""
     lists = ("-vmx-unrestricted-guest", "-vmx-vpid", "-vmx-eptad", "-vmx-flexpriority", "-vmx-apicv-xapic", "-vmx-apicv-vid",
-             "-vmx-posted-intr", "-vmx-preemption-timer", "-vmx-true-ctls", "-vmx-exit-load-efer,-vmx-entry-load-efer,-vmx-exit-load-pat,-vmx-entry-load-pat",
-             "-vmx-ept-2mb,-vmx-ept-1gb", "-xsave")
+             "-vmx-posted-intr", "-vmx-preemption-timer", "-vmx-true-ctls", "-vmx-ept-2mb,-vmx-ept-1gb", "-xsave",
+             "-vmx-exit-load-efer,-vmx-entry-load-efer,-vmx-exit-load-pat,-vmx-entry-load-pat")
     for features in lists:
         try:
             on_model(context, "max," + features)
@@ -276,7 +278,7 @@ def test_prompt(context):
         prompt(machine, "vms", r"\* a +running +256 MiB  1 vCPUs  [\d.]+ s\n  b +running +256 MiB  1 vCPUs  [\d.]+ s\n")
         prompt(machine, "cpus", r"CPU 0, APIC ID 0\n  a\.0: \w+, \d+ VM entries\nCPU 1, APIC ID 1\n  b\.0: \w+, \d+ VM entries\n")
         prompt(machine, "exits a", r"vmm: vm a: \d+ VM entries, VM exits:\n(?:.*\n)+? +\d+ +100.0 % +\d+  total\n")
-        prompt(machine, "regs a", r"(?i).*rip[ =]+[0-9a-f]+")
+        prompt(machine, "regs a", r" +RIP [0-9a-f]{16} ")
         prompt(machine, "vmcs b.0", r".*GUEST_RIP")
         prompt(machine, "caps", r".*Enable EPT")
         prompt(machine, "nonsense", r'There is no command "nonsense"; help lists them\.\n')

@@ -96,19 +96,18 @@ static bool demo_exit(struct vcpu *vcpu, unsigned reason)
 	return demo->hook && demo->hook(vcpu, reason);
 }
 
-/* Does what the devices have to do; returns the TSC at which that is so again. */
-static uint64_t devices_run(struct vcpu *vcpu)
+/* The guest has halted: until something is due for it, or comes. */
+static void wait(struct vcpu *vcpu, uint64_t limit)
 {
-	struct vm *vm = vcpu->vm;
-	uint64_t now, deadline;
+	uint64_t due;
 
-	lock_take(&vm->lock);
-	now = vm_time(vm);
-	devices_tick(vm, now);
-	lapic_tick(vcpu, now);
-	deadline = vm_tsc_of_time(vm, min_u64(devices_deadline(vm), lapic_deadline(vcpu)));
-	lock_release(&vm->lock);
-	return deadline;
+	lock_take(&vcpu->vm->lock);
+	due = vcpu_serve_clocks(vcpu);
+	lock_release(&vcpu->vm->lock);
+	if (!vcpu->woken) {
+		apic_timer(min_u64(due, limit));
+		interrupts_wait();
+	}
 }
 
 /* From setup to verdict, on the vCPU's CPU. */
@@ -129,16 +128,9 @@ static void run_guest(void *argument)
 	lock_take(&vm->lock);
 	run->demo->setup(vm);
 	lock_release(&vm->lock);
-	while (vm->state == VM_RUNNING && rdtsc() < limit) {
-		uint64_t deadline = devices_run(vcpu), now = rdtsc();
-
-		if (vcpu_ready(vcpu)) {
-			vcpu_run(vcpu, min_u64(deadline, now + slice));
-		} else {
-			apic_timer(min_u64(deadline, limit));
-			interrupts_wait();
-		}
-	}
+	while (vm->state == VM_RUNNING && rdtsc() < limit)
+		if (!vcpu_run(vcpu, rdtsc() + slice) && vm->state == VM_RUNNING)
+			wait(vcpu, limit);
 	if (vm->state == VM_RUNNING) {
 		lock_take(&vm->lock);
 		vm_stop(vm, "its guest does not end");

@@ -1,6 +1,7 @@
 /*
- * EPT on demand: SDM vol. 3, "EPT Violations". Half of the guest's memory is not mapped at first; each page is, when the guest touches it. Where the
- * CPU offers it, what it notes in the entries is shown ("Accessed and Dirty Flags for EPT"), and what it logs ("Page-Modification Logging").
+ * EPT on demand: SDM vol. 3, "EPT Violations". Half of the guest's memory is not mapped at first; each page is, when the guest touches it.
+ * Where the CPU offers it, what it notes in the entries is shown ("Accessed and Dirty Flags for EPT"), and what it logs ("Page-Modification
+ * Logging").
  */
 #include "demo/guest.h"
 #include "lib/pool.h"

@@ -1,6 +1,7 @@
 /*
- * A guest programs the 8259 pair and the 8254. Every write to their ports is intercepted ("use I/O bitmaps") and does to the virtual ones what the
- * 8259A's data sheet says, so that timer interrupts reach the guest at the vectors of its choice; the machine's own 8259s see nothing of it.
+ * A guest programs the 8259 pair and the 8254. Every write to their ports is intercepted ("use I/O bitmaps") and does to the virtual ones
+ * what the 8259A's data sheet says, so that timer interrupts reach the guest at the vectors of its choice; the machine's own 8259s see
+ * nothing of it.
  */
 #include "cpu/x86.h"
 #include "demo/guest.h"

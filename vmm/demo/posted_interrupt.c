@@ -1,7 +1,7 @@
 /*
- * Posted interrupts: SDM vol. 3, "Posted-Interrupt Processing". A guest loops on one CPU and never exits. Another CPU sets a bit for a vector in its
- * posted-interrupt descriptor and sends the notification vector there: the processor, still in the guest, takes the vector into the virtual APIC and
- * delivers it. The guest's EOI is virtualized too.
+ * Posted interrupts: SDM vol. 3, "Posted-Interrupt Processing". A guest loops on one CPU and never exits. Another CPU sets a bit for a vector
+ * in its posted-interrupt descriptor and sends the notification vector there: the processor, still in the guest, takes the vector into the
+ * virtual APIC and delivers it. The guest's EOI is virtualized too.
  */
 #include "cpu/apic.h"
 #include "cpu/interrupts.h"

@@ -58,7 +58,8 @@ static bool passed(struct vm *vm)
 	static const char expected[] = "segments, INT 21H and OUT";
 
 	print("  the guest printed \"%s\" with CR0 %lxH and CS %lxH\n", text, vmread(VMCS_GUEST_CR0), vmread(VMCS_GUEST_CS_SELECTOR));
-	return demo_same("the text is the guest's", !strcmp(text, expected), true) & demo_same("CR0.PE and CR0.PG", vmread(VMCS_GUEST_CR0) & 0x80000001, 0) &
+	return demo_same("the text is the guest's", !strcmp(text, expected), true) &
+	       demo_same("CR0.PE and CR0.PG", vmread(VMCS_GUEST_CR0) & 0x80000001, 0) &
 	       demo_same("the number of VM exits", guest_exits(vm), sizeof(expected) - 1 + 1);
 }
 

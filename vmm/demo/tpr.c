@@ -1,7 +1,7 @@
 /*
- * TPR shadow and threshold: SDM vol. 3, "TPR Virtualization". The guest's task-priority register is in the virtual-APIC page, and it writes it without
- * a VM exit. While an interrupt waits whose priority is not above it, the VMM sets the TPR threshold: then the write that lets it through exits.
- * Virtual-interrupt delivery does the same without the exit, and is off here.
+ * TPR shadow and threshold: SDM vol. 3, "TPR Virtualization". The guest's task-priority register is in the virtual-APIC page, and it writes it
+ * without a VM exit. While an interrupt waits whose priority is not above it, the VMM sets the TPR threshold: then the write that lets it
+ * through exits. Virtual-interrupt delivery does the same without the exit, and is off here.
  */
 #include "demo/guest.h"
 #include "lib/print.h"

@@ -1,7 +1,7 @@
 /*
- * #VE and EPTP switching: SDM vol. 3, "Virtualization Exceptions" and "EPTP Switching". The guest has two views of its memory, that is, two EPTs in a
- * list. The second lacks a page. When the guest touches it there it gets exception 20 instead of the VMM an EPT violation, and its handler goes to the
- * view that has the page with VMFUNC: all that without a VM exit.
+ * #VE and EPTP switching: SDM vol. 3, "Virtualization Exceptions" and "EPTP Switching". The guest has two views of its memory, that is, two
+ * EPTs in a list. The second lacks a page. When the guest touches it there it gets exception 20 instead of the VMM an EPT violation, and its
+ * handler goes to the view that has the page with VMFUNC: all that without a VM exit.
  */
 #include "demo/guest.h"
 #include "lib/pool.h"
