@@ -20,13 +20,12 @@
 #include "lib/string.h"
 #include "sched/scheduler.h"
 #include "vmx/caps.h"
+#include "vmx/vcpu.h"
 
-enum { SLICE_US = 10000, OPTION_MAX = 256 };
+enum { SLICE_US = 10000, SLICE_MOST_US = 1000000, OPTION_MAX = 256 };
 
 extern unsigned char boot_stack_top[];		/* boot/start.S */
 _Noreturn void main(uint32_t magic, pa_t info); /* for boot/start.S */
-
-static bool released; /* the other CPUs may take vCPUs */
 
 static _Noreturn void power_off(void)
 {
@@ -48,10 +47,6 @@ static void other_cpu(void)
 	if (reason)
 		panic("CPU 0 can run VMs, but here %s", reason);
 	vmx_on();
-	while (!__atomic_load_n(&released, __ATOMIC_ACQUIRE)) {
-		cpu_do_work();
-		cpu_relax();
-	}
 	scheduler_run();
 }
 
@@ -62,9 +57,9 @@ static uint64_t slice_us(void)
 
 	if (!boot_option("slice", text, sizeof(text)))
 		return SLICE_US;
-	if (string_number(text, false, &us) && us)
+	if (string_number(text, false, &us) && us && us <= SLICE_MOST_US)
 		return us;
-	print("vmm: slice=%s is no number of microseconds: it is %u\n", text, SLICE_US);
+	print("vmm: slice=%s is no number of microseconds from 1 to %u: it is %u\n", text, SLICE_MOST_US, SLICE_US);
 	return SLICE_US;
 }
 
@@ -80,8 +75,16 @@ static void create_vms(void)
 
 		if (!vm)
 			print("vmm: vm %s is not made: %s\n", config->name, why);
-		for (unsigned i = 0; vm && i < vm->vcpus_count; i++)
-			scheduler_add(vm->vcpus[i]);
+		else
+			vcpu_report_controls(vm->vcpus[0]);
+	}
+}
+
+static void start_vms(void)
+{
+	for (unsigned i = 0; i < vms_count; i++) {
+		for (unsigned n = 0; n < vms[i]->vcpus_count; n++)
+			scheduler_add(vms[i]->vcpus[n]);
 	}
 }
 
@@ -116,6 +119,6 @@ void main(uint32_t magic, pa_t info)
 	create_vms();
 	pool_seal();
 	console_start(boot_option("console", text, sizeof(text)));
-	__atomic_store_n(&released, true, __ATOMIC_RELEASE);
+	start_vms();
 	scheduler_run();
 }

@@ -6,10 +6,12 @@
 
 #include "cpu/apic.h"
 #include "cpu/x86.h"
+#include "lib/print.h"
 
 enum { I8254_HZ = 1193182, I8254_CHANNEL2 = 0x42, I8254_CONTROL = 0x43, CHANNEL2_WORD_MODE0 = 0xb0 };
 enum { PORT_B = 0x61, GATE2 = 1, SPEAKER = 2, OUT2 = 0x20 };
 enum { COUNT = I8254_HZ / 100, MEASUREMENTS = 3 };
+#define PATIENCE UINT64_C(10000000000) /* a second, at least */
 
 uint64_t tsc_hz;
 
@@ -23,8 +25,10 @@ static uint64_t ticks_of_count(void)
 	out8(I8254_CHANNEL2, COUNT & 0xff);
 	out8(I8254_CHANNEL2, COUNT >> 8);
 	start = rdtsc();
-	while (!(in8(PORT_B) & OUT2))
-		;
+	while (!(in8(PORT_B) & OUT2)) {
+		if (rdtsc() - start > PATIENCE)
+			panic("CPUID does not say how fast the TSC counts, and there is no 8254 to measure it");
+	}
 	return rdtsc() - start;
 }
 
