@@ -28,7 +28,7 @@ static const uint64_t wanted[WORDS] = {
 	[WORD_PROCBASED_CTLS] = PROC(USE_TPR_SHADOW),
 	[WORD_PROCBASED_CTLS2] = PROC2(ENABLE_VPID) | PROC2(UNRESTRICTED_GUEST) | PROC2(WBINVD_EXITING) | PROC2(ENABLE_RDTSCP) | PROC2(ENABLE_INVPCID) |
 				 PROC2(ENABLE_XSAVES) | PROC2(VIRTUALIZE_APIC_ACCESSES) | PROC2(APIC_REGISTER_VIRTUALIZATION) |
-				 PROC2(VIRTUAL_INTERRUPT_DELIVERY) | PROC2(PAUSE_LOOP_EXITING) | PROC2(ENABLE_ENCLS_EXITING) | PROC2(ENABLE_ENCLV_EXITING),
+				 PROC2(VIRTUAL_INTERRUPT_DELIVERY),
 	[WORD_EXIT_CTLS] = EXIT(LOAD_PAT) | EXIT(LOAD_EFER) | EXIT(SAVE_EFER),
 	[WORD_ENTRY_CTLS] = ENTRY(LOAD_PAT) | ENTRY(LOAD_EFER),
 };
@@ -72,8 +72,10 @@ const char *controls_choose(struct vcpu *vcpu)
 	if (!HAS(EPT_VPID_CAP, INVVPID) || !(HAS(EPT_VPID_CAP, INVVPID_SINGLE) || HAS(EPT_VPID_CAP, INVVPID_ALL)))
 		vcpu->controls[WORD_PROCBASED_CTLS2] &= ~PROC2(ENABLE_VPID);
 	/* One that spins alone waits for nobody. */
-	if (vcpu->vm->config->cpus == 1)
-		vcpu->controls[WORD_PROCBASED_CTLS2] &= ~PROC2(PAUSE_LOOP_EXITING);
+	if (vcpu->vm->config->cpus > 1)
+		vcpu->controls[WORD_PROCBASED_CTLS2] |= vmx_caps.may[WORD_PROCBASED_CTLS2] & PROC2(PAUSE_LOOP_EXITING);
+	/* A CPU with SGX: it is not offered, and nothing but these turns its instructions off. */
+	vcpu->controls[WORD_PROCBASED_CTLS2] |= vmx_caps.may[WORD_PROCBASED_CTLS2] & (PROC2(ENABLE_ENCLS_EXITING) | PROC2(ENABLE_ENCLV_EXITING));
 	for (unsigned i = 0; i < ARRAY_SIZE(prerequisites); i++)
 		if (!vcpu_has(vcpu, prerequisites[i].needs, prerequisites[i].needed))
 			vcpu->controls[prerequisites[i].word] &= ~prerequisites[i].bits;

@@ -35,7 +35,7 @@ static void all_that_is_wanted_is_taken(void **state)
 {
 	assert_null(controls_choose(&vcpu));
 	for (enum vmx_word word = 0; word < WORDS; word++)
-		assert_int_equal(vcpu.controls[word], required[word] | wanted[word]);
+		assert_int_equal(vcpu.controls[word] & (required[word] | wanted[word]), required[word] | wanted[word]);
 }
 
 static void what_must_be_1_is_1(void **state)

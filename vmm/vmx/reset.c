@@ -76,7 +76,6 @@ static void controls(struct vcpu *vcpu)
 	vmwrite(VMCS_VMCS_LINK_POINTER, ~UINT64_C(0));
 	if (VCPU_HAS(vcpu, PROCBASED_CTLS2, ENABLE_VPID))
 		vmwrite(VMCS_VPID, 1 + vm->index * VCPUS_MAX + vcpu->index);
-	/* SGX is not offered, and no bit of CR4 turns its instructions off. */
 	if (VCPU_HAS(vcpu, PROCBASED_CTLS2, ENABLE_ENCLS_EXITING))
 		vmwrite(VMCS_ENCLS_EXITING_BITMAP, ~UINT64_C(0));
 	if (VCPU_HAS(vcpu, PROCBASED_CTLS2, ENABLE_ENCLV_EXITING))
