@@ -28,10 +28,13 @@ assets=$(cd "$assets" && pwd)
 modules="virtio_pci virtio_blk virtio_net virtio_console ahci sd_mod sr_mod isofs ext4 crc32c_generic
 	e1000 igb igbvf kvm_intel vfio_pci"
 xen_modules="xen_privcmd xenfs xen_evtchn xen_gntdev xen_gntalloc"
+# Xen's tools and what they link to; for HVM guests the device model, what it links to, and the files that it loads.
 xen_packages="xen-hypervisor-4.17-amd64 xen-utils-4.17 libxenmisc4.17 libxencall1 libxenevtchn1 libxenforeignmemory1
-	libxengnttab1 libxenstore4 libxentoollog1 libxentoolcore1 libxendevicemodel1 libxenhypfs1 libyajl2 libext2fs2
-	libcom-err2 libuuid1 liblzma5 libzstd1 zlib1g libncurses6 libtinfo6 libfdt1 libnl-3-200 libnl-route-3-200
-	libargon2-1 libgcc-s1 libc6"
+	libxengnttab1 libxenstore4 libxentoollog1 libxentoolcore1 libxendevicemodel1 libxenhypfs1 libyajl2 libuuid1 liblzma5
+	libzstd1 zlib1g libgcc-s1 libc6
+	qemu-system-xen qemu-system-data seabios libfdt1 libpixman-1-0 libspice-server1 libjpeg62-turbo libusb-1.0-0
+	libglib2.0-0 libssl3 libopus0 libgstreamer1.0-0 libgstreamer-plugins-base1.0-0 liborc-0.4-0 liblz4-1 libsasl2-2
+	libstdc++6 libudev1 libpcre2-8-0 libunwind8 libdw1 libelf1 libffi8 libbz2-1.0"
 build=${BUILD:-$here/../build}
 kvm_guest=$build/tests/kvm/kvm_guest
 
@@ -195,11 +198,31 @@ nested() {
 	pack amd64 "$assets/amd64/initrd-nested"
 }
 
+# add_packaged FILE...: programs of amd64/packages, at their places, and the libraries that the packages' loader finds for them.
+add_packaged() {
+	packages=$assets/amd64/packages
+	loader=$packages/libc6/lib64/ld-linux-x86-64.so.2
+	path=$(printf '%s:' "$packages"/*/lib/x86_64-linux-gnu "$packages"/*/usr/lib/x86_64-linux-gnu)
+	mkdir -p "$root/lib/x86_64-linux-gnu" "$root/lib64"
+	cp -L "$loader" "$root/lib64"
+	for program; do
+		mkdir -p "$root/$(dirname "$program")"
+		cp "$packages"/*/"$program" "$root/$program"
+		for file in $("$loader" --inhibit-cache --library-path "$path" --list "$root/$program" |
+				sed -n 's/.*=> \(.*\) (.*/\1/p; s/ => not found//p'); do
+			case $file in
+			"$packages"/*) cp -L "$file" "$root/lib/x86_64-linux-gnu" ;;
+			*) die "no package has ${file##*/}, which $program needs" ;;
+			esac
+		done
+	done
+}
+
 xen() {
 	amd64
 	[ ! "$assets/amd64/initrd-xen" -nt "$assets/amd64/initrd" ] ||
 		[ ! "$assets/amd64/initrd-xen" -nt "$here/assets.sh" ] ||
-		[ ! "$assets/amd64/initrd-xen" -nt "$here/guest/xen_up" ] || return 0
+		[ "$(find "$here"/guest/xen* -newer "$assets/amd64/initrd-xen")" ] || return 0
 	apt_use amd64
 	mkdir -p "$assets/amd64/packages"
 	for package in $xen_packages; do
@@ -208,22 +231,24 @@ xen() {
 	say "packing amd64/initrd-xen"
 	root_tree amd64
 	add_modules $xen_modules
-	mkdir -p "$root/lib/x86_64-linux-gnu" "$root/lib64" "$root/etc/xen" "$root/usr/lib/xen-4.17/bin" "$root/boot"
-	for package in $xen_packages; do
-		tree=$assets/amd64/packages/$package
-		for file in "$tree"/lib/x86_64-linux-gnu/*.so* "$tree"/usr/lib/x86_64-linux-gnu/*.so*; do
-			[ ! -e "$file" ] || cp -L "$file" "$root/lib/x86_64-linux-gnu"
-		done
+	for tool in xl xenstored xenconsoled xenconsole xen-init-dom0 libxl-save-helper; do
+		add_packaged "usr/lib/xen-4.17/bin/$tool"
+		ln -s "../usr/lib/xen-4.17/bin/$tool" "$root/bin/$tool"
 	done
-	cp -L "$assets/amd64/packages/libc6/lib64/ld-linux-x86-64.so.2" "$root/lib64"
-	tree=$assets/amd64/packages/xen-utils-4.17/usr/lib/xen-4.17/bin
-	for program in xl xenstored xenconsoled xen-init-dom0 libxl-save-helper; do
-		cp "$tree/$program" "$root/usr/lib/xen-4.17/bin"
-		ln -s "../usr/lib/xen-4.17/bin/$program" "$root/bin/$program"
+	add_packaged usr/libexec/xen-qemu-system-i386
+	# The C library opens it by name where a thread ends, so no program's list has it.
+	cp "$assets/amd64/packages/libgcc-s1/lib/x86_64-linux-gnu/libgcc_s.so.1" "$root/lib/x86_64-linux-gnu"
+	for file in xen-utils-4.17/usr/lib/xen-4.17/boot/hvmloader seabios/usr/share/seabios/bios-256k.bin \
+			qemu-system-data/usr/share/qemu/linuxboot.bin qemu-system-data/usr/share/qemu/keymaps/en-us; do
+		mkdir -p "$root/$(dirname "${file#*/}")"
+		cp "$assets/amd64/packages/$file" "$root/${file#*/}"
 	done
 	cp "$here/guest/xen_up" "$root/bin"
 	chmod 755 "$root/bin/xen_up"
+	mkdir -p "$root/etc/xen" "$root/boot"
 	: >"$root/etc/xen/xl.conf"
+	cp "$here/guest/xen_pvh.cfg" "$root/etc/xen/pvh.cfg"
+	cp "$here/guest/xen_hvm.cfg" "$root/etc/xen/hvm.cfg"
 	cp "$assets/amd64/vmlinuz" "$assets/amd64/initrd" "$root/boot"
 	gunzip -c "$assets"/amd64/packages/xen-hypervisor-*/boot/xen-*.gz >"$assets/amd64/xen"
 	pack amd64 "$assets/amd64/initrd-xen"

@@ -61,9 +61,9 @@ def same(what, found, expected):
         raise Failure(f"{what} is {found!r}, not {expected!r}")
 
 
-def to_shell(machine):
-    """Boots to the prompt, and there starts a reader of lines that neither echoes nor edits: its answers are plain."""
-    machine.expect(READY, BOOT_SECONDS)
+def to_shell(machine, seconds=BOOT_SECONDS):
+    """Waits for the prompt, and there starts a reader of lines that neither echoes nor edits: its answers are plain."""
+    machine.expect(READY, seconds)
     machine.expect("# ", 30)
     machine.send("stty -echo; echo plain'='yes; while read -r line; do eval \"$line\"; done\n")
     machine.expect(r"plain=yes\n", 30)
