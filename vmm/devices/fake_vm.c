@@ -1,3 +1,6 @@
+/*
+ * A VM without a processor, for the unit tests of devices: what devices ask of the rest of the VMM, answered and written down here.
+ */
 #include "devices/fake_vm.h"
 
 #include "console/console.h"
