@@ -168,6 +168,48 @@ def test_demos_bochs(context):
     return verdicts(text, NO_POSTED | {"mtf": "Monitor trap flag"})
 
 
+APIC_END = r"apic: (\d+) checks, (\d+) failures\n"
+APIC_MODELS = ("max", "Westmere", "SandyBridge", "IvyBridge", "max,-vmx-apicv-vid", "max,-vmx-apicv-register", "max,-vmx-apicv-xapic",
+               "max,-vmx-flexpriority", "max,-vmx-posted-intr", "max,-vmx-preemption-timer")
+
+
+def apic_is_right(text):
+    match = re.search(APIC_END, text)
+    wrong = re.findall(r"apic: FAILED: (.*)\n", text)
+    if wrong or not match:
+        raise Failure("; ".join(wrong) or "the guest has not come to its end")
+    return match[1]
+
+
+def test_apic(context):
+    """Interrupts of all kinds, by local APIC, I/O APIC and 8259, with all degrees of APIC virtualization: guest/apic.c"""
+    modules, vms = flat(context, "apic")
+    for cpu in APIC_MODELS:
+        with vmm(context, vms, modules=modules, cpu=cpu, smp=1, memory="256M") as machine:
+            machine.expect(APIC_END, 120)
+            try:
+                checks = apic_is_right(machine.text)
+            except Failure as reason:
+                raise Failure(f"with {cpu}: {reason}") from reason
+            ends(machine, "apic")
+    return f"{checks} checks on {len(APIC_MODELS)} CPUs"
+
+
+def test_apic_bochs(context):
+    """The same on Debian's Bochs, without and with virtual-interrupt delivery"""
+    modules, vms = flat(context, "apic")
+    grub = f"multiboot /boot/vmm.elf {vms}\nmodule /boot/apic.bin apic.bin\nboot\n"
+    files = {os.path.join(context.build, "vmm", "vmm.elf"): "vmm.elf", modules[0]: "apic.bin"}
+    for cpu in ("corei7_sandy_bridge_2600k", "corei7_skylake_x"):
+        text, wrong = peers.bochs(files, grub, 1, cpu, 400, re.compile(r"vmm: all VMs are off"))
+        with open(f"{context.log}.{cpu}.log", "w", encoding="utf-8") as log:
+            log.write(text)
+        if wrong:
+            raise Failure(f"{cpu}: {wrong}")
+        checks = apic_is_right(text)
+    return f"{checks} checks"
+
+
 def test_debian(context):
     """Debian's kernel to a shell that works, in a VM; off by ACPI, and the VMM after it"""
     with vmm(context, debian("one"), modules=LINUX) as machine:
@@ -197,6 +239,22 @@ def test_debian_2cpu(context):
                 "for i in 1 2; do (taskset -p $i $$ >/dev/null 2>&1; seq 1 30000 | sha256sum) & done; wait", 120).split()[::2],
                 [sum_of(30000)] * 2)
             off(machine, "two")
+            ends(machine, "two")
+
+
+def test_hotplug(context):
+    """A guest's second vCPU is taken off and brought back by INIT and start-up IPIs, and found by an NMI, with and without APICv"""
+    for cpu in ("max", "SandyBridge"):
+        with vmm(context, debian("two", cpus=2), modules=LINUX, cpu=cpu) as machine:
+            to_shell(machine)
+            for _ in range(3):
+                machine.shell("echo 0 > /sys/devices/system/cpu/cpu1/online")
+                same("nproc", machine.shell("nproc"), "1")
+                machine.shell("echo 1 > /sys/devices/system/cpu/cpu1/online")
+                same("nproc", machine.shell("nproc"), "2")
+            machine.shell("echo l > /proc/sysrq-trigger", 60)
+            same("NMIs", machine.shell("awk '/NMI:/ { print $2 + $3 }' /proc/interrupts"), "1")
+            machine.send("poweroff -f\n")
             ends(machine, "two")
 
 
