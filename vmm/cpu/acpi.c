@@ -187,14 +187,18 @@ unsigned acpi_processors(uint32_t *apic_ids, unsigned max)
 	const uint8_t *at = (const uint8_t *)(madt + 1), *end = (const uint8_t *)madt + (madt ? madt->header.length : 0);
 	unsigned count = 0;
 
-	for (; madt && at + sizeof(struct madt_entry) < end && at[1]; at += at[1]) {
+	while (madt && at + sizeof(struct madt_entry) <= end && count < max) {
+		const struct madt_entry *entry = (const void *)at;
 		const struct madt_lapic *lapic = (const void *)at;
 		const struct madt_x2apic *x2apic = (const void *)at;
-		bool named = (lapic->entry.type == MADT_LAPIC && lapic->flags & MADT_ENABLED) ||
-			     (lapic->entry.type == MADT_X2APIC && x2apic->flags & MADT_ENABLED);
 
-		if (named && count < max)
-			apic_ids[count++] = lapic->entry.type == MADT_LAPIC ? lapic->id : x2apic->id;
+		at += entry->length;
+		if (entry->length < sizeof(*entry) || at > end)
+			break;
+		if (entry->type == MADT_LAPIC && entry->length >= sizeof(*lapic) && lapic->flags & MADT_ENABLED)
+			apic_ids[count++] = lapic->id;
+		else if (entry->type == MADT_X2APIC && entry->length >= sizeof(*x2apic) && x2apic->flags & MADT_ENABLED)
+			apic_ids[count++] = x2apic->id;
 	}
 	if (!count)
 		apic_ids[count++] = apic_id();
