@@ -156,7 +156,7 @@ static struct cpuid signature(void)
 
 static struct cpuid answer(const struct vcpu *vcpu, uint32_t leaf, uint32_t subleaf)
 {
-	enum { HIGHEST = 0x16, HIGHEST_EXTENDED = 0x80000008, INVARIANT_TSC = 1 << 8, ARAT = 1 << 2 };
+	enum { HIGHEST = 0x16, HIGHEST_EXTENDED = 0x80000008, INVARIANT_TSC = 1 << 8, ARAT = 1 << 2, LINEAR_BITS = 48 };
 	/* EBX / EAX times the crystal's frequency is the TSC's. The crystal is also what the local APIC's timer counts. */
 	enum { RATIO_BASE = 500 };
 	struct cpuid r = cpuid(leaf, subleaf);
@@ -181,7 +181,8 @@ static struct cpuid answer(const struct vcpu *vcpu, uint32_t leaf, uint32_t subl
 	case 0x80000005:
 	case 0x80000006: return r;
 	case 0x80000007: return (struct cpuid){.edx = INVARIANT_TSC};
-	case 0x80000008: return (struct cpuid){.eax = r.eax, .ebx = r.ebx & offered(0x80000008, 0, EBX)};
+	case 0x80000008: /* physical bits, and linear ones without LA57 */
+		return (struct cpuid){.eax = (r.eax & 0xff) | LINEAR_BITS << 8, .ebx = r.ebx & offered(0x80000008, 0, EBX)};
 	default: return (struct cpuid){0};
 	}
 }
