@@ -17,7 +17,7 @@ enum { NONE = -1 };
 /* "Fully Nested Mode", "Special Mask Mode", "The Special Fully Nested Mode": the input that INT stands for, or NONE. */
 static int request(const struct i8259 *pic)
 {
-	if (pic->expected)
+	if (pic->expected || !(pic->irr & ~pic->imr)) /* asked before every VM entry: mostly it is quick */
 		return NONE;
 	for (unsigned i = 0; i < 8; i++) {
 		unsigned input = (pic->first + i) & 7, bit = 1u << input;
