@@ -14,6 +14,7 @@
 #include "devices/pm.h"
 #include "devices/rtc.h"
 #include "devices/uart.h"
+#include "devices/virtio_blk.h"
 
 struct vm;
 
@@ -25,6 +26,7 @@ struct devices {
 	struct uart uart; /* COM1, line 4 */
 	struct pci pci;	  /* host bridge; configuration ports */
 	struct pm pm;	  /* ACPI power management, PM timer, reset ports */
+	struct virtio_blk virtio_blk; /* only where vm->disk is */
 };
 
 void devices_reset(struct vm *vm);
@@ -33,7 +35,7 @@ void devices_reset(struct vm *vm);
 uint32_t port_read(struct vm *vm, uint16_t port, unsigned size);
 void port_write(struct vm *vm, uint16_t port, unsigned size, uint32_t value);
 
-/* A guest-physical access outside RAM and local APIC (the I/O APIC's page is all there is). Elsewhere: ones. */
+/* A guest-physical access outside RAM and local APIC (the I/O APIC's page, and a disk's registers). Elsewhere: ones. */
 uint64_t mmio_read(struct vm *vm, gpa_t gpa, unsigned size);
 void mmio_write(struct vm *vm, gpa_t gpa, unsigned size, uint64_t value);
 

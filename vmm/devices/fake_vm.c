@@ -28,6 +28,24 @@ void console_guest(struct vm *vm, uint8_t byte)
 	f->sent[f->sent_count++ % sizeof(f->sent)] = (char)byte;
 }
 
+static bool is_memory(gpa_t gpa, size_t size) { return gpa < FAKE_MEMORY && size <= FAKE_MEMORY - gpa; }
+
+bool vm_read(struct vm *vm, gpa_t gpa, void *to, size_t size)
+{
+	if (!is_memory(gpa, size))
+		return false;
+	memcpy(to, fake_of(vm)->memory + gpa, size);
+	return true;
+}
+
+bool vm_write(struct vm *vm, gpa_t gpa, const void *from, size_t size)
+{
+	if (!is_memory(gpa, size))
+		return false;
+	memcpy(fake_of(vm)->memory + gpa, from, size);
+	return true;
+}
+
 static struct fake *resetting; /* machine_clock() does not say for whom it is */
 
 void machine_clock(uint8_t bytes[RTC_BYTES])
@@ -42,6 +60,8 @@ int fake_setup(void **state)
 	f->vm.vcpus[0] = &f->vcpu;
 	f->vm.vcpus_count = 1;
 	f->vcpu.vm = &f->vm;
+	f->vm.disk = f->disk;
+	f->vm.disk_size = FAKE_DISK;
 	f->clock[RTC_SECONDS] = 0x58;
 	f->clock[RTC_MINUTES] = 0x59;
 	f->clock[RTC_HOURS] = 0x23;

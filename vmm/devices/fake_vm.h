@@ -12,6 +12,8 @@
 
 #include "guest/vm.h"
 
+enum { FAKE_MEMORY = 1 << 18, FAKE_DISK = 1 << 16 };
+
 struct fake {
 	struct vm vm; /* first: the devices are handed it */
 	struct vcpu vcpu;
@@ -23,6 +25,7 @@ struct fake {
 	char sent[64]; /* the last characters to the console, and how many in all */
 	unsigned sent_count;
 	uint8_t clock[RTC_BYTES]; /* of the machine */
+	uint8_t memory[FAKE_MEMORY], disk[FAKE_DISK];
 };
 
 /* A cmocka set-up and tear-down; *state is the fake, after devices_reset(). The machine's clock shows 2026-11-28, 23:59:58. */

@@ -1,5 +1,5 @@
 /*
- * PCI with a host bridge and nothing else: PCI Local Bus Specification 3.0, "Configuration Space"; configuration mechanism #1.
+ * PCI with a host bridge and, if the VM has one, a virtio disk: PCI Local Bus Specification 3.0, "Configuration Space"; configuration mechanism #1.
  */
 #ifndef VMM_DEVICES_PCI_H
 #define VMM_DEVICES_PCI_H

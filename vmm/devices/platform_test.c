@@ -20,8 +20,11 @@ static void pci_configuration(void **state)
 	assert_int_equal(port_read(vm, 0xcfe, 1), 0);
 	for (unsigned function = 1; function < 0x10000; function++) {
 		port_write(vm, 0xcf8, 4, 0x80000000 | function << 8);
-		assert_int_equal(port_read(vm, 0xcfc, 4), 0xffffffff);
+		assert_int_equal(port_read(vm, 0xcfc, 4), function == 8 ? 0x10421af4 : 0xffffffff);
 	}
+	vm->disk = NULL;
+	port_write(vm, 0xcf8, 4, 0x80000800);
+	assert_int_equal(port_read(vm, 0xcfc, 4), 0xffffffff);
 	port_write(vm, 0xcf8, 4, 0xffffffff);
 	assert_int_equal(port_read(vm, 0xcf8, 4), 0x80fffffc);
 	port_write(vm, 0xcf8, 1, 0); /* no register's */

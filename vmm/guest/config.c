@@ -50,7 +50,7 @@ static bool good_name(const char *name)
 static bool set(struct vm_config *config, const char *key, const char *value)
 {
 	const struct { const char *key; const struct module **module; } modules[] = {
-		{"kernel", &config->kernel}, {"initrd", &config->initrd}, {"image", &config->image},
+		{"kernel", &config->kernel}, {"initrd", &config->initrd}, {"image", &config->image}, {"disk", &config->disk},
 	};
 	uint64_t number;
 
@@ -84,7 +84,7 @@ static bool set(struct vm_config *config, const char *key, const char *value)
 			print("vmm: vm=%s: %s=%s: the boot loader has brought no module of this name.\n", config->name, key, value);
 		return *modules[i].module;
 	}
-	print("vmm: vm=%s: there is no key \"%s\"; there are mem, cpus, kernel, initrd, append and image.\n", config->name, key);
+	print("vmm: vm=%s: there is no key \"%s\"; there are mem, cpus, kernel, initrd, append, image and disk.\n", config->name, key);
 	return false;
 }
 

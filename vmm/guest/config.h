@@ -1,7 +1,7 @@
 /*
  * What the command line asks for: docs/vmm.md, "Command line".
  *
- *   vm=NAME[,mem=256M][,cpus=1],kernel=MODULE[,initrd=MODULE][,append="..."]   a Linux guest
+ *   vm=NAME[,mem=256M][,cpus=1],kernel=MODULE[,initrd=MODULE][,append="..."][,disk=MODULE]   a Linux guest
  *   vm=NAME[,mem=4M],image=MODULE                          a flat image of 16-bit code, started at 0:7C00H in real mode
  *   demo=all | demo=NAME[,NAME...]                         demonstrations (demo/), one after the other, before the VMs
  *   console=NAME                                           the guest that has the console first; by default the first
@@ -20,6 +20,7 @@ struct vm_config {
 	uint64_t memory; /* bytes: a multiple of 2 MiB, at most 3 GiB */
 	unsigned cpus;
 	const struct module *kernel, *initrd, *image; /* NULL: not given. Neither kernel nor image: a demonstration, which loads itself */
+	const struct module *disk; /* what is on its disk at first; NULL: it has none */
 	char append[1024];
 };
 

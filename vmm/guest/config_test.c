@@ -105,7 +105,7 @@ static void refusals(void **unused)
 		{"vm=a,kernel=vmlinuz,cpus=0", "not a number from 1 to 4"},
 		{"vm=a,kernel=vmlinuz,cpus=5", "not a number from 1 to 4"},
 		{"vm=a,kernel=vmlinuz,cpus=2K", "not a number from 1 to 4"},
-		{"vm=a,kernel=vmlinuz,disk=x", "there is no key \"disk\""},
+		{"vm=a,kernel=vmlinuz,disc=x", "there is no key \"disc\""},
 		{"vm=a,kernel=vmlinuz,quiet", "\"quiet\" is no KEY=VALUE"},
 		{"vm=a,kernel=vmlinuz,", "\"\" is no KEY=VALUE"},
 		{"vm=a,,kernel=vmlinuz", "\"\" is no KEY=VALUE"},

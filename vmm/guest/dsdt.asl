@@ -12,7 +12,7 @@ DefinitionBlock ("dsdt.aml", "DSDT", 2, "SOFTVT", "SOFTVMM", 1)
 			Name (_HID, EisaId ("PNP0A03"))
 			Name (_UID, Zero)
 			Name (_BBN, Zero)
-			Name (_PRT, Package () {})	/* no device interrupts */
+			Name (_PRT, Package () {Package () {0x0001FFFF, 0, 0, 11}})	/* the disk's INTA# */
 			Name (_CRS, ResourceTemplate ()
 			{
 				WordBusNumber (ResourceProducer, MinFixed, MaxFixed, PosDecode, 0, 0, 0, 0, 1)

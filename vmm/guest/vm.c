@@ -3,6 +3,7 @@
  */
 #include "guest/vm.h"
 
+#include "boot/boot.h"
 #include "cpu/time.h"
 #include "cpu/x86.h"
 #include "guest/load.h"
@@ -15,6 +16,7 @@
 
 enum {
 	LARGE_PAGE = 2 << 20,
+	SECTOR = 512,
 	BITMAP = 4096,	/* SDM vol. 3, "I/O-Bitmap Addresses", "MSR-Bitmap Address" */
 	EPT_TABLES = 16 /* PML4, PDPT, four of 1 GiB, those of pages at 0, at the I/O APIC and the local APIC, and some for demonstrations */
 };
@@ -43,6 +45,20 @@ static bool make_memory(struct vm *vm)
 	ept_create(&vm->ept, (unsigned)tables);
 	return vm->memory && vm->ept.root && ept_map(&vm->ept, 0, pa_of(vm->memory), HOLE_START, EPT_ALL, MEMORY_WB) &&
 	       ept_map(&vm->ept, HOLE_END, pa_of(vm->memory) + HOLE_END, size - HOLE_END, EPT_ALL, MEMORY_WB);
+}
+
+/* False: there is not so much free memory. */
+static bool make_disk(struct vm *vm)
+{
+	const struct module *disk = vm->config->disk;
+
+	if (!disk || !disk->size)
+		return true;
+	vm->disk_size = ALIGN_UP(disk->size, SECTOR);
+	vm->disk = pool_take(vm->disk_size, PAGE);
+	if (vm->disk)
+		memcpy(vm->disk, at_pa(disk->start), disk->size);
+	return vm->disk;
 }
 
 /* All ports and MSRs exit, but for what others allow. */
@@ -127,7 +143,7 @@ static const char *make(struct vm *vm)
 {
 	static char why[128];
 
-	if (!make_memory(vm) || !make_bitmaps(vm))
+	if (!make_memory(vm) || !make_disk(vm) || !make_bitmaps(vm))
 		return "there is not so much free memory in one piece";
 	for (; vm->vcpus_count < vm->config->cpus; vm->vcpus_count++) {
 		const char *missing = vcpu_create(vm, vm->vcpus_count, scheduler_place());

@@ -89,6 +89,8 @@ struct vm {
 	unsigned running; /* vCPUs that are between scheduler's pick and put-back: a reset waits for 0 */
 
 	uint8_t *memory; /* guest-physical 0 on, config->memory bytes */
+	uint8_t *disk;	    /* a copy of config->disk, to which it writes; NULL: none. A reset leaves it alone */
+	uint64_t disk_size; /* whole sectors */
 	struct ept ept;
 	uint8_t *msr_bitmap, *io_bitmap_a, *io_bitmap_b;
 	void *apic_access_page;
