@@ -312,7 +312,7 @@ static void pic(const char *when)
 	out8(0x43, 0x30);
 	window();
 	out8(UART + 1, 2);
-	wait(0x24, 1, tsc_hz / 100);
+	window();
 	check("one of COM1, by the 8259", taken[0x24], 1);
 	out8(0x21, 0xff);
 }
