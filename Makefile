@@ -24,18 +24,19 @@ export ASSETS
 export BUILD
 NINJA = ninja -C $(BUILD) -j $(JOBS) $(if $(CI),--quiet)
 
-.PHONY: all program everything run vmm vmm-iso test test-nested bench fuzz assets clean distclean help
+.PHONY: all program everything run run-kvm vmm vmm-iso test test-nested bench fuzz assets clean distclean help
 
 all: check-deps program
 
 help:
 	@echo 'make              builds build/softvt'
-	@echo 'make run          boots Debian'\''s kernel, starts a guest of KVM in it, and gives a shell (installs and fetches first)'
-	@echo '                  RUN="-smp 2" adds options; MEMORY=1G is its RAM'
+	@echo 'make run          boots our VMM on two CPUs: its demonstrations, then two Debian guests (installs and fetches first)'
+	@echo '                  RUN="-cpu Haswell" adds options; MEMORY=1G is its RAM'
+	@echo 'make run-kvm      boots Debian'\''s kernel, starts a guest of KVM in it, and gives a shell'
 	@echo 'make vmm          builds the VMM, build/vmm/vmm.elf, for Multiboot 1 and 2'
 	@echo 'make vmm-iso      makes build/vmm.iso of it, with GRUB and two Debian guests, for any PC with VT-x'
 	@echo 'make test         runs every test and ends with a count; SANITIZE=1 runs it under the sanitizers,'
-	@echo '                  SUITES=layout,unit,cli,engines,guest,snapshot,boot,kvm,xen chooses'
+	@echo '                  SUITES=layout,unit,cli,engines,guest,snapshot,boot,kvm,xen,vmm chooses'
 	@echo 'make test-nested  QEMU with KVM, inside, boots Debian as a guest of the guest (make test has it too)'
 	@echo 'make bench        compares with Bochs, QEMU TCG and native code, and renews docs/performance.md'
 	@echo 'make fuzz         runs each fuzzer for FUZZ_SECONDS=60 seconds'
@@ -65,17 +66,29 @@ everything: $(BUILD)/build.ninja
 	@echo 'build: compiling the program and its tests in $(BUILD)'
 	@$(NINJA)
 
-# What the guest does first; then its shell.
-RUN_FIRST = echo; echo 'run: loading kvm_intel'; modprobe kvm_intel && echo 'run: starting a guest of KVM' && kvm_guest -demo; \
-	echo; echo 'run: this is Debian on SoftVT; kvm_guest alone tests KVM'
+# A guest of the VMM. RUN_VM(name)
+RUN_VM = vm=$(1),mem=256M,kernel=vmlinuz,initrd=initrd,append=\"console=ttyS0 quiet hostname=$(1)\"
 
 run: deps-run
 	@$(MAKE) --no-print-directory program
+	@$(NINJA) vmm/vmm.elf
+	@scripts/assets.sh amd64
+	@echo 'run: booting the VMM; Ctrl-] is its prompt (help lists commands), twice switches to the other guest;'
+	@echo 'run: "exit" in a shell powers that guest off, the last one the machine; Ctrl-A x quits at once'
+	@$(BUILD)/softvt -kernel $(BUILD)/vmm/vmm.elf -initrd $(ASSETS)/amd64/vmlinuz,$(ASSETS)/amd64/initrd \
+		-append "demo=all $(call RUN_VM,one) $(call RUN_VM,two)" -smp 2 -m $(MEMORY) -nographic $(RUN)
+
+# What the guest does first; then its shell.
+RUN_KVM_FIRST = echo; echo 'run-kvm: loading kvm_intel'; modprobe kvm_intel && echo 'run-kvm: starting a guest of KVM' && kvm_guest -demo; \
+	echo; echo 'run-kvm: this is Debian on SoftVT; kvm_guest alone tests KVM'
+
+run-kvm: deps-run
+	@$(MAKE) --no-print-directory program
 	@$(NINJA) tests/kvm/kvm_guest
 	@scripts/assets.sh kvm
-	@echo 'run: booting; "exit" in the shell powers the machine off and counts the VM exits, Ctrl-A x quits at once'
+	@echo 'run-kvm: booting; "exit" in the shell powers the machine off and counts the VM exits, Ctrl-A x quits at once'
 	@$(BUILD)/softvt -kernel $(ASSETS)/amd64/vmlinuz -initrd $(ASSETS)/amd64/initrd-kvm \
-		-append "console=ttyS0 first=\"$(RUN_FIRST)\"" -m $(MEMORY) -nographic -exits $(RUN)
+		-append "console=ttyS0 first=\"$(RUN_KVM_FIRST)\"" -m $(MEMORY) -nographic -exits $(RUN)
 
 vmm: check-deps $(BUILD)/build.ninja
 	@echo 'build: compiling $(BUILD)/vmm/vmm.elf'

@@ -17,7 +17,7 @@ import sys
 import time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-ORDER = ["layout", "unit", "cli", "engines", "guest", "snapshot", "boot", "kvm", "xen"]  # cheap first; others follow by name
+ORDER = ["layout", "unit", "cli", "engines", "guest", "snapshot", "boot", "kvm", "xen", "vmm"]  # cheap first; others follow by name
 QUIET_SECONDS = 30  # a silent suite is said to be alive this often
 SUITE_SECONDS = 40 * 60
 COUNT = re.compile(r"^(?:\w+: )?(\d+) passed, (\d+) failed(?:, (\d+) skipped)?\.?$")

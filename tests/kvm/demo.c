@@ -1,5 +1,5 @@
 /*
- * What `make run` shows: a guest of KVM that says hello, and how often it left for its hypervisor, as KVM counted.
+ * What `make run-kvm` shows: a guest of KVM that says hello, and how often it left for its hypervisor, as KVM counted.
  *
  * Linux's "The Definitive KVM API Documentation", "KVM_GET_STATS_FD".
  */
