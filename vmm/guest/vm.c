@@ -192,11 +192,19 @@ void vm_power_on(struct vm *vm)
 	lock_release(&vm->lock);
 }
 
+/* A state in which no vCPU runs. The VM's time stops now, or when the scheduler gets the last vCPU back. */
+static void leave_running(struct vm *vm, enum vm_state state)
+{
+	if (!vm->running && !vm->stopped_tsc)
+		vm->stopped_tsc = rdtsc();
+	vm->state = state;
+	kick_all(vm);
+}
+
 /* CPU 0 looks whether there is a VM left. */
 static void end(struct vm *vm, enum vm_state state)
 {
-	vm->state = state;
-	kick_all(vm);
+	leave_running(vm, state);
 	cpu_kick(&cpus[0]);
 }
 
@@ -231,8 +239,7 @@ void vm_reset(struct vm *vm)
 {
 	if (!alive(vm) && vm->running)
 		return;
-	vm->state = VM_RESETTING;
-	kick_all(vm);
+	leave_running(vm, VM_RESETTING);
 	print("vmm: vm %s: reset\n", vm->config->name);
 }
 
@@ -240,10 +247,7 @@ void vm_pause(struct vm *vm)
 {
 	if (vm->state != VM_RUNNING)
 		return;
-	vm->state = VM_PAUSED;
-	if (!vm->running)
-		vm->stopped_tsc = rdtsc(); /* else the scheduler does it when the last vCPU has left the guest */
-	kick_all(vm);
+	leave_running(vm, VM_PAUSED);
 	print("vmm: vm %s: paused\n", vm->config->name);
 }
 

@@ -95,7 +95,7 @@ struct vm {
 	uint8_t *msr_bitmap, *io_bitmap_a, *io_bitmap_b;
 	void *apic_access_page;
 	uint64_t tsc_offset; /* guest's TSC minus the machine's; 0 of the guest's TSC is its start. Paused time does not count */
-	uint64_t stopped_tsc; /* the machine's TSC when the time of a paused VM stopped; 0: it goes on */
+	uint64_t stopped_tsc; /* the machine's TSC when its time stopped, since it is not VM_RUNNING; 0: it goes on */
 	uint64_t deadline;    /* devices_deadline() as the CPU of vCPU 0, which serves the devices, last saw it */
 
 	struct devices devices;

@@ -57,10 +57,8 @@ static uint64_t serve(struct vcpu *vcpu)
 /* The last vCPU of a VM that shall not run has left the guest: the lock is held. */
 static void settle(struct vm *vm)
 {
-	if (vm->state == VM_PAUSED)
-		vm->stopped_tsc = rdtsc();
-	else
-		cpu_kick(vm->state == VM_RESETTING ? vm->vcpus[0]->cpu : &cpus[0]);
+	vm->stopped_tsc = rdtsc();
+	cpu_kick(vm->state == VM_RESETTING ? vm->vcpus[0]->cpu : &cpus[0]);
 }
 
 static void put_back(struct vcpu *vcpu)
@@ -128,7 +126,7 @@ static void tell_devices_cpu(struct vm *vm)
    the vCPU itself is vcpu_run()'s business. */
 static void run(struct cpu *cpu, struct vcpu *vcpu, uint64_t due)
 {
-	uint64_t end = min_u64(due, cpu->first->next_here ? cpu->turn_end : NEVER);
+	uint64_t end = min_u64(due, cpu->turn_end);
 	bool again;
 
 	do {
