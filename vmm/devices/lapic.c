@@ -59,12 +59,11 @@ static void set_vector(struct vcpu *vcpu, enum apic_register vectors, unsigned v
 
 int lapic_highest(const struct vcpu *vcpu, enum apic_register vectors)
 {
-	for (int i = 7; i >= 0; i--) {
-		uint32_t bits = get(vcpu, vectors + (unsigned)i);
+	const uint32_t *at = &vcpu->apic.page[4 * vectors];
 
-		if (bits)
-			return 32 * i + 31 - __builtin_clz(bits);
-	}
+	for (int i = 7; i >= 0; i--)
+		if (at[4 * i])
+			return 32 * i + 31 - __builtin_clz(at[4 * i]);
 	return -1;
 }
 
@@ -80,7 +79,7 @@ void lapic_reset(struct vcpu *vcpu, bool init)
 {
 	struct lapic *apic = &vcpu->apic;
 
-	*apic = (struct lapic){.page = apic->page, .posted = apic->posted, .base = apic->base, .levels_changed = true};
+	*apic = (struct lapic){.page = apic->page, .posted = apic->posted, .base = apic->base, .changed = true};
 	if (!init)
 		apic->base = APIC_ADDRESS | APIC_BASE_EN | (vcpu->index == 0 ? APIC_BASE_BSP : 0);
 	memset(apic->page, 0, PAGE);
@@ -134,6 +133,7 @@ void lapic_take_posted(struct vcpu *vcpu)
 		return;
 	for (unsigned i = 0; i < 8; i++)
 		set(vcpu, APIC_IRR + i, get(vcpu, APIC_IRR + i) | __atomic_exchange_n(&posted->requests[i], 0, __ATOMIC_RELAXED));
+	vcpu->apic.changed = true;
 }
 
 /*
@@ -146,6 +146,7 @@ static void request(struct vcpu *vcpu, unsigned vector)
 
 	if (!__atomic_load_n(&vcpu->in_guest, __ATOMIC_ACQUIRE)) {
 		set_vector(vcpu, APIC_IRR, vector, true);
+		vcpu->apic.changed = true;
 		if (vcpu->state != VCPU_RUNNABLE)
 			vcpu_wake(vcpu);
 		return;
@@ -153,7 +154,7 @@ static void request(struct vcpu *vcpu, unsigned vector)
 	__atomic_fetch_or(&posted->requests[vector / 32], 1u << vector % 32, __ATOMIC_RELAXED);
 	bool first = !(__atomic_fetch_or(&posted->outstanding, 1, __ATOMIC_ACQ_REL) & 1);
 
-	if (!VCPU_HAS(vcpu, PINBASED_CTLS, PROCESS_POSTED_INTERRUPTS) || vcpu->apic.levels_changed)
+	if (!VCPU_HAS(vcpu, PINBASED_CTLS, PROCESS_POSTED_INTERRUPTS) || vcpu->apic.changed)
 		vcpu_wake(vcpu); /* its EOI-exit bitmap must be right before the guest's handler ends */
 	else if (first)
 		apic_send(vcpu->cpu->apic_id, VECTOR_POSTED);
@@ -170,7 +171,7 @@ void lapic_accept(struct vcpu *vcpu, unsigned vector, bool level)
 	}
 	if (has_vector(vcpu, APIC_TMR, vector) != level) {
 		set_vector(vcpu, APIC_TMR, vector, level);
-		vcpu->apic.levels_changed = true;
+		vcpu->apic.changed = true;
 	}
 	request(vcpu, vector);
 }
@@ -180,13 +181,14 @@ int lapic_pending(struct vcpu *vcpu)
 	lapic_take_posted(vcpu);
 	int vector = lapic_highest(vcpu, APIC_IRR);
 
-	return vector >> 4 > (int)(ppr(vcpu) >> 4) ? vector : -1;
+	return vector >= 0 && vector >> 4 > (int)(ppr(vcpu) >> 4) ? vector : -1;
 }
 
 void lapic_acknowledge(struct vcpu *vcpu, unsigned vector)
 {
 	set_vector(vcpu, APIC_IRR, vector, false);
 	set_vector(vcpu, APIC_ISR, vector, true);
+	vcpu->apic.changed = true;
 }
 
 /* "Signaling Interrupt Servicing Completion" */
@@ -197,6 +199,7 @@ static void end_of_interrupt(struct vcpu *vcpu)
 	if (vector < 0)
 		return;
 	set_vector(vcpu, APIC_ISR, (unsigned)vector, false);
+	vcpu->apic.changed = true;
 	if (has_vector(vcpu, APIC_TMR, (unsigned)vector))
 		ioapic_eoi(vcpu->vm, (unsigned)vector);
 }

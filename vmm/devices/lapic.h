@@ -47,7 +47,7 @@ struct lapic {
 	bool init;		 /* an INIT was received, and is not yet obeyed */
 	bool startup;		 /* the same of a start-up IPI, with its vector */
 	uint8_t startup_vector;
-	bool levels_changed; /* TMR changed: the EOI-exit bitmap is no longer right */
+	bool changed; /* IRR, ISR or TMR, and not by the CPU: RVI, SVI and the EOI-exit bitmap no longer say the same */
 };
 
 void lapic_reset(struct vcpu *vcpu, bool init); /* init: INIT signal keeps the ID and IA32_APIC_BASE */

@@ -171,9 +171,9 @@ static void processor_priority(void **state)
 
 static void eoi_of_a_level_goes_on(void **state)
 {
-	f.vcpus[0].apic.levels_changed = false;
+	f.vcpus[0].apic.changed = false;
 	lapic_accept(&f.vcpus[0], 0x44, true);
-	assert_true(f.vcpus[0].apic.levels_changed);
+	assert_true(f.vcpus[0].apic.changed);
 	assert_int_equal(get(0, APIC_TMR + 2), 1 << 4);
 	take(0);
 	put(0, APIC_EOI, 0);
@@ -259,7 +259,7 @@ static void requests_while_in_the_guest_are_posted(void **state)
 {
 	struct vcpu *vcpu = &f.vcpus[1];
 
-	vcpu->apic.levels_changed = false;
+	vcpu->apic.changed = false;
 	vcpu->in_guest = true;
 	lapic_accept(vcpu, 0x61, false);
 	assert_false(requested(1, 0x61));
@@ -267,6 +267,8 @@ static void requests_while_in_the_guest_are_posted(void **state)
 	vcpu->controls[WORD_PINBASED_CTLS] = CTL(PINBASED_CTLS, PROCESS_POSTED_INTERRUPTS);
 	lapic_take_posted(vcpu);
 	assert_true(requested(1, 0x61));
+	assert_true(vcpu->apic.changed);
+	vcpu->apic.changed = false; /* as a VM entry does */
 	lapic_accept(vcpu, 0x62, false);
 	lapic_accept(vcpu, 0x9f, false);
 	assert_int_equal(f.notified, 1); /* ON is still set */

@@ -35,7 +35,7 @@ void apicv_update(struct vcpu *vcpu)
 		     delivery && HAS(PINBASED_CTLS, PROCESS_POSTED_INTERRUPTS));
 	if (shadow)
 		vmwrite(VMCS_TPR_THRESHOLD, 0);
-	vcpu->apic.levels_changed = true;
+	vcpu->apic.changed = true;
 }
 
 void apicv_reset(struct vcpu *vcpu)
@@ -60,16 +60,15 @@ void apicv_set_status(struct vcpu *vcpu)
 	const uint32_t *TMR = &vcpu->apic.page[4 * APIC_TMR];
 
 	lapic_take_posted(vcpu);
+	if (!vcpu->apic.changed)
+		return;
 	int RVI = lapic_highest(vcpu, APIC_IRR), SVI = lapic_highest(vcpu, APIC_ISR);
-	uint64_t status = (uint64_t)(SVI > 0 ? SVI : 0) << 8 | (uint64_t)(RVI > 0 ? RVI : 0);
 
-	if (vmread(VMCS_GUEST_INTERRUPT_STATUS) != status)
-		vmwrite(VMCS_GUEST_INTERRUPT_STATUS, status);
-
+	vmwrite(VMCS_GUEST_INTERRUPT_STATUS, (uint64_t)(SVI > 0 ? SVI : 0) << 8 | (uint64_t)(RVI > 0 ? RVI : 0));
 	/* The I/O APIC must be told of the EOI of a level-triggered interrupt. */
-	for (unsigned i = 0; vcpu->apic.levels_changed && i < 4; i++)
+	for (unsigned i = 0; i < 4; i++)
 		vmwrite(bitmaps[i], TMR[8 * i] | (uint64_t)TMR[8 * i + 4] << 32);
-	vcpu->apic.levels_changed = false;
+	vcpu->apic.changed = false;
 }
 
 /*
@@ -78,8 +77,8 @@ void apicv_set_status(struct vcpu *vcpu)
  */
 void apicv_set_threshold(struct vcpu *vcpu, int vector)
 {
-	int requested = lapic_highest(vcpu, APIC_IRR), in_service = lapic_highest(vcpu, APIC_ISR);
-	uint64_t threshold = vector < 0 && requested >> 4 > in_service >> 4 ? (uint64_t)requested >> 4 : 0;
+	int requested = vector < 0 ? lapic_highest(vcpu, APIC_IRR) : -1;
+	uint64_t threshold = requested >= 0 && requested >> 4 > lapic_highest(vcpu, APIC_ISR) >> 4 ? (uint64_t)requested >> 4 : 0;
 
 	if (vmread(VMCS_TPR_THRESHOLD) != threshold)
 		vmwrite(VMCS_TPR_THRESHOLD, threshold);
