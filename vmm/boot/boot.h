@@ -7,7 +7,7 @@
 
 #include "lib/types.h"
 
-enum { MODULES_MAX = 16, MEMORY_RANGES_MAX = 64, COMMAND_LINE_MAX = 4096 };
+enum { MODULES_MAX = 16, MEMORY_RANGES_MAX = 128, COMMAND_LINE_MAX = 4096 };
 
 struct module {
 	pa_t start;

@@ -72,8 +72,12 @@ extern char image_start[], image_end[]; /* boot/vmm.ld */
 
 static void add_memory(uint64_t base, uint64_t length, uint32_t type)
 {
-	if (memory_count == MEMORY_RANGES_MAX || !length || base + length < base)
+	if (!length || base + length < base)
 		return;
+	if (memory_count == MEMORY_RANGES_MAX) {
+		print("vmm: the memory map has more than %d ranges: %lu KiB at %lx are not used\n", MEMORY_RANGES_MAX, length >> 10, base);
+		return;
+	}
 	memory[memory_count++] = (struct range){base, base + length, type};
 }
 

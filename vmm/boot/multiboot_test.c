@@ -192,7 +192,8 @@ static void any_modules(void **unused)
 		forget(NULL);
 		memset(taken, 0, sizeof(taken));
 		memset(taken + 0x800, 1, 5);
-		*info = (struct multiboot_info){.flags = INFO_MODULES | INFO_MEMORY, .mem_upper = 31 * 1024, .mods_count = (uint32_t)rand() % 8, .mods_addr = low(modules)};
+		*info = (struct multiboot_info){.flags = INFO_MODULES | INFO_MEMORY, .mem_upper = 31 * 1024,
+						.mods_count = (uint32_t)rand() % 8, .mods_addr = low(modules)};
 		for (unsigned i = 0; i < info->mods_count; i++) {
 			uint32_t start = 0x7f8000 + (uint32_t)rand() % 0x14000, size = (uint32_t)rand() % 0x4000;
 

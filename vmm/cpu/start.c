@@ -63,9 +63,12 @@ void cpus_start(void (*entry)(void))
 {
 	uint32_t ids[CPUS_MAX];
 	unsigned count = acpi_processors(ids, CPUS_MAX);
-	uint8_t *stack = NULL, *page = pool_take_low(PAGE);
+	uint8_t *stack = NULL, *page;
 
-	if (count > 1 && !page) {
+	if (count == 1)
+		return;
+	page = pool_take_low(PAGE);
+	if (!page) {
 		print("vmm: there is no memory below 1 MiB to start other CPUs with\n");
 		return;
 	}
