@@ -143,13 +143,14 @@ static void by_multiboot2(void **unused)
 	static const struct { uint32_t entry_size, version; struct multiboot2_memory entries[3]; } map = {sizeof(struct multiboot2_memory), 0, {
 		{MIB, 31 * MIB, MEMORY_FREE, 0}, {BIT(33), BIT(30), MEMORY_ACPI, 0}, {BIT(38), BIT(39), MEMORY_FREE, 0}}};
 	static const struct { uint32_t start, end; char line[24]; } module = {0x900000, 0x901000, "initrd x"};
+	static const char line[] = "\"vm=a,append=\\\"b c\\\"\"", old_rsdp[20] = "RSD PTR old", new_rsdp[36] = "RSD PTR new";
 	uint8_t *at = loader + 8;
 
 	at = tag(at, 21, "\0\0\0", 4);
-	at = tag(at, TAG_COMMAND_LINE, "\"vm=a,append=\\\"b c\\\"\"", 22);
+	at = tag(at, TAG_COMMAND_LINE, line, sizeof(line));
 	at = tag(at, TAG_MODULE, &module, sizeof(module));
-	at = tag(at, TAG_OLD_RSDP, "RSD PTR old", 20);
-	at = tag(at, TAG_NEW_RSDP, "RSD PTR new", 36);
+	at = tag(at, TAG_OLD_RSDP, old_rsdp, sizeof(old_rsdp));
+	at = tag(at, TAG_NEW_RSDP, new_rsdp, sizeof(new_rsdp));
 	at = tag(at, TAG_MEMORY_MAP, &map, sizeof(map));
 	tag(at, TAG_END, NULL, 0);
 	boot_read(MULTIBOOT2_LOADER, pa_of(loader));
