@@ -2,8 +2,8 @@
  * Decoding of instructions that access a device in memory. SDM vol. 2, "Instruction Format", "One-byte Opcode Map", "Two-byte Opcode Map".
  *
  * The processor has made the access and found it good, up to the device: so the instruction is a valid one, and its address is known. What is
- * decoded is how long it is, which way the data goes, and how wide. Not decoded, as no system accesses a device so: MOVS (its other side is a second
- * address, with the guest's own permissions), stack and floating-point instructions, bit tests, CMPXCHG.
+ * decoded is how long it is, which way the data goes, and how wide. Not decoded, as no system accesses a device so: stack and floating-point
+ * instructions, bit tests, CMPXCHG.
  */
 #include "guest/decode.h"
 
@@ -14,6 +14,7 @@ struct reader {
 	unsigned mode;
 	bool operand_size, address_size, lock, repeat; /* prefixes */
 	uint8_t rex;
+	unsigned segment;
 };
 
 enum { REX_B = 1, REX_X = 2, REX_R = 4, REX_W = 8 };
@@ -43,7 +44,8 @@ static uint8_t read_prefixes(struct reader *r)
 		uint8_t byte = next(r);
 
 		switch (byte) {
-		case 0x26: case 0x2e: case 0x36: case 0x3e: case 0x64: case 0x65: break; /* segments: the address is known */
+		case 0x26: case 0x2e: case 0x36: case 0x3e: r->segment = byte >> 3 & 3; break; /* ES, CS, SS, DS */
+		case 0x64: case 0x65: r->segment = byte & 7; break; /* FS, GS */
 		case 0x66: r->operand_size = true; break;
 		case 0x67: r->address_size = true; break;
 		case 0xf0: r->lock = true; break;
@@ -172,8 +174,9 @@ static bool one_byte(struct reader *r, uint8_t opcode, struct mmio_instruction *
 	case 0x8a: case 0x8b: return with_register(r, MMIO_LOAD, size, i);
 	case 0xa0: case 0xa1: return with_offset(r, MMIO_LOAD, size, i);
 	case 0xa2: case 0xa3: return with_offset(r, MMIO_STORE, size, i);
-	case 0xaa: case 0xab:
-		i->operation = MMIO_STOS;
+	case 0xa4: case 0xa5: case 0xaa: case 0xab:
+		i->operation = opcode < 0xa8 ? MMIO_MOVS : MMIO_STOS;
+		i->segment = r->segment;
 		i->size = i->register_size = size;
 		i->address_size = address_size(r);
 		i->repeat = r->repeat;
@@ -190,7 +193,7 @@ static bool one_byte(struct reader *r, uint8_t opcode, struct mmio_instruction *
 
 bool mmio_decode(const uint8_t *bytes, unsigned available, unsigned mode, struct mmio_instruction *instruction)
 {
-	struct reader r = {.bytes = bytes, .available = available < INSTRUCTION_MAX ? available : INSTRUCTION_MAX, .mode = mode};
+	struct reader r = {.bytes = bytes, .available = available < INSTRUCTION_MAX ? available : INSTRUCTION_MAX, .mode = mode, .segment = 3 /* DS */};
 	uint8_t opcode = read_prefixes(&r);
 
 	*instruction = (struct mmio_instruction){0};

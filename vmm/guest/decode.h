@@ -16,7 +16,8 @@ enum mmio_operation {
 	MMIO_LOAD_SIGNED, /* the same with the sign */
 	MMIO_STORE,	  /* memory = register or immediate */
 	MMIO_EXCHANGE,
-	MMIO_STOS /* memory = RAX, RDI moves on; with repeat: RCX times */
+	MMIO_STOS, /* memory = RAX, RDI moves on; with repeat: RCX times */
+	MMIO_MOVS  /* memory at ES:RDI = memory at segment:RSI, either of them may be the device; both move on */
 };
 
 struct mmio_instruction {
@@ -29,8 +30,9 @@ struct mmio_instruction {
 	bool to_register;	/* ADD to CMP: reg is the first operand, which gets the result */
 	bool has_immediate;	/* and that is the operand, not reg */
 	uint64_t immediate;	/* sign-extended */
-	unsigned address_size;	/* 2, 4, 8: of MMIO_STOS */
+	unsigned address_size;	/* 2, 4, 8: of MMIO_STOS and MMIO_MOVS */
 	bool repeat;
+	unsigned segment; /* of MMIO_MOVS; ES is 0 */
 };
 
 /* The instruction in the first available bytes, in 16-, 32- or 64-bit code (mode). False: it is none of these, or is not complete. */

@@ -61,8 +61,12 @@ static const struct {
 	{BYTES(0xf7, 0x00, 0, 0x10, 0, 0), 64, {MMIO_TEST, .size = 4, .register_size = 4, .has_immediate = true, .immediate = 0x1000}},
 	{BYTES(0x84, 0x08), 64, {MMIO_TEST, .size = 1, .register_size = 1, .reg = RCX}},
 	/* rep stosl; stosb */
-	{BYTES(0xf3, 0xab), 64, {MMIO_STOS, .size = 4, .register_size = 4, .address_size = 8, .repeat = true}},
-	{BYTES(0xaa), 16, {MMIO_STOS, .size = 1, .register_size = 1, .address_size = 2}},
+	{BYTES(0xf3, 0xab), 64, {MMIO_STOS, .size = 4, .register_size = 4, .address_size = 8, .repeat = true, .segment = 3}},
+	{BYTES(0xaa), 16, {MMIO_STOS, .size = 1, .register_size = 1, .address_size = 2, .segment = 3}},
+	/* rep movsq; movsb %gs:(%si), %es:(%di) */
+	{BYTES(0xf3, 0x48, 0xa5), 64, {MMIO_MOVS, .size = 8, .register_size = 8, .address_size = 8, .repeat = true, .segment = 3}},
+	{BYTES(0x65, 0xa4), 16, {MMIO_MOVS, .size = 1, .register_size = 1, .address_size = 2, .segment = 5}},
+	{BYTES(0x2e, 0xa5), 32, {MMIO_MOVS, .size = 4, .register_size = 4, .address_size = 4, .segment = 1}},
 };
 
 static void bytes_and_meanings(void **state)
@@ -84,7 +88,7 @@ static void others_are_refused(void **state)
 {
 	static const uint8_t bytes[][8] = {
 		{0x89, 0xc8},	     /* mov %ecx, %eax: no memory */
-		{0xa5},		     /* movsl */
+		{0xa7},		     /* cmpsl */
 		{0x0f, 0xb1, 0x08},  /* cmpxchg */
 		{0xff, 0x30},	     /* push (%rax) */
 		{0xc7, 0x08},	     /* group 11, not 0 */
@@ -111,7 +115,8 @@ static bool is_memory_move(const ZydisDecodedInstruction *z, const ZydisDecodedO
 	case ZYDIS_MNEMONIC_ADD: case ZYDIS_MNEMONIC_OR: case ZYDIS_MNEMONIC_ADC: case ZYDIS_MNEMONIC_SBB: case ZYDIS_MNEMONIC_AND:
 	case ZYDIS_MNEMONIC_SUB: case ZYDIS_MNEMONIC_XOR: case ZYDIS_MNEMONIC_CMP: case ZYDIS_MNEMONIC_TEST: case ZYDIS_MNEMONIC_XCHG:
 	case ZYDIS_MNEMONIC_MOVZX: case ZYDIS_MNEMONIC_MOVSX: case ZYDIS_MNEMONIC_MOVSXD: case ZYDIS_MNEMONIC_STOSB: case ZYDIS_MNEMONIC_STOSW:
-	case ZYDIS_MNEMONIC_STOSD: case ZYDIS_MNEMONIC_STOSQ: return true;
+	case ZYDIS_MNEMONIC_STOSD: case ZYDIS_MNEMONIC_STOSQ: case ZYDIS_MNEMONIC_MOVSB: case ZYDIS_MNEMONIC_MOVSW: case ZYDIS_MNEMONIC_MOVSQ: return true;
+	case ZYDIS_MNEMONIC_MOVSD: return z->opcode == 0xa5; /* the other one is of SSE2 */
 	case ZYDIS_MNEMONIC_MOV: return z->opcode != 0x8c && z->opcode != 0x8e; /* segment registers */
 	default: return false;
 	}

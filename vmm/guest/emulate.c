@@ -2,9 +2,10 @@
  * An instruction that accessed a device in memory, by EPT violation or APIC-access exit, is done here instead: guest/decode.c says what it is.
  *
  * The processor has checked the access with the guest's segments and paging before it exited; only the data has to be moved, and the flags of
- * arithmetic (SDM vol. 1, "Status Flags") be set.
+ * arithmetic (SDM vol. 1, "Status Flags") be set. MOVS alone may not have come to its second address.
  */
 #include "cpu/x86.h"
+#include "guest/access.h"
 #include "guest/decode.h"
 #include "guest/vm.h"
 #include "lib/print.h"
@@ -107,17 +108,57 @@ static uint64_t compute(enum mmio_operation operation, uint64_t a, uint64_t b, u
 	return result;
 }
 
-/* One iteration of STOS. True: it was the last. */
-static bool store_string(struct vcpu *vcpu, gpa_t gpa, const struct mmio_instruction *i)
+static void advance(struct vcpu *vcpu, unsigned reg, const struct mmio_instruction *i, uint64_t step)
+{
+	write_part(vcpu, reg, i->address_size, 0, vcpu_register(vcpu, reg) + step);
+}
+
+/* One iteration of STOS or MOVS is done. True: it was the last. */
+static bool end_iteration(struct vcpu *vcpu, const struct mmio_instruction *i)
 {
 	uint64_t step = vmread(VMCS_GUEST_RFLAGS) & DF ? -(uint64_t)i->size : i->size;
 
-	write_device(vcpu, gpa, i->size, vcpu_register(vcpu, RAX));
-	write_part(vcpu, RDI, i->address_size, 0, vcpu_register(vcpu, RDI) + step);
+	advance(vcpu, RDI, i, step);
+	if (i->operation == MMIO_MOVS)
+		advance(vcpu, RSI, i, step);
 	if (!i->repeat)
 		return true;
-	write_part(vcpu, RCX, i->address_size, 0, vcpu_register(vcpu, RCX) - 1);
+	advance(vcpu, RCX, i, (uint64_t)-1);
 	return !low(vcpu_register(vcpu, RCX), i->address_size);
+}
+
+/* What is read or written is a device, or RAM byte by byte: it may lie in two pages. */
+static uint64_t read_memory(struct vcpu *vcpu, const gpa_t *gpas, unsigned size)
+{
+	uint64_t value = UINT64_MAX;
+
+	if (!vm_is_ram(vcpu->vm, gpas[0], 1))
+		return read_device(vcpu, gpas[0], size);
+	for (unsigned i = 0; i < size; i++)
+		if (!vm_read(vcpu->vm, gpas[i], (uint8_t *)&value + i, 1))
+			break;
+	return value;
+}
+
+static void write_memory(struct vcpu *vcpu, const gpa_t *gpas, unsigned size, uint64_t value)
+{
+	if (!vm_is_ram(vcpu->vm, gpas[0], 1))
+		write_device(vcpu, gpas[0], size, value);
+	else
+		for (unsigned i = 0; i < size && vm_write(vcpu->vm, gpas[i], (uint8_t *)&value + i, 1); i++)
+			;
+}
+
+/* True: the instruction has ended. False also if it raised an exception. */
+static bool move_string(struct vcpu *vcpu, const struct mmio_instruction *i)
+{
+	gpa_t source[8] = {0}, target[8] = {0};
+
+	if (!vcpu_access(vcpu, i->segment, low(vcpu_register(vcpu, RSI), i->address_size), i->size, false, source) ||
+	    !vcpu_access(vcpu, ES, low(vcpu_register(vcpu, RDI), i->address_size), i->size, true, target))
+		return false;
+	write_memory(vcpu, target, i->size, read_memory(vcpu, source, i->size));
+	return end_iteration(vcpu, i);
 }
 
 /* True: the instruction has ended. */
@@ -125,8 +166,12 @@ static bool execute(struct vcpu *vcpu, gpa_t gpa, const struct mmio_instruction 
 {
 	uint64_t memory, result;
 
-	if (i->operation == MMIO_STOS)
-		return store_string(vcpu, gpa, i);
+	if (i->operation == MMIO_MOVS)
+		return move_string(vcpu, i);
+	if (i->operation == MMIO_STOS) {
+		write_device(vcpu, gpa, i->size, vcpu_register(vcpu, RAX));
+		return end_iteration(vcpu, i);
+	}
 	if (i->operation == MMIO_STORE) {
 		write_device(vcpu, gpa, i->size, read_operand(vcpu, i));
 		return true;

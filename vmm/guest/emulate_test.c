@@ -12,7 +12,8 @@ static struct fixture {
 	struct vm vm;
 	struct vcpu vcpu;
 	uint8_t code[PAGE]; /* at 1000H; there is no other page */
-	uint64_t device, written;
+	uint8_t ram[64];
+	uint64_t device, written, absent; /* a linear address that is not mapped */
 	unsigned size, writes, skipped, stops;
 	bool apic;
 } f;
@@ -22,6 +23,29 @@ uint32_t lapic_read(struct vcpu *vcpu, unsigned offset) { return (uint32_t)f.dev
 uint64_t mmio_read(struct vm *vm, gpa_t gpa, unsigned size) { return f.device; }
 void vm_stop(struct vm *vm, const char *format, ...) { f.stops++; }
 void vcpu_skip_bytes(struct vcpu *vcpu, unsigned length) { f.skipped = length; }
+bool vm_is_ram(const struct vm *vm, gpa_t gpa, uint64_t size) { return gpa < sizeof(f.ram); }
+
+bool vm_read(struct vm *vm, gpa_t gpa, void *to, size_t size)
+{
+	memcpy(to, f.ram + gpa, size);
+	return true;
+}
+
+bool vm_write(struct vm *vm, gpa_t gpa, const void *from, size_t size)
+{
+	memcpy(f.ram + gpa, from, size);
+	return true;
+}
+
+bool vcpu_access(struct vcpu *vcpu, unsigned segment, uint64_t offset, unsigned size, bool write, gpa_t *gpas)
+{
+	if (offset == f.absent)
+		return false;
+	for (unsigned i = 0; i < size; i++)
+		gpas[i] = offset + i;
+	return true;
+}
+
 int format_text(char *to, size_t size, const char *format, ...) { return 0; }
 
 void mmio_write(struct vm *vm, gpa_t gpa, unsigned size, uint64_t value)
@@ -156,6 +180,29 @@ static void strings(void **state)
 	assert_int_equal(f.written, 0x90);
 }
 
+static void moved_strings(void **state)
+{
+	f.vcpu.registers[RSI] = DEVICE;
+	f.vcpu.registers[RDI] = 0x10;
+	f.vcpu.registers[RCX] = 1;
+	RUN("\xf3\xa5"); /* from the device */
+	assert_memory_equal(f.ram + 0x10, "\x11\x22\x33\x44", 4);
+	assert_int_equal(f.vcpu.registers[RCX], 0);
+	assert_int_equal(f.vcpu.registers[RSI], DEVICE + 4);
+	assert_int_equal(f.writes, 0);
+	f.vcpu.registers[RSI] = 0x11;
+	f.vcpu.registers[RDI] = DEVICE;
+	RUN("\x66\xa5"); /* to it */
+	assert_int_equal(f.written, 0x3322);
+	assert_int_equal(f.size, 2);
+	f.skipped = 0;
+	f.absent = f.vcpu.registers[RSI]; /* a page fault in the middle */
+	assert_true(run("\xa4", 1));
+	assert_int_equal(f.skipped, 0);
+	assert_int_equal(f.vcpu.registers[RDI], DEVICE + 2);
+	assert_int_equal(f.writes, 1);
+}
+
 static void registers_of_the_apic_are_dwords(void **state)
 {
 	f.apic = true;
@@ -184,7 +231,7 @@ int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup(name, setup)
 	const struct CMUnitTest tests[] = {
-		TEST(flags_as_this_processor), TEST(parts_of_registers), TEST(stores), TEST(strings), TEST(registers_of_the_apic_are_dwords),
+		TEST(flags_as_this_processor), TEST(parts_of_registers), TEST(stores), TEST(strings), TEST(moved_strings), TEST(registers_of_the_apic_are_dwords),
 		TEST(what_is_not_known_stops),
 	};
 

@@ -86,7 +86,7 @@ bool vcpu_translate(struct vcpu *vcpu, gva_t la, gpa_t *gpa)
 {
 	uint32_t error;
 
-	return vcpu_walk(vcpu, la, WALK_USER, gpa, &error) || vcpu_walk(vcpu, la, 0, gpa, &error);
+	return vcpu_walk(vcpu, la, 0, gpa, &error) || vcpu_walk(vcpu, la, WALK_USER, gpa, &error);
 }
 
 bool vcpu_read_linear(struct vcpu *vcpu, gva_t la, void *to, size_t size)

@@ -1,17 +1,14 @@
 /*
- * INS and OUTS: SDM vol. 2, "INS/INSB/INSW/INSD - Input from Port to String", "OUTS...". They exit before their memory operand is checked, so segment
- * and page tables are checked here; alignment is not.
+ * INS and OUTS: SDM vol. 2, "INS/INSB/INSW/INSD - Input from Port to String", "OUTS...". They exit before their memory operand is checked, so it is
+ * checked here.
  */
 #include "cpu/x86.h"
-#include "guest/walk.h"
+#include "guest/access.h"
 #include "vmx/mode.h"
 #include "vmx/string_io.h"
 
-enum { ES, CS, SS, DS, FS, GS };
 enum { INSTRUCTION_MAX = 15, REPEAT_MAX = 64 /* elements for a VM exit */ };
-enum { AR_DPL_SHIFT = 5, AR_DB = 1 << 14, AR_UNUSABLE = 1 << 16 };
-enum { TYPE_WRITABLE = 1 << 1 /* of data */, TYPE_READABLE = 1 << 1 /* of code */, TYPE_EXPAND_DOWN = 1 << 2, TYPE_CODE = 1 << 3 };
-enum { VECTOR_SS = 12, VECTOR_GP = 13 };
+enum { CS_DB = 1 << 14 };
 enum { RFLAGS_DF = 1 << 10 };
 
 struct string_insn {
@@ -24,7 +21,7 @@ struct string_insn {
 static bool decode(struct vcpu *vcpu, bool in, struct string_insn *insn)
 {
 	uint64_t length = vmread(VMCS_VM_EXIT_INSTRUCTION_LENGTH), rip = vmread(VMCS_GUEST_RIP);
-	bool wide = vcpu_in_64bit_mode(), wide_32 = vmread(VMCS_GUEST_CS_AR) & AR_DB, address_prefix = false;
+	bool wide = vcpu_in_64bit_mode(), wide_32 = vmread(VMCS_GUEST_CS_AR) & CS_DB, address_prefix = false;
 	uint8_t bytes[INSTRUCTION_MAX];
 
 	if (length > INSTRUCTION_MAX)
@@ -49,54 +46,14 @@ static bool decode(struct vcpu *vcpu, bool in, struct string_insn *insn)
 	return true;
 }
 
-/* SDM vol. 3, "Limit Checking", "Type Checking". In 64-bit mode: canonical. */
-static bool segment_allows(const struct vcpu *vcpu, unsigned segment, uint64_t offset, unsigned size, bool write)
-{
-	uint64_t rights = vmread(VMCS_GUEST_ES_AR + 2 * segment), limit = vmread(VMCS_GUEST_ES_LIMIT + 2 * segment);
-	uint64_t last = offset + size - 1, highest = rights & AR_DB ? BITS(31, 0) : BITS(15, 0);
-
-	if (rights & AR_UNUSABLE)
-		return false;
-	if ((rights & TYPE_CODE) && (vmread(VMCS_GUEST_CR0) & CR0_PE) ? write || !(rights & TYPE_READABLE) : write && !(rights & TYPE_WRITABLE))
-		return false;
-	if (!(rights & TYPE_CODE) && (rights & TYPE_EXPAND_DOWN))
-		return offset > limit && last <= highest;
-	return last <= limit;
-}
-
-static bool is_canonical(uint64_t la) { return (uint64_t)((int64_t)(la << 16) >> 16) == la; }
-
-/* Linear address of the memory operand. False: an exception was raised. */
-static bool linear_address(struct vcpu *vcpu, const struct string_insn *insn, uint64_t offset, unsigned size, bool write, gva_t *la)
-{
-	unsigned segment = insn->segment;
-	bool wide = vcpu_in_64bit_mode(), allowed;
-
-	*la = offset + (!wide || segment >= FS ? vmread(VMCS_GUEST_ES_BASE + 2 * segment) : 0);
-	if (!wide)
-		*la = (uint32_t)*la;
-	allowed = wide ? is_canonical(*la) && is_canonical(*la + size - 1) : segment_allows(vcpu, segment, offset, size, write);
-	if (!allowed)
-		vcpu_raise(vcpu, segment == SS ? VECTOR_SS : VECTOR_GP, true, 0);
-	return allowed;
-}
-
 /* One element. False: an exception was raised, and nothing has happened. */
 static bool element(struct vcpu *vcpu, const struct string_insn *insn, uint16_t port, unsigned size, bool in, uint64_t offset)
 {
-	bool user = (vmread(VMCS_GUEST_SS_AR) >> AR_DPL_SHIFT & 3) == 3;
-	uint32_t value = UINT32_MAX, error;
+	uint32_t value = UINT32_MAX;
 	gpa_t gpas[4];
-	gva_t la;
 
-	if (!linear_address(vcpu, insn, offset, size, in, &la))
+	if (!vcpu_access(vcpu, insn->segment, offset, size, in, gpas))
 		return false;
-	for (unsigned i = 0; i < size; i++) {
-		if (!vcpu_walk(vcpu, la + i, WALK_MARK | (in ? WALK_WRITE : 0) | (user ? WALK_USER : 0), &gpas[i], &error)) {
-			vcpu_raise_pf(vcpu, la + i, error);
-			return false;
-		}
-	}
 	if (in)
 		value = port_read(vcpu->vm, port, size);
 	/* Bytes that are no RAM are not written, and read as ones. */

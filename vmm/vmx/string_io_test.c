@@ -9,6 +9,7 @@
 
 #include "guest/walk.c"
 #undef ADDRESS
+#include "guest/access.c"
 #include "vmx/string_io.c"
 
 static uint8_t memory[64 * 4096];

@@ -383,6 +383,20 @@ static void instructions(void)
 		check("RDI after STOS", (uint64_t)to, (uint64_t)ldr + 4);
 		check("RCX after STOS", count, 0);
 	}
+	{
+		static uint32_t words[3] = {0x1234, 0x99000000, 0x5678};
+		const void *from = &words[1];
+		void *to = (void *)ldr;
+
+		__asm__ volatile("movsl" : "+D"(to), "+S"(from) : : "memory");
+		check("MOVS to the APIC", *ldr, 0x99000000);
+		from = (void *)ldr;
+		to = &words[2];
+		__asm__ volatile("std; movsl; cld" : "+D"(to), "+S"(from) : : "memory");
+		check("MOVS from the APIC", words[2], 0x99000000);
+		check("RSI after MOVS", (uint64_t)from, (uint64_t)ldr - 4);
+		check("RDI after MOVS", (uint64_t)to, (uint64_t)&words[1]);
+	}
 	*(volatile uint32_t *)(uintptr_t)IOAPIC = 1;
 	__asm__ volatile("movzbl %1, %k0" : "=r"(wide) : "m"(*(volatile uint8_t *)(uintptr_t)(IOAPIC + 0x10)));
 	check("MOVZX of the I/O APIC's version", wide & 0xf0, 0x10);
