@@ -62,7 +62,8 @@ static void show_cpus(struct target *unused)
 	for (unsigned i = 0; i < cpu_count; i++) {
 		print("CPU %u, APIC ID %u\n", i, cpus[i].apic_id);
 		for (struct vcpu *vcpu = cpus[i].first; vcpu; vcpu = vcpu->next_here)
-			print("  %s.%u: %s, %llu VM entries\n", vcpu->vm->config->name, vcpu->index, vcpu_state_name(vcpu), (unsigned long long)vcpu->entries);
+			print("  %s.%u: %s, %llu VM entries\n", vcpu->vm->config->name, vcpu->index,
+			      vcpu->vm->state == VM_RUNNING ? vcpu_state_name(vcpu) : state_name(vcpu->vm), (unsigned long long)vcpu->entries);
 	}
 }
 
