@@ -7,6 +7,7 @@
 #include "cpu/cpu.h"
 #include "cpu/interrupts.h"
 #include "cpu/time.h"
+#include "cpu/msrs.h"
 #include "cpu/x86.h"
 
 enum {
@@ -20,7 +21,7 @@ enum {
 	ICR_PENDING = 1 << 12, ICR_ASSERT = 1 << 14,
 	DIVIDE_BY_1 = 0xb
 };
-enum { IA32_APIC_BASE = 0x1b, IA32_TSC_DEADLINE = 0x6e0, X2APIC_MSRS = 0x800 };
+enum { X2APIC_MSRS = 0x800 };
 #define APIC_BASE_EXTD BIT(10)
 #define APIC_BASE_EN BIT(11)
 #define APIC_BASE_ADDRESS BITS(51, 12)

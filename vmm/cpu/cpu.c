@@ -6,9 +6,10 @@
 #include "cpu/apic.h"
 #include "cpu/interrupts.h"
 #include "cpu/start.h"
+#include "cpu/msrs.h"
 #include "cpu/x86.h"
 
-enum { FAULT_STACK = 4096, IA32_EFER = 0xc0000080, IA32_GS_BASE = 0xc0000101 };
+enum { FAULT_STACK = 4096 };
 enum { TSS_RSP0 = 4, TSS_IST1 = 36, TSS_IO_MAP = 102 };
 /* SDM vol. 3, "Segment Descriptors": 64-bit code; data; available 64-bit TSS. */
 #define DESCRIPTOR_CODE UINT64_C(0x00209b0000000000)

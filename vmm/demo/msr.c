@@ -2,12 +2,12 @@
  * The MSR bitmap: SDM vol. 3, "MSR-Bitmap Address". 4 KBytes: bits for reads of MSRs 0 to 1FFFH and of C0000000H to C0001FFFH, then the same for
  * writes. An MSR in neither range always exits.
  */
+#include "cpu/msrs.h"
 #include "demo/guest.h"
 #include "lib/print.h"
 #include "vmx/vcpu.h"
 
 enum { READ_LOW = 0, WRITE_LOW = 2048 }; /* offsets in the bitmap */
-enum { IA32_BIOS_SIGN_ID = 0x8b, IA32_SYSENTER_EIP = 0x176 };
 enum { GP = 13 };
 #define ANSWER UINT64_C(0x1234567809abcdef)
 

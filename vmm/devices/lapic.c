@@ -11,6 +11,7 @@
 
 #include "cpu/apic.h"
 #include "cpu/interrupts.h"
+#include "cpu/msrs.h"
 #include "cpu/x86.h"
 #include "devices/lapic_timer.h"
 #include "guest/vm.h"
@@ -21,7 +22,6 @@
 enum access { NONE, R, W, RW };
 enum delivery { FIXED, LOWEST_PRIORITY, SMI, NMI = 4, INIT, STARTUP, EXTINT };
 enum shorthand { NO_SHORTHAND, SELF, ALL, OTHERS };
-enum msr { IA32_APIC_BASE = 0x1b, IA32_TSC_DEADLINE = 0x6e0 };
 
 /* "Error Status Register (ESR)" */
 enum { SEND_ILLEGAL_VECTOR = 1 << 5, RECEIVE_ILLEGAL_VECTOR = 1 << 6, ILLEGAL_REGISTER = 1 << 7 };

@@ -9,6 +9,7 @@
 
 #include "cpu/apic.h"
 #include "cpu/interrupts.h"
+#include "cpu/msrs.h"
 #include "cpu/time.h"
 #include "guest/vm.h"
 #include "vmx/apicv.h"
@@ -17,7 +18,6 @@ enum { FIXED, LOWEST, NMI = 4, INIT, STARTUP };
 enum { SELF = 1 << 18, ALL = 2 << 18, OTHERS = 3 << 18, LOGICAL = 1 << 11 };
 enum { MASKED = 1 << 16, PERIODIC = 1 << 17, TSC_DEADLINE = 2 << 17 };
 enum { VCPUS = 3, TICK = 1000000000 / APIC_TIMER_HZ };
-enum { IA32_APIC_BASE = 0x1b, IA32_TSC_DEADLINE = 0x6e0 };
 
 uint64_t tsc_hz = 1000000000;
 

@@ -62,9 +62,9 @@ struct vcpu {
 	uint64_t debug_registers[4], dr6;
 	uint64_t xcr0, xcr0_offered; /* offered: 0 without XSAVE */
 	void *fpu;		/* XSAVE area, or FXSAVE's */
-	uint64_t *msrs, follows; /* values of the MSRs that follow the vCPU (vmx/exit_msr.c), and a bit for each that the CPU has */
+	uint64_t *msrs, follows; /* values of the MSRs that follow the vCPU (vmx/msr.c), and a bit for each that the CPU has */
 	void *msr_area;		/* vmx/msr_area.c */
-	uint64_t mtrr[32];	/* only kept: EPT's memory types are fixed (vmx/exit_msr.c) */
+	uint64_t mtrr[32];	/* only kept: EPT's memory types are fixed (vmx/mtrr.c) */
 	uint64_t efer, pat;	/* as the guest wrote them, EFER without LMA */
 	gpa_t unpaged_cr3;	/* without "unrestricted guest": the guest's CR3 while it has no paging (vmx/mode.c) */
 	uint64_t tsc_adjust;	/* IA32_TSC_ADJUST: added to vm->tsc_offset */

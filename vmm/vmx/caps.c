@@ -2,12 +2,13 @@
  * Is VT-x there, and what can it do? SDM vol. 3, "Discovering Support for VMX", "Enabling and Entering VMX Operation" and appendix "VMX
  * Capability Reporting Facility".
  */
+#include "cpu/msrs.h"
 #include "cpu/x86.h"
 #include "lib/print.h"
 #include "lib/string.h"
 #include "vmx/caps.h"
 
-enum { IA32_FEATURE_CONTROL = 0x3a, IA32_VMX_CR0_FIXED0 = 0x486, IA32_VMX_CR0_FIXED1, IA32_VMX_CR4_FIXED0, IA32_VMX_CR4_FIXED1 };
+enum { IA32_VMX_CR0_FIXED0 = 0x486, IA32_VMX_CR0_FIXED1, IA32_VMX_CR4_FIXED0, IA32_VMX_CR4_FIXED1 };
 enum { FEATURE_LOCK = 1 << 0, FEATURE_VMX_OUTSIDE_SMX = 1 << 2 };
 enum { LEAF1_ECX_VMX = 1 << 5 };
 

@@ -5,6 +5,8 @@
 #include <string.h>
 
 #include "vmx/exit_msr.c"
+#include "vmx/msr.c"
+#include "vmx/mtrr.c"
 
 static struct vm vm;
 static struct vcpu vcpu = {.vm = &vm};

@@ -3,10 +3,10 @@
  * "VM-Exit Controls for MSRs", "VM-Entry Controls for MSRs". Nothing is stored into areas: writes to both are intercepted, so we know them. Only
  * EFER.LMA changes by itself, with CR0.PG of an unrestricted guest: "save IA32_EFER" keeps the field right, and loading an MSR ignores the bit.
  */
+#include "cpu/msrs.h"
 #include "cpu/x86.h"
 #include "vmx/msr_area.h"
 
-enum { IA32_PAT = 0x277, IA32_EFER = 0xc0000080 };
 enum { AREA_EFER, AREA_PAT, AREA_ENTRIES };
 
 struct msr_area {

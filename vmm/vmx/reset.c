@@ -2,6 +2,7 @@
  * A VMCS as a vCPU starts with it: SDM vol. 3, "Software Use of Virtual-Machine Control Structures", "Host-State Area", and table "IA-32 and Intel 64
  * Processor States Following Power-up, Reset, or INIT" of "Processor State After Reset".
  */
+#include "cpu/msrs.h"
 #include "cpu/x86.h"
 #include "guest/load.h"
 #include "lib/print.h"
@@ -13,7 +14,6 @@
 #include "vmx/msr.h"
 #include "vmx/msr_area.h"
 
-enum { IA32_FS_BASE = 0xc0000100, IA32_GS_BASE };
 enum { VECTOR_DB = 1, VECTOR_AC = 17, VECTOR_MC = 18 };
 enum { PLE_GAP_TICKS = 128, PLE_WINDOW_TICKS = 4096 };
 
