@@ -212,8 +212,7 @@ void vcpu_prepare_events(struct vcpu *vcpu)
 			apicv_set_threshold(vcpu, vector);
 	}
 	set_window(vcpu, CTL(PROCBASED_CTLS, INTERRUPT_WINDOW_EXITING), window);
-	/* Without virtual NMIs there is no such window: the NMI waits for the next VM exit, at most for a slice. */
-	set_window(vcpu, CTL(PROCBASED_CTLS, NMI_WINDOW_EXITING), vcpu->nmi_pending && VCPU_HAS(vcpu, PINBASED_CTLS, VIRTUAL_NMIS));
+	set_window(vcpu, CTL(PROCBASED_CTLS, NMI_WINDOW_EXITING), vcpu->nmi_pending);
 	/* From here on a request for this vCPU is posted or kicks: devices/lapic.c. An IPI that arrives before the entry is pending, and ends it. */
 	__atomic_store_n(&vcpu->in_guest, true, __ATOMIC_RELEASE);
 }

@@ -60,7 +60,6 @@ static int setup(void **state)
 	f.vcpu.state = VCPU_RUNNABLE;
 	vmwrite(VMCS_GUEST_CR0, CR0_PE);
 	vmwrite(VMCS_GUEST_RFLAGS, RFLAGS_IF);
-	f.vcpu.controls[WORD_PINBASED_CTLS] = CTL(PINBASED_CTLS, VIRTUAL_NMIS);
 	return 0;
 }
 
@@ -164,11 +163,6 @@ static void nmis(void **state)
 	vcpu_raise_ud(&f.vcpu);
 	assert_int_equal(injected(), 0x80000306);
 	assert_true(nmi_window());
-	f.vcpu.controls[WORD_PINBASED_CTLS] = 0; /* no such window */
-	vmwrite(VMCS_GUEST_INTERRUPTIBILITY, BLOCKING_BY_NMI);
-	assert_int_equal(injected(), 0);
-	assert_false(nmi_window());
-	assert_true(f.vcpu.nmi_pending);
 }
 
 static void fixed_interrupts_by_injection(void **state)
