@@ -301,7 +301,7 @@ void vcpu_wake(struct vcpu *vcpu)
 {
 	if (vcpu->state != VCPU_RUNNABLE) {
 		vcpu->woken = true;
-		vcpu->cpu->turn_over = true;
+		__atomic_store_n(&vcpu->cpu->turn_over, true, __ATOMIC_RELEASE);
 		cpu_kick(vcpu->cpu);
 	} else if (vcpu->in_guest && vcpu->cpu != this_cpu()) {
 		cpu_kick(vcpu->cpu);

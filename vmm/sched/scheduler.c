@@ -93,10 +93,9 @@ static bool pick(struct vcpu *vcpu)
 /* The vCPU whose turn it is: the same one while its slice lasts, else the next one round. NULL: none may run. */
 static struct vcpu *pick_next(struct cpu *cpu)
 {
-	bool over = cpu->turn_over || rdtsc() >= cpu->turn_end;
+	bool over = __atomic_exchange_n(&cpu->turn_over, false, __ATOMIC_ACQ_REL) || rdtsc() >= cpu->turn_end;
 	struct vcpu *vcpu;
 
-	cpu->turn_over = false;
 	if (!cpu->turn)
 		cpu->turn = cpu->first;
 	vcpu = cpu->turn;

@@ -12,6 +12,6 @@ void scheduler_add(struct vcpu *vcpu);	/* to its CPU's list; before scheduler_ru
 _Noreturn void scheduler_run(void);	/* what every CPU does from then on, until shutdown */
 
 /* All VMs are off or stopped, or the prompt said so: exit statistics, VMXOFF everywhere, power off. */
-void scheduler_shutdown(void);
+_Noreturn void scheduler_shutdown(void);
 
 #endif
