@@ -6,7 +6,7 @@
 #include "guest/load.h"
 #include "lib/string.h"
 
-enum { TABLES_ADDRESS = 0xe0000, LOCAL_APIC_ADDRESS = 0xfee00000, SCI_LINE = 9 };
+enum { LOCAL_APIC_ADDRESS = 0xfee00000, SCI_LINE = 9 };
 
 struct rsdp {
 	char signature[8];
@@ -88,7 +88,7 @@ enum { PCAT_COMPAT = 1, ENABLED = 1 };
 enum { TYPE_LOCAL_APIC = 0, TYPE_IO_APIC = 1, TYPE_OVERRIDE = 2 };
 enum { AS_THE_BUS = 0, ACTIVE_HIGH_LEVEL = 0xd };
 
-/* All of them, from TABLES_ADDRESS on. */
+/* All of them, from RSDP_ADDRESS on. */
 struct tables {
 	struct rsdp rsdp;
 	struct facs facs ALIGNED(64);
@@ -104,7 +104,7 @@ struct tables {
 	struct madt madt ALIGNED(8);
 	uint8_t dsdt[sizeof(dsdt_aml)] ALIGNED(8);
 };
-#define ADDRESS(table) (uint32_t)(TABLES_ADDRESS + offsetof(struct tables, table))
+#define ADDRESS(table) (uint32_t)(RSDP_ADDRESS + offsetof(struct tables, table))
 
 static uint8_t checksum(const void *from, size_t size)
 {
@@ -186,7 +186,7 @@ static void make_madt(struct madt *madt, unsigned cpus)
 
 void load_acpi(struct vm *vm)
 {
-	struct tables *t = (struct tables *)(vm->memory + TABLES_ADDRESS);
+	struct tables *t = (struct tables *)(vm->memory + RSDP_ADDRESS);
 
 	memcpy(t->dsdt, dsdt_aml, sizeof(dsdt_aml));
 	memcpy(t->facs.signature, "FACS", 4);
