@@ -4,8 +4,9 @@
 Loops: bench_guest.elf runs on each emulator, all started at once and all stopped but one: for each loop the emulators take
 their turns, one after the other, so that what else the machine does hits them alike. The CPU time is read from /proc when
 the guest says that a loop ended. Each runs a loop as often as makes a second of it, and the times are per call. The same
-object code runs natively. Checksums must agree. Where there is VMX the image then becomes its own guest and runs them
-once more in VMX non-root operation, and last CPUID, of which each is a VM exit and a VM entry.
+object code runs natively. Checksums must agree. An emulator that has VMX is started once more with the image as its own guest,
+and takes its turn in VMX non-root operation right after the one outside; last comes CPUID, of which each is a VM exit and a VM
+entry.
 
 Boot: Debian's kernel to init's first line; for Bochs, which needs firmware and GRUB, from GRUB's last line.
 
@@ -165,37 +166,47 @@ def qemu_like(program, *more):
 
 def bench_loops(options, names, loops, directory):
     """Runs every loop on every emulator; returns {loop: {emulator or "native": seconds per call}}, and the same of guests."""
-    image = os.path.join(options.build, "bench", "bench_guest.elf")
-    scale = {"softvt": 4, "TCG": 8, "Bochs": 1}
     emulators = [Emulator(name) for name in names]
+    with_vmx = [Emulator(name) for name in names if name != "TCG"]
     results, guests = {}, {}
     try:
         for emulator in emulators:
-            arguments = " ".join([f"scale={scale[emulator.name]}", "vmx"] + [name for name, _, _ in loops])
-            if emulator.name == "Bochs":
-                emulator.start_bochs(directory, grub_iso(directory, image, arguments), 128)
-            else:
-                program = options.softvt if emulator.name == "softvt" else "qemu-system-x86_64"
-                emulator.start(qemu_like(program, "-m", "128M", "-device", "isa-debug-exit,iobase=0xf4,iosize=4",
-                                         "-kernel", image, "-append", arguments))
-            emulator.line("bench begin")
-            emulator.pause()
+            start_loops(emulator, options, [name for name, _, _ in loops], directory)
+        for emulator in with_vmx:
+            start_loops(emulator, options, ["guest"] + [name for name, _, _ in loops], directory)
         for name, calls, _ in loops:
             say(f"loop {name}")
             native = subprocess.run([options.native, name, str(calls * options.native_scale)], check=True,
                                     capture_output=True, text=True).stdout.split()
-            row = {"native": int(native[2]) * 1e-9 / (calls * options.native_scale)}
+            results[name] = {"native": int(native[2]) * 1e-9 / (calls * options.native_scale)}
+            guests[name] = {}
             for emulator in emulators:
-                row[emulator.name] = time_loop(emulator, name, native[1])
-            results[name] = row
-        with_vmx = [emulator for emulator in emulators if emulator.name != "TCG"]
-        for name in [name for name, _, _ in loops] + ["cpuid"]:
-            say(f"loop {name} in VMX non-root operation")
-            guests[name] = {emulator.name: time_loop(emulator, GUEST + name) for emulator in with_vmx}
+                results[name][emulator.name] = time_loop(emulator, name, native[1])
+                for guest in with_vmx:
+                    if guest.name == emulator.name:
+                        guests[name][guest.name] = time_loop(guest, GUEST + name, native[1])
+        say("VM exits")
+        guests["cpuid"] = {guest.name: time_loop(guest, GUEST + "cpuid") for guest in with_vmx}
     finally:
-        for emulator in emulators:
+        for emulator in emulators + with_vmx:
             emulator.__exit__()
     return results, guests
+
+
+def start_loops(emulator, options, words, directory):
+    """Starts bench_guest.elf with these words and the emulator's scale, and stops it before its first loop."""
+    image = os.path.join(options.build, "bench", "bench_guest.elf")
+    scale = {"softvt": 4, "TCG": 8, "Bochs": 1}
+    arguments = " ".join([f"scale={scale[emulator.name]}"] + words)
+    if emulator.name == "Bochs":
+        directory = tempfile.mkdtemp(dir=directory)
+        emulator.start_bochs(directory, grub_iso(directory, image, arguments), 128)
+    else:
+        program = options.softvt if emulator.name == "softvt" else "qemu-system-x86_64"
+        emulator.start(qemu_like(program, "-m", "128M", "-device", "isa-debug-exit,iobase=0xf4,iosize=4",
+                                 "-kernel", image, "-append", arguments))
+    emulator.line("bench begin")
+    emulator.pause()
 
 
 def time_loop(emulator, name, checksum=None):

@@ -47,22 +47,25 @@ static bool is_software(const struct event *event)
 }
 
 /*
- * RFLAGS as pushed. RF is set for faults, but not for traps, interrupts and instruction breakpoints: SDM vol. 3,
+ * RF as pushed. It is set for faults, but not for traps, interrupts and instruction breakpoints: SDM vol. 3,
  * "Instruction-Breakpoint Exception Condition". An instruction that calls the IDT has cleared it by then. (exec_fault()
  * sets RF itself for #DB of a debug-register access.)
  */
-static uint64_t pushed_flags(const struct cpu *cpu, const struct event *event)
+static uint64_t pushed_rf(const struct cpu *cpu, const struct event *event)
 {
-	uint64_t flags = cpu_rflags(cpu);
-
 	if (event->injected)
-		return flags;
+		return cpu->rflags & RFLAGS_RF;
 	if (is_software(event) || event->type == EVENT_INT1)
-		flags &= ~RFLAGS_RF;
+		return 0;
 	if (event->type == EVENT_EXCEPTION && event->vector != VECTOR_DB && event->vector != VECTOR_DF &&
 	    event->vector != VECTOR_MC)
-		flags |= RFLAGS_RF;
-	return flags;
+		return RFLAGS_RF;
+	return cpu->rflags & RFLAGS_RF;
+}
+
+static uint64_t pushed_flags(const struct cpu *cpu, const struct event *event)
+{
+	return (cpu_rflags(cpu) & ~RFLAGS_RF) | pushed_rf(cpu, event);
 }
 
 static void handler_begins(struct cpu *cpu, uint64_t rip, uint64_t flags_cleared)
@@ -148,7 +151,7 @@ static enum step deliver_to_task(struct cpu *cpu, const struct event *event, uin
 		return raise_error(cpu, VECTOR_GP, (selector & 0xfffc) | ext);
 	if (!(descriptor_ar(&d) & AR_P))
 		return raise_error(cpu, VECTOR_NP, (selector & 0xfffc) | ext);
-	cpu->rflags = (cpu->rflags & ~RFLAGS_RF) | (pushed_flags(cpu, event) & RFLAGS_RF); /* saved in the old TSS */
+	cpu->rflags = (cpu->rflags & ~RFLAGS_RF) | pushed_rf(cpu, event); /* saved in the old TSS */
 	if ((step = task_switch(cpu, selector, TASK_GATE, ext)) == STEP_FAULT)
 		return step;
 	if (event->has_error) {
@@ -340,7 +343,7 @@ static void note_vectoring(struct cpu *cpu, const struct event *event)
 		vmx->vectoring |= INTERRUPTION_ERROR_CODE;
 	vmx->vectoring_error = has_error ? event->error : 0;
 	vmx->vectoring_length = event->length;
-	vmx->vectoring_rf = pushed_flags(cpu, event) & RFLAGS_RF;
+	vmx->vectoring_rf = pushed_rf(cpu, event);
 }
 
 static void forget_vectoring(struct cpu *cpu)
@@ -430,14 +433,14 @@ static bool exception_exits(struct cpu *cpu)
 
 	if (!vmx_intercepts_exception(cpu, fault->vector, fault->has_error ? fault->error : 0))
 		return false;
-	set_rf(cpu, pushed_flags(cpu, &event) & RFLAGS_RF);
+	set_rf(cpu, pushed_rf(cpu, &event));
 	vmx_exit_exception(cpu, INTERRUPTION_HARDWARE_EXCEPTION, fault, 0,
 			   fault->nmi_unblocked && !is_delivering(cpu) && fault->vector != VECTOR_DF);
 	vmx_perform_exit(cpu);
 	return true;
 }
 
-static void triple_fault(struct cpu *cpu, const struct fault_chain *chain)
+static COLD void triple_fault(struct cpu *cpu, const struct fault_chain *chain)
 {
 	if (cpu->reporter)
 		cpu->reporter->triple_fault(cpu->reporter->ctx, cpu, chain);
@@ -542,7 +545,7 @@ static void deliver_or_fault(struct cpu *cpu, enum event_type type, uint8_t vect
 		exec_fault(cpu);
 }
 
-static void take_init(struct cpu *cpu)
+static COLD void take_init(struct cpu *cpu)
 {
 	cpu->pins &= ~BIT(PIN_INIT);
 	if (unlikely(cpu->nonroot)) {
@@ -557,7 +560,7 @@ static void take_init(struct cpu *cpu)
 		cpu->event(cpu, CPU_INIT);
 }
 
-static void take_sipi(struct cpu *cpu)
+static COLD void take_sipi(struct cpu *cpu)
 {
 	cpu->pins &= ~BIT(PIN_SIPI);
 	if (cpu->activity != ACTIVITY_WAIT_SIPI)
@@ -574,7 +577,7 @@ static void take_sipi(struct cpu *cpu)
 	exec_context_changed(cpu);
 }
 
-static void take_smi(struct cpu *cpu)
+static COLD void take_smi(struct cpu *cpu)
 {
 	cpu->pins &= ~BIT(PIN_SMI);
 	if (unlikely(cpu->vmx && cpu->vmx->dual_monitor)) {
@@ -596,6 +599,8 @@ static unsigned open_pins(const struct cpu *cpu)
 	bool blocked = cpu->shadow & (SHADOW_STI | SHADOW_MOV_SS);
 	unsigned pins = cpu->pins;
 
+	if (likely(!pins))
+		return 0;
 	if (cpu->in_smm)
 		pins &= ~(BIT(PIN_SMI) | BIT(PIN_INIT));
 	if (unlikely(cpu->vmx && cpu->vmx->on)) {
@@ -686,6 +691,13 @@ static void take_interrupt(struct cpu *cpu)
  */
 enum place { BEFORE_TRAPS, BEFORE_NMI, BEFORE_INTERRUPT };
 
+/* Can there be one, wherever? Most guests run without. */
+static inline bool may_exit(const struct vmx *vmx)
+{
+	return vmx->mtf_pending || vmx->timer_end != VTIME_NEVER || vmx_proc(vmx, NMI_WINDOW_EXITING) ||
+	       vmx_proc(vmx, INTERRUPT_WINDOW_EXITING);
+}
+
 static bool nonroot_exits(struct cpu *cpu, enum place place)
 {
 	struct vmx *vmx = cpu->vmx;
@@ -710,7 +722,7 @@ static bool nonroot_exits(struct cpu *cpu, enum place place)
 
 static inline bool exits_at(struct cpu *cpu, enum place place)
 {
-	return unlikely(cpu->nonroot) && nonroot_exits(cpu, place);
+	return unlikely(cpu->nonroot) && may_exit(cpu->vmx) && nonroot_exits(cpu, place);
 }
 
 static void take_trap(struct cpu *cpu)
@@ -799,14 +811,14 @@ static void prepare_nonroot(struct cpu *cpu)
 {
 	struct vmx *vmx = cpu->vmx;
 
-	if (exits_after_delivery(cpu))
+	if (may_exit(vmx) && exits_after_delivery(cpu))
 		return;
 	vmx->debug_held = cpu->pending_debug;
 	/* In another state no instruction comes: the event that ends it is the step. */
 	vmx->mtf_armed = vmx_proc(vmx, MONITOR_TRAP_FLAG) && cpu->activity == ACTIVITY_ACTIVE;
 	if (vmx->mtf_armed)
 		cpu_attend(cpu, ATTEND_TRAP);
-	if (vmx_timer_expired(cpu) || vmx_nmi_window(cpu) || vmx_interrupt_window(cpu))
+	if (may_exit(vmx) && (vmx_timer_expired(cpu) || vmx_nmi_window(cpu) || vmx_interrupt_window(cpu)))
 		cpu_attend(cpu, ATTEND_PINS);
 }
 
@@ -826,7 +838,7 @@ void exec_attend(struct cpu *cpu)
 
 	if (likely(!apic_write_exits(cpu)))
 		deliver_pending(cpu);
-	if (!apic_write_exits(cpu) && unlikely(cpu->nonroot)) /* of the delivery */
+	if (!apic_write_exits(cpu) && unlikely(cpu->nonroot) && may_exit(cpu->vmx)) /* of the delivery */
 		exits_after_delivery(cpu);
 	if (cpu->activity == ACTIVITY_ACTIVE)
 		check_next_instruction(cpu);

@@ -90,13 +90,10 @@ static unsigned rights_of(const struct cpu *cpu, const struct ept_access *how, u
  */
 static bool is_known(struct cpu *cpu, pa_t gpa, const struct ept_access *how, struct translation *t)
 {
-	const struct guest_mapping *known;
+	const struct guest_mapping *known = mem_guest_mapping(cpu, gpa);
 	unsigned rights;
 
-	if (!cpu->mem->guest_mapping)
-		return false;
-	known = guest_mapping(cpu->mem, gpa);
-	if (known->eptp != cpu->eptp || known->gpa != (gpa & PAGE_MASK) || known->controls != cpu->ept_controls)
+	if (!known)
 		return false;
 	rights = rights_of(cpu, how, known->allowed);
 	if ((rights & how->access) != how->access || ((how->access & ACCESS_WRITE) && !known->dirty))
@@ -112,15 +109,23 @@ static bool is_known(struct cpu *cpu, pa_t gpa, const struct ept_access *how, st
 
 static void make_known(struct cpu *cpu, pa_t gpa, uint64_t allowed, pa_t at, const struct translation *t)
 {
+	/* What an access to guest paging structures has to be allowed, and that it sets no flag. */
+	uint64_t needs = ept_flags_enabled(cpu) ? EPT_READ | EPT_WRITE : EPT_READ;
+	bool readable = (allowed & needs) == needs && t->dirty;
+	pa_t page = t->pa & PAGE_MASK;
+
 	if (!cpu->mem->guest_mapping)
 		cpu->mem->guest_mapping = xcalloc(GUEST_MAPPINGS, sizeof(struct guest_mapping));
 	*guest_mapping(cpu->mem, gpa) =
 		(struct guest_mapping){.gpa = gpa & PAGE_MASK,
 				       .eptp = cpu->eptp,
-				       .pa = t->pa & PAGE_MASK,
+				       .pa = page,
+				       .table = readable ? mem_ram_at(cpu, page, PAGE_SIZE) : NULL,
 				       .allowed = allowed & (EPT_READ | EPT_WRITE | EPT_EXECUTE | EPT_USER_EXECUTE),
 				       .controls = cpu->ept_controls,
+				       .smm = cpu->in_smm,
 				       .dirty = t->dirty,
+				       .writable = t->dirty && (allowed & EPT_WRITE),
 				       .at = at};
 }
 
@@ -232,7 +237,7 @@ static bool unverified(const struct cpu *cpu, const struct ept_access *how, uint
 	       (cpu->ept_controls & EPT_PAGING_WRITE);
 }
 
-bool mem_ept_walk(struct cpu *cpu, pa_t gpa, const struct ept_access *how, struct translation *t)
+static __attribute__((noinline)) bool walk(struct cpu *cpu, pa_t gpa, const struct ept_access *how, struct translation *t)
 {
 	uint64_t present = EPT_READ | EPT_WRITE | EPT_EXECUTE, allowed = ~UINT64_C(0), size;
 	uint64_t above = allowed, last;
@@ -240,8 +245,6 @@ bool mem_ept_walk(struct cpu *cpu, pa_t gpa, const struct ept_access *how, struc
 	pa_t table = cpu->eptp & EPT_ADDR;
 	struct ept_path path = {.used = 0};
 
-	if (is_known(cpu, gpa, how, t))
-		return false;
 	if (cpu->ept_controls & EPT_MODE_BASED_EXECUTE)
 		present |= EPT_USER_EXECUTE;
 	if (level == 4 && gpa >> 48) /* no entry could suppress #VE: the VMM hears of it */
@@ -290,6 +293,11 @@ bool mem_ept_walk(struct cpu *cpu, pa_t gpa, const struct ept_access *how, struc
 	if ((how->update || !ept_flags_enabled(cpu)) && !(cpu->ept_controls & EPT_SPECIAL))
 		make_known(cpu, gpa, allowed, path.at[path.used - 1], t);
 	return false;
+}
+
+bool mem_ept_walk(struct cpu *cpu, pa_t gpa, const struct ept_access *how, struct translation *t)
+{
+	return !is_known(cpu, gpa, how, t) && walk(cpu, gpa, how, t);
 }
 
 static enum ept_end entry_end(const struct cpu *cpu, unsigned level, uint64_t entry)

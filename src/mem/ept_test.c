@@ -199,6 +199,73 @@ static void guest_physical_mappings(void **state)
 	assert_false(*ept_pte(PT) & ED);
 }
 
+static uint64_t device_read(void *device, uint64_t offset, unsigned size)
+{
+	const uint64_t *entry = device;
+
+	return offset ? 0 : *entry;
+}
+
+/* Guest paging structures in pages whose mappings are known: what their entries ask for is still done. */
+static void known_pages_of_guest_tables(void **state)
+{
+	static const struct device_ops ops = {.read = device_read};
+	const pa_t table = 0x14000, other = 0x21000;
+	uint64_t entry = PAGE | P | RW | US | A | D;
+	uint8_t value;
+
+	*guest(PD + 8) = table | P | RW | US;
+	*guest(table) = PAGE | P | RW | US;
+	*guest(PT + 8) = table | P | RW | US;
+	*guest(PAGE) = 1;
+	*guest(other) = 2;
+
+	/* known by a read of data, which set no dirty flag as the walk does */
+	f->cpu.eptp = EPTP_AD;
+	changed();
+	assert_false(access_at(0x1000, ACCESS_READ));
+	assert_false(*ept_pte(table) & ED);
+	assert_false(access_at(0x200000, ACCESS_READ));
+	assert_true(*ept_pte(table) & ED);
+
+	/* readable, which is not enough for setting an A flag, nor for EPT's own */
+	*ept_pte(table) = (HOST + table) | WB | R | ED;
+	f->cpu.eptp = EPTP;
+	changed();
+	assert_false(access_at(0x200000, ACCESS_READ));
+	*guest(table) &= ~(uint64_t)A;
+	mem_flush_vpid(&f->cpu, 1, false);
+	expect_exit(access_at(0x200000, ACCESS_READ), VIOLATION, LINEAR | 3 | R << 3, 0x200000, table);
+	f->cpu.eptp = EPTP_AD;
+	changed();
+	assert_false(access_at(0x1000, ACCESS_READ));
+	expect_exit(access_at(0x200000, ACCESS_READ), VIOLATION, LINEAR | 3 | R << 3, 0x200000, table);
+	*ept_pte(table) = (HOST + table) | WB | R | W;
+
+	/* SMM has other memory there */
+	region_set_view(bus_add_ram(f->bus, HOST + table, 4096, 0x9000, 20), VIEW_SMM);
+	*at(0x9000) = other | P | RW | US;
+	f->cpu.eptp = EPTP;
+	changed();
+	assert_false(mem_read8(&f->cpu, 0x200000, &value));
+	assert_int_equal(value, 1);
+	f->cpu.in_smm = true;
+	mem_context_changed(&f->cpu);
+	assert_false(mem_read8(&f->cpu, 0x200000, &value));
+	assert_int_equal(value, 2);
+	f->cpu.in_smm = false;
+
+	/* a device answers each walk anew */
+	bus_add_device(f->bus, "tables", HOST + table, 4096, &ops, &entry, 30);
+	changed();
+	assert_false(mem_read8(&f->cpu, 0x200000, &value));
+	assert_int_equal(value, 1);
+	entry = other | P | RW | US | A | D;
+	mem_flush_vpid(&f->cpu, 1, false);
+	assert_false(mem_read8(&f->cpu, 0x200000, &value));
+	assert_int_equal(value, 2);
+}
+
 /* All rights of the last entry or one above it, with and without mode-based execute control and execute-only pages. */
 static void every_combination_of_rights(void **state)
 {
@@ -1152,6 +1219,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(every_combination_of_rights),
 		T(guest_physical_mappings),
+		T(known_pages_of_guest_tables),
 		T(misconfigurations),
 		T(violations_of_the_guests_walk),
 		T(faults_of_the_guest_come_first),

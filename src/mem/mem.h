@@ -43,8 +43,8 @@ void mem_flush_non_global(struct cpu *cpu);			   /* all PCIDs, INVPCID type 3 */
 
 /*
  * SDM vol. 3, "Operations that Invalidate Cached Mappings". Linear mappings are those made while eptp was 0, combined
- * mappings the others; no guest-physical mappings are cached. VM entry and VM exit invalidate nothing here: without
- * VPIDs, who performs them calls mem_flush_vpid(cpu, 0, false).
+ * mappings the others; guest-physical mappings are kept apart from both, and of these functions only the last two end them.
+ * VM entry and VM exit invalidate nothing here: without VPIDs, who performs them calls mem_flush_vpid(cpu, 0, false).
  */
 void mem_flush_vpid(struct cpu *cpu, uint16_t vpid,
 		    bool keep_global); /* INVVPID types 1 and 3, INVPCID type 2 with cpu->vpid */

@@ -49,10 +49,13 @@ struct guest_mapping {
 	pa_t gpa; /* of the page; with an EPT pointer of 0: none */
 	uint64_t eptp;
 	pa_t pa;
+	uint8_t *table;	  /* host address of the page, when an entry of guest paging structures there is RAM to read at once */
 	uint32_t allowed; /* the bits 10 and 2:0 that all its entries have */
 	uint32_t controls;
-	bool dirty; /* a write changes nothing in the entries */
-	pa_t at;    /* of the last entry */
+	bool smm;
+	bool dirty;    /* a write changes nothing in the entries */
+	bool writable; /* and is allowed */
+	pa_t at;       /* of the last entry */
 };
 
 struct mem_cpu {
@@ -94,6 +97,8 @@ struct requester {
 MUST_CHECK bool mem_walk(struct cpu *cpu, la_t la, unsigned access, struct requester who, bool update,
 			 struct translation *t);
 
+/* Host address of `size` bytes of RAM as page walks reach it, or NULL where they are anything else. */
+uint8_t *mem_ram_at(struct cpu *cpu, pa_t pa, uint64_t size);
 /* Physical memory as page walks reach it, 4 or 8 bytes. */
 uint64_t mem_read_entry(struct cpu *cpu, pa_t pa, unsigned size);
 void mem_write_entry(struct cpu *cpu, pa_t pa, unsigned size, uint64_t value);
@@ -112,6 +117,20 @@ struct ept_access {
 
 /* ept.c: forget what INVEPT ends; an EPT pointer of 0 is all of them. */
 void mem_forget_guest_mappings(struct mem_cpu *mem, uint64_t eptp);
+
+/* The mapping of a guest-physical address that is known, or NULL. */
+static inline const struct guest_mapping *mem_guest_mapping(const struct cpu *cpu, pa_t gpa)
+{
+	const struct guest_mapping *known = cpu->mem->guest_mapping;
+
+	if (!known)
+		return NULL;
+	known += gpa / PAGE_SIZE % GUEST_MAPPINGS;
+	return known->eptp == cpu->eptp && known->gpa == (gpa & PAGE_MASK) && known->controls == cpu->ept_controls &&
+			       known->smm == cpu->in_smm
+		       ? known
+		       : NULL;
+}
 
 /* ept.c: true is a VM exit in cpu->fault. Fills pa, rights and dirty of *t. Called while cpu->eptp is not 0. */
 MUST_CHECK bool mem_ept_walk(struct cpu *cpu, pa_t gpa, const struct ept_access *how, struct translation *t);

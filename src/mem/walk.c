@@ -32,6 +32,7 @@ struct path {
 	bool user, writable, no_execute;
 	bool unverified; /* an entry is in a page that EPT does not have for guest paging structures */
 	unsigned key;
+	unsigned writable_at;	   /* bits, as those below: EPT is known to let that entry be written */
 	unsigned used;		   /* entries passed */
 	pa_t at[MAX_LEVELS];	   /* where they are */
 	pa_t guest_at[MAX_LEVELS]; /* and where the guest thinks so */
@@ -45,20 +46,21 @@ static pa_t a20(const struct cpu *cpu, pa_t pa)
 	return unlikely(cpu->a20m) ? pa & ~BIT(20) : pa;
 }
 
-static uint8_t *ram_at(struct cpu *cpu, pa_t pa)
+uint8_t *mem_ram_at(struct cpu *cpu, pa_t pa, uint64_t size)
 {
 	struct bus_span span;
 
+	pa = a20(cpu, pa);
 	bus_lookup(cpu->bus, pa, cpu->in_smm, &span);
-	return span.host && span.writable ? span.host + (pa - span.base) : NULL;
+	return span.host && span.writable && pa + size - 1 <= span.end - 1 ? span.host + (pa - span.base) : NULL;
 }
 
 void mem_write_entry(struct cpu *cpu, pa_t pa, unsigned size, uint64_t value)
 {
-	uint8_t *host = ram_at(cpu, pa = a20(cpu, pa));
+	uint8_t *host = mem_ram_at(cpu, pa, size);
 
 	if (!host) {
-		bus_write(cpu->bus, pa, size, value, cpu->in_smm);
+		bus_write(cpu->bus, a20(cpu, pa), size, value, cpu->in_smm);
 		return;
 	}
 	code_will_change(cpu, host, size);
@@ -67,13 +69,15 @@ void mem_write_entry(struct cpu *cpu, pa_t pa, unsigned size, uint64_t value)
 
 uint64_t mem_read_entry(struct cpu *cpu, pa_t pa, unsigned size)
 {
-	uint8_t *host = ram_at(cpu, pa = a20(cpu, pa));
+	uint8_t *host = mem_ram_at(cpu, pa, size);
 
-	return host ? load_le(host, size) : bus_read(cpu->bus, pa, size, cpu->in_smm);
+	if (!host)
+		return bus_read(cpu->bus, a20(cpu, pa), size, cpu->in_smm);
+	return size == 8 ? load_le(host, 8) : load_le(host, 4); /* each is one load then */
 }
 
 /* Where an entry of the guest's paging structures is. True: a VM exit. */
-static COLD bool entry_at(struct cpu *cpu, la_t la, unsigned access, bool update, pa_t gpa, struct path *path, pa_t *pa)
+static bool entry_at(struct cpu *cpu, la_t la, unsigned access, bool update, pa_t gpa, struct path *path, pa_t *pa)
 {
 	struct ept_access how = {.access = access, .linear = true, .update = update, .la = la};
 	struct translation t;
@@ -87,9 +91,31 @@ static COLD bool entry_at(struct cpu *cpu, la_t la, unsigned access, bool update
 	return update && is_apic_access_page(cpu, t.pa) && mem_apic_guest_physical(cpu);
 }
 
+/*
+ * Read an entry of the paging structures and say where it is. *at: as the tables have it; with EPT that is
+ * guest-physical, and becomes physical. True: a VM exit. Inline, for the loops know the size.
+ */
+static inline __attribute__((always_inline)) bool read_entry(struct cpu *cpu, la_t la, unsigned size, bool update,
+							     struct path *path, pa_t *at, uint64_t *entry)
+{
+	const struct guest_mapping *known = cpu->eptp ? mem_guest_mapping(cpu, *at) : NULL;
+
+	/* path->unverified does not count then: where it would, no mapping is kept */
+	if (known && likely(known->table) && !is_apic_access_page(cpu, known->pa)) {
+		*entry = load_le(known->table + (*at & ~PAGE_MASK), size);
+		*at = known->pa | (*at & ~PAGE_MASK);
+		path->writable_at |= known->writable << path->used;
+		return false;
+	}
+	if (cpu->eptp && entry_at(cpu, la, ACCESS_READ, update, *at, path, at))
+		return true;
+	*entry = mem_read_entry(cpu, *at, size);
+	return false;
+}
+
 /* Take the guest's translation of la, complete in *t, through EPT. True: a VM exit. */
-static COLD bool final_address(struct cpu *cpu, la_t la, unsigned access, unsigned size, bool update,
-			       const struct path *path, struct translation *t)
+static bool final_address(struct cpu *cpu, la_t la, unsigned access, unsigned size, bool update,
+			  const struct path *path, struct translation *t)
 {
 	struct ept_access how = {
 		.access = access,
@@ -201,14 +227,14 @@ static void mark(struct cpu *cpu, struct path *path, unsigned entry_size, bool w
 /* May mark() write? It reads and writes: SDM vol. 3, "Automatic Locking", has the flags set in locked cycles, and that
  * is how processors report it. When EPT has accessed and dirty flags, reading the entries has asked already. True: a VM
  * exit. */
-static COLD bool probe_mark(struct cpu *cpu, la_t la, struct path *path, bool write)
+static bool probe_mark(struct cpu *cpu, la_t la, struct path *path, bool write)
 {
 	pa_t pa;
 
 	for (unsigned i = 0; i < path->used && !ept_flags_enabled(cpu); i++) {
 		uint64_t want = wanted_bits(path, i, write);
 
-		if ((path->entry[i] & want) != want &&
+		if ((path->entry[i] & want) != want && !(path->writable_at & 1u << i) &&
 		    entry_at(cpu, la, ACCESS_READ | ACCESS_WRITE, true, path->guest_at[i], path, &pa))
 			return true;
 	}
@@ -228,7 +254,7 @@ static bool finish(struct cpu *cpu, la_t la, unsigned access, struct requester w
 		return page_fault(cpu, la, access, who, PF_P | (denied & wanted ? PF_PK : 0));
 	t->dirty = (leaf & PTE_D) || (update && write);
 	t->global = (leaf & PTE_G) && (cpu->cr4 & CR4_PGE);
-	if (unlikely(cpu->eptp) &&
+	if (cpu->eptp &&
 	    ((update && probe_mark(cpu, la, path, write)) || final_address(cpu, la, wanted, who.size, update, path, t)))
 		return true;
 	if (update)
@@ -241,7 +267,6 @@ static bool walk_32bit(struct cpu *cpu, la_t la, unsigned access, struct request
 		       struct translation *t)
 {
 	struct path path = {.user = true, .writable = true, .used = 0};
-	bool nested = cpu->eptp;
 	pa_t table = cpu->cr3 & BITS(31, 12);
 
 	for (unsigned level = 2; level >= 1; level--) {
@@ -249,9 +274,8 @@ static bool walk_32bit(struct cpu *cpu, la_t la, unsigned access, struct request
 		pa_t guest_at = table + (la >> shift & 0x3ff) * 4, at = guest_at;
 		uint64_t entry;
 
-		if (unlikely(nested) && entry_at(cpu, la, ACCESS_READ, update, guest_at, &path, &at))
+		if (read_entry(cpu, la, 4, update, &path, &at, &entry))
 			return true;
-		entry = mem_read_entry(cpu, at, 4);
 		if (!(entry & PTE_P))
 			return page_fault(cpu, la, access, who, 0);
 		path.at[path.used] = at;
@@ -287,7 +311,7 @@ static bool walk_64bit(struct cpu *cpu, la_t la, unsigned access, struct request
 		       struct translation *t)
 {
 	struct path path = {.user = true, .writable = true, .used = 0};
-	bool nested = cpu->eptp, hlat = unlikely(nested) && uses_hlat(cpu, la);
+	bool hlat = cpu->eptp && uses_hlat(cpu, la);
 	unsigned levels = cpu_long_mode(cpu) ? (cpu->cr4 & CR4_LA57 ? 5 : 4) : 2, level = levels;
 	pa_t table = (hlat ? cpu->hlatp : cpu->cr3) & PTE_ADDR;
 	uint64_t limit = ~UINT64_C(0); /* the size of what a restart was for: no larger page is cached */
@@ -305,9 +329,8 @@ static bool walk_64bit(struct cpu *cpu, la_t la, unsigned access, struct request
 		uint64_t entry;
 		bool leaf;
 
-		if (unlikely(nested) && entry_at(cpu, la, ACCESS_READ, update, guest_at, &path, &at))
+		if (read_entry(cpu, la, 8, update, &path, &at, &entry))
 			return true;
-		entry = mem_read_entry(cpu, at, 8);
 		leaf = level == 1 || (level <= 3 && (entry & PTE_PS));
 		if (!(entry & PTE_P))
 			return page_fault(cpu, la, access, who, hlat ? PF_HLAT : 0);
@@ -346,7 +369,7 @@ bool mem_walk(struct cpu *cpu, la_t la, unsigned access, struct requester who, b
 					  .size = PAGE_SIZE,
 					  .rights = ACCESS_READ | ACCESS_WRITE | ACCESS_EXEC,
 					  .dirty = true};
-		return unlikely(cpu->eptp) &&
+		return cpu->eptp &&
 		       final_address(cpu, la, access & (ACCESS_READ | ACCESS_WRITE | ACCESS_EXEC), who.size, update,
 				     &(struct path){.user = true, .writable = true}, t);
 	}

@@ -80,8 +80,19 @@ bool vmx_nmi_blocked(const struct cpu *cpu);
 
 /* Is the window open and its control 1? Asked at an instruction boundary, also in the HLT and MWAIT states (the NMI
  * window also in shutdown). */
-bool vmx_interrupt_window(const struct cpu *cpu);
-bool vmx_nmi_window(const struct cpu *cpu);
+static inline bool vmx_interrupt_window(const struct cpu *cpu)
+{
+	return vmx_proc(cpu->vmx, INTERRUPT_WINDOW_EXITING) && (cpu->rflags & RFLAGS_IF) &&
+	       !(cpu->shadow & (SHADOW_STI | SHADOW_MOV_SS)) && cpu->activity != ACTIVITY_SHUTDOWN &&
+	       cpu->activity != ACTIVITY_WAIT_SIPI;
+}
+
+/* Its control needs "virtual NMIs". Blocking by STI closes it too, as newer editions of the manual have it. */
+static inline bool vmx_nmi_window(const struct cpu *cpu)
+{
+	return vmx_proc(cpu->vmx, NMI_WINDOW_EXITING) && !cpu->vmx->virtual_nmi_blocked &&
+	       !(cpu->shadow & (SHADOW_STI | SHADOW_MOV_SS)) && cpu->activity != ACTIVITY_WAIT_SIPI;
+}
 
 /* Task switches always exit, after the checks on gate and TSS descriptor. length: of CALL, JMP, IRET, INT n, INT1,
  * INT3, INTO; else 0. */

@@ -105,24 +105,6 @@ bool vmx_nmi_blocked(const struct cpu *cpu)
 	return pin(cpu, PINBASED_CTLS_VIRTUAL_NMIS) ? cpu->vmx->virtual_nmi_blocked : cpu->nmi_blocked;
 }
 
-static bool awake(const struct cpu *cpu)
-{
-	return cpu->activity != ACTIVITY_SHUTDOWN && cpu->activity != ACTIVITY_WAIT_SIPI;
-}
-
-bool vmx_interrupt_window(const struct cpu *cpu)
-{
-	return vmcs_has(&cpu->vmx->vmcs, VM, PROCBASED_CTLS, INTERRUPT_WINDOW_EXITING) && (cpu->rflags & RFLAGS_IF) &&
-	       !(cpu->shadow & (SHADOW_STI | SHADOW_MOV_SS)) && awake(cpu);
-}
-
-/* Its control needs "virtual NMIs". Blocking by STI closes it too, as newer editions of the manual have it. */
-bool vmx_nmi_window(const struct cpu *cpu)
-{
-	return vmcs_has(&cpu->vmx->vmcs, VM, PROCBASED_CTLS, NMI_WINDOW_EXITING) && !cpu->vmx->virtual_nmi_blocked &&
-	       !(cpu->shadow & (SHADOW_STI | SHADOW_MOV_SS)) && cpu->activity != ACTIVITY_WAIT_SIPI;
-}
-
 void vmx_exit_task_switch(struct cpu *cpu, uint16_t selector, enum vmx_task_source source, unsigned length)
 {
 	cpu->vmx->exit = (struct vmx_exit_record){
