@@ -74,13 +74,13 @@ bool lapic_is_at(const struct vcpu *vcpu, gpa_t gpa)
 	return (vcpu->apic.base & APIC_BASE_EN) && (gpa & ~(PAGE - 1)) == (vcpu->apic.base & ~(PAGE - 1));
 }
 
-/* "Local APIC State After Power-Up or Reset", "Local APIC State After an INIT Reset". */
-void lapic_reset(struct vcpu *vcpu, bool init)
+/* "Local APIC State After Power-Up or Reset" */
+void lapic_reset(struct vcpu *vcpu, bool firmware)
 {
 	struct lapic *apic = &vcpu->apic;
 
 	*apic = (struct lapic){.page = apic->page, .posted = apic->posted, .base = apic->base, .changed = true};
-	if (!init)
+	if (firmware)
 		apic->base = APIC_ADDRESS | APIC_BASE_EN | (vcpu->index == 0 ? APIC_BASE_BSP : 0);
 	memset(apic->page, 0, PAGE);
 	memset(apic->posted, 0, sizeof(*apic->posted));
@@ -92,8 +92,8 @@ void lapic_reset(struct vcpu *vcpu, bool init)
 		set(vcpu, lvt, LVT_MASKED);
 	lapic_timer_reset(vcpu);
 
-	/* There is no firmware in a VM, so the APIC is as firmware leaves it: MultiProcessor Specification, "Virtual Wire Mode". */
-	if (!init && vcpu->index == 0) {
+	/* There is no firmware in a VM, but systems count on what it does: MultiProcessor Specification, "Virtual Wire Mode". */
+	if (firmware && vcpu->index == 0) {
 		set(vcpu, APIC_SVR, SVR_ENABLE | 0xff);
 		set(vcpu, APIC_LVT_LINT0, EXTINT << 8);
 		set(vcpu, APIC_LVT_LINT1, NMI << 8);
@@ -390,7 +390,7 @@ static bool set_base(struct vcpu *vcpu, uint64_t value)
 	}
 	vcpu->apic.base = value;
 	if (!(value & APIC_BASE_EN))
-		lapic_reset(vcpu, true); /* "When [the flag] is set again, the local APIC is as after reset." */
+		lapic_reset(vcpu, false); /* "When [the flag] is set again, the local APIC is as after reset." */
 	apicv_update(vcpu);
 	return true;
 }

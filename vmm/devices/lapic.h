@@ -50,7 +50,8 @@ struct lapic {
 	bool changed; /* IRR, ISR or TMR, and not by the CPU: RVI, SVI and the EOI-exit bitmap no longer say the same */
 };
 
-void lapic_reset(struct vcpu *vcpu, bool init); /* init: INIT signal keeps the ID and IA32_APIC_BASE */
+/* As after RESET. firmware: and what firmware has then done to it; otherwise IA32_APIC_BASE stays as it is. */
+void lapic_reset(struct vcpu *vcpu, bool firmware);
 
 /* Where its registers are in guest-physical memory; false: it is switched off by IA32_APIC_BASE. */
 bool lapic_is_at(const struct vcpu *vcpu, gpa_t gpa);

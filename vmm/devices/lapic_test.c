@@ -58,7 +58,7 @@ static int setup(void **state)
 		*vcpu = (struct vcpu){.vm = &f.vm, .index = i, .cpu = &f.cpus[i], .state = VCPU_RUNNABLE};
 		vcpu->apic.page = aligned_alloc(PAGE, PAGE);
 		vcpu->apic.posted = aligned_alloc(64, sizeof(*vcpu->apic.posted));
-		lapic_reset(vcpu, false);
+		lapic_reset(vcpu, true);
 		lapic_write(vcpu, APIC_SVR * 16, 0x1ff);
 	}
 	return 0;
@@ -96,7 +96,7 @@ static void after_reset(void **state)
 {
 	uint64_t value;
 
-	lapic_reset(&f.vcpus[1], false);
+	lapic_reset(&f.vcpus[1], true);
 	assert_int_equal(get(1, APIC_ID), 1 << 24);
 	assert_int_equal(get(1, APIC_VERSION) & 0xff, 0x14);
 	assert_int_equal(get(1, APIC_DFR), UINT32_MAX);

@@ -5,6 +5,8 @@
  * virtualization it answers reads; with virtual-interrupt delivery it also delivers interrupts and takes EOIs; with posted interrupts another
  * CPU can send one without a VM exit. What is missing is emulated: vmx/exit_apic.c, vmx/inject.c.
  *
+ * Not used: IPI virtualization. The notification for a vCPU that does not run would meet another one in its guest, and be lost there.
+ *
  * The APIC-access page is one for the whole VM, at the APIC's address after reset. A guest that moves its APIC or switches it off loses the TPR
  * shadow and all that depends on it: then each access to the page exits, and is seen for what it is.
  */

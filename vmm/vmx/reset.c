@@ -153,7 +153,7 @@ void vcpu_reset(struct vcpu *vcpu)
 		panic("controls that were there when the vCPU was made are gone");
 	fpu_reset(vcpu);
 	msr_reset(vcpu);
-	lapic_reset(vcpu, false);
+	lapic_reset(vcpu, true);
 	vcpu->state = vcpu->index ? VCPU_WAIT_SIPI : VCPU_RUNNABLE;
 	vcpu->in_guest = false;
 	vcpu_switch(vcpu);
