@@ -74,8 +74,7 @@ static const char *missing(const struct need *need)
 /* The first thing that a demonstration needs, as any VM of ours or for its own purpose, and this machine lacks; or NULL. */
 static const char *lacks(const struct demo *demo)
 {
-	static const struct need every = NEED(PROCBASED_CTLS2, ENABLE_EPT);
-	const char *title = missing(&every);
+	const char *title = vmx_lacks();
 
 	for (const struct need *need = demo->needs; need->bits && !title; need++)
 		title = missing(need);

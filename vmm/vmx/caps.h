@@ -30,6 +30,9 @@ void vmx_caps_report(void); /* prints every capability MSR in words */
    heading. The caller ends the line unless 0 is returned: then there was no title. */
 unsigned vmx_print_titles(unsigned column, const char *heading, enum vmx_word word, uint64_t bits);
 
+/* The title of a control that every vCPU of ours requires and this CPU lacks; NULL: it lacks none. vmx/controls.c. */
+const char *vmx_lacks(void);
+
 void vmx_on(void);  /* CR0, CR4, VMXON with a region of this CPU's own; panics with the reason if that fails */
 void vmx_off(void); /* VMCLEARs nothing: vCPUs have been put away before */
 

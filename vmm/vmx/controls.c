@@ -57,17 +57,27 @@ static const struct {
 #undef NEEDS
 };
 
-const char *controls_choose(struct vcpu *vcpu)
+const char *vmx_lacks(void)
 {
 	for (enum vmx_word word = WORD_PINBASED_CTLS; word <= WORD_ENTRY_CTLS; word++) {
 		uint64_t missing = required[word] & ~vmx_caps.may[word];
 
 		if (missing)
 			return vmx_control_title(word, __builtin_ctzll(missing));
-		vcpu->controls[word] = vmx_caps.must[word] | required[word] | (wanted[word] & vmx_caps.may[word]);
 	}
 	if (!HAS(EPT_VPID_CAP, PAGE_WALK_4))
 		return vmx_control_title(WORD_EPT_VPID_CAP, SHIFT_EPT_VPID_CAP_PAGE_WALK_4);
+	return NULL;
+}
+
+const char *controls_choose(struct vcpu *vcpu)
+{
+	const char *lacking = vmx_lacks();
+
+	if (lacking)
+		return lacking;
+	for (enum vmx_word word = WORD_PINBASED_CTLS; word <= WORD_ENTRY_CTLS; word++)
+		vcpu->controls[word] = vmx_caps.must[word] | required[word] | (wanted[word] & vmx_caps.may[word]);
 	/* A VPID that cannot be invalidated cannot be used. */
 	if (!HAS(EPT_VPID_CAP, INVVPID) || !(HAS(EPT_VPID_CAP, INVVPID_SINGLE) || HAS(EPT_VPID_CAP, INVVPID_ALL)))
 		vcpu->controls[WORD_PROCBASED_CTLS2] &= ~PROC2(ENABLE_VPID);

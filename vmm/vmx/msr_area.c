@@ -18,17 +18,17 @@ struct msr_area {
 
 _Static_assert(sizeof(struct msr_area) <= PAGE, "it is one page");
 
-/* Both areas have both MSRs, although a control may load one of them: that is rare enough to keep this simple, and the same value twice. */
+/* Both areas have IA32_EFER first, even where only IA32_PAT needs them: it is the same value twice. */
 void msr_area_init(struct vcpu *vcpu)
 {
 	struct msr_area *area = vcpu->msr_area;
 	bool efer = VCPU_HAS(vcpu, ENTRY_CTLS, LOAD_EFER), pat = VCPU_HAS(vcpu, ENTRY_CTLS, LOAD_PAT);
-	unsigned count = efer && pat ? 0 : AREA_ENTRIES;
+	bool has_pat = rdmsr_safe(IA32_PAT, &area->exit_load[AREA_PAT].value);
+	unsigned count = has_pat && !pat ? AREA_ENTRIES : !efer ? AREA_PAT : 0;
 
 	area->entry_load[AREA_EFER].index = area->exit_load[AREA_EFER].index = IA32_EFER;
 	area->entry_load[AREA_PAT].index = area->exit_load[AREA_PAT].index = IA32_PAT;
 	area->exit_load[AREA_EFER].value = rdmsr(IA32_EFER);
-	area->exit_load[AREA_PAT].value = rdmsr(IA32_PAT);
 	vmwrite(VMCS_VM_ENTRY_MSR_LOAD_ADDRESS, pa_of(area->entry_load));
 	vmwrite(VMCS_VM_EXIT_MSR_LOAD_ADDRESS, pa_of(area->exit_load));
 	vmwrite(VMCS_VM_ENTRY_MSR_LOAD_COUNT, count);
