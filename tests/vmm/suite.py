@@ -176,6 +176,48 @@ def test_bochs(context):
     return verdicts(text, NO_POSTED | {"mtf": "Monitor trap flag"})
 
 
+APIC_END = r"apic: (\d+) checks, (\d+) failures\n"
+APIC_MODELS = ("max", "Westmere", "SandyBridge", "IvyBridge", "max,-vmx-apicv-vid", "max,-vmx-apicv-register", "max,-vmx-apicv-xapic",
+               "max,-vmx-flexpriority", "max,-vmx-posted-intr", "max,-vmx-preemption-timer")
+
+
+def apic_is_right(text):
+    match = re.search(APIC_END, text)
+    wrong = re.findall(r"apic: FAILED: (.*)\n", text)
+    if wrong or not match:
+        raise Failure("; ".join(wrong) or "the guest has not come to its end")
+    return match[1]
+
+
+def test_apic(context):
+    """Interrupts of all kinds, by local APIC, I/O APIC and 8259, with all degrees of APIC virtualization: guest/apic.c"""
+    modules, vms = flat(context, "apic")
+    for cpu in APIC_MODELS:
+        with vmm(context, vms, modules=modules, cpu=cpu, smp=1, memory="256M") as machine:
+            machine.expect(APIC_END, 120)
+            try:
+                checks = apic_is_right(machine.text)
+            except Failure as reason:
+                raise Failure(f"with {cpu}: {reason}") from reason
+            ends(machine, "apic")
+    return f"{checks} checks on {len(APIC_MODELS)} CPUs"
+
+
+def test_apic_bochs(context):
+    """The same on Debian's Bochs, without and with virtual-interrupt delivery"""
+    modules, vms = flat(context, "apic")
+    grub = f"multiboot /boot/vmm.elf {vms}\nmodule /boot/apic.bin apic.bin\nboot\n"
+    files = {os.path.join(context.build, "vmm", "vmm.elf"): "vmm.elf", modules[0]: "apic.bin"}
+    for cpu in ("corei7_sandy_bridge_2600k", "corei7_skylake_x"):
+        text, wrong = peers.bochs(files, grub, 1, cpu, 240 * context.scale, re.compile(r"vmm: all VMs are off"))
+        with open(f"{context.log}.{cpu}.log", "w", encoding="utf-8") as log:
+            log.write(text)
+        if wrong:
+            raise Failure(f"{cpu}: {wrong}")
+        checks = apic_is_right(text)
+    return f"{checks} checks"
+
+
 def test_debian(context):
     """Debian's kernel to a shell that works, in a VM; off by ACPI, and the VMM after it"""
     with vmm(context, debian("one"), modules=LINUX) as machine:
