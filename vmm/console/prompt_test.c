@@ -8,7 +8,6 @@
 
 static char shown[10000], done[1000];
 static bool open_now;
-static jmp_buf switched_off;
 static struct vm *owner;
 
 struct vm *vms[VMS_MAX];
@@ -59,11 +58,7 @@ void vm_pause(struct vm *vm) { did("pause", vm); vm->state = VM_PAUSED; }
 void vm_resume(struct vm *vm) { did("resume", vm); }
 void vm_reset(struct vm *vm) { did("reset", vm); vm->state = VM_RESETTING; }
 void vm_power_off(struct vm *vm) { did("off", vm); vm->state = VM_OFF; }
-void scheduler_shutdown(void)
-{
-	did("shutdown", NULL);
-	longjmp(switched_off, 1);
-}
+void scheduler_shutdown(void) { did("shutdown", NULL); }
 void stats_print(struct vm *vm) { did("stats", vm); }
 void vmx_caps_report(void) { did("caps", NULL); }
 void cpu_call(struct cpu *cpu, void (*function)(void *), void *argument) { function(argument); }
@@ -142,8 +137,7 @@ static void commands_and_targets(void **unused)
 
 static void quit_ends_all(void **unused)
 {
-	if (!setjmp(switched_off))
-		type("quit\r");
+	type("quit\r");
 	assert_string_equal(done, "off a;off b-2;shutdown -;");
 }
 

@@ -147,7 +147,8 @@ static void long_texts(void **unused)
 /* Any text at all: no access outside (the sanitizers see it), no endless loop, and a name whenever there is a VM. */
 static void noise(void **unused)
 {
-	static const char *const pieces[] = {"vm=", "a", ",", "=", "\"", " ", "kernel=vmlinuz", "image=initrd", "mem=", "2M", "cpus=2", "append=", "\\", "\xff", "vm"};
+	static const char *const pieces[] = {"vm=", "a", ",", "=", "\"", " ", "kernel=vmlinuz", "image=initrd", "mem=", "2M", "cpus=2", "append=", "\\",
+					     "\xff", "vm"};
 	struct vm_config config;
 
 	srand(1);
