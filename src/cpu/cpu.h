@@ -204,7 +204,7 @@ struct cpu {
 	uint64_t tsc_adjust;
 	uint64_t tsc_aux;
 	uint64_t pat;
-	uint64_t mtrr_def_type, mtrr_fixed[11], mtrr_base[10], mtrr_mask[10];
+	uint64_t mtrr_def_type, mtrr_fixed[11], mtrr_base[8], mtrr_mask[8];
 	uint64_t apic_base; /* IA32_APIC_BASE */
 	uint64_t misc_enable, debugctl, feature_control, spec_ctrl, umwait_control;
 	uint32_t smbase;

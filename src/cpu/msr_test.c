@@ -127,7 +127,7 @@ static void features_gate(void **state)
 #define FIXED(index, name, feature, constant)		  gated(cpu, index, FEATURE_##feature);
 #define ACTIVE(first, last, name, feature, accessor)	  gated(cpu, first, FEATURE_##feature);
 #define OTHER(index, name)
-#define MTRR_VARIABLE 10
+#define MTRR_VARIABLE 8
 #include "msrs.def"
 	assert_false(msr_read(cpu, MSR_TSC_AUX, &value));
 	assert_false(msr_read(cpu, MSR_ARCH_CAPABILITIES, &value));
@@ -146,12 +146,12 @@ static void memory_types(void **state)
 		assert_int_equal(msr_write(cpu, MSR_MTRR_FIX4K_F8000, (uint64_t)type << 56), valid);
 		assert_int_equal(msr_write(cpu, MSR_PAT, (uint64_t)type << 24), valid || type == 7);
 	}
-	assert_true(msr_write(cpu, MSR_MTRR_PHYSBASE0 + 18, BITS(39, 12) | 6));
-	assert_false(msr_write(cpu, MSR_MTRR_PHYSBASE0 + 18, BIT(40)));
-	assert_false(msr_write(cpu, MSR_MTRR_PHYSBASE0 + 18, BIT(8)));
-	assert_true(msr_write(cpu, MSR_MTRR_PHYSBASE0 + 19, BITS(39, 11)));
-	assert_false(msr_write(cpu, MSR_MTRR_PHYSBASE0 + 19, BIT(40)));
-	assert_false(msr_write(cpu, MSR_MTRR_PHYSBASE0 + 19, BIT(10)));
+	assert_true(msr_write(cpu, MSR_MTRR_PHYSBASE0 + 14, BITS(39, 12) | 6));
+	assert_false(msr_write(cpu, MSR_MTRR_PHYSBASE0 + 14, BIT(40)));
+	assert_false(msr_write(cpu, MSR_MTRR_PHYSBASE0 + 14, BIT(8)));
+	assert_true(msr_write(cpu, MSR_MTRR_PHYSBASE0 + 15, BITS(39, 11)));
+	assert_false(msr_write(cpu, MSR_MTRR_PHYSBASE0 + 15, BIT(40)));
+	assert_false(msr_write(cpu, MSR_MTRR_PHYSBASE0 + 15, BIT(10)));
 	assert_false(msr_write(cpu, MSR_MTRR_PHYSBASE0 + 20, 0));
 	cpu_destroy(cpu);
 }

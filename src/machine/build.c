@@ -190,10 +190,18 @@ static void requested(void *ctx, enum machine_request what)
 	}
 }
 
+/*
+ * In a PC, SMI# reaches all processors. Port B2H of QEMU's Q35 interrupts only the one that writes it, unless firmware asks for more by fw_cfg,
+ * and SeaBIOS relies on that: it gives an SMM handler to the processor that it runs on, and to no other.
+ */
 static void smi(void *ctx)
 {
 	struct machine *m = ctx;
 
+	if (m->running) {
+		cpu_set_pin(m->running, PIN_SMI, true);
+		return;
+	}
 	for (unsigned i = 0; i < m->cpus; i++)
 		cpu_set_pin(&m->cpu[i], PIN_SMI, true);
 }

@@ -89,8 +89,8 @@ def test_seabios_grub_iso(context):
 
 
 def test_seabios_grub_disk(context):
-    """The same image as a hard disk: SeaBIOS reads its boot sector"""
-    with context.start("-drive", f"file={ASSETS}/debian.iso,format=raw,if=ide", "-snapshot") as machine:
+    """The same image as a hard disk, on two vCPUs: SeaBIOS reads its boot sector"""
+    with context.start("-drive", f"file={ASSETS}/debian.iso,format=raw,if=ide", "-snapshot", "-smp", "2") as machine:
         to_shell(machine)
         power_off(machine)
 

@@ -380,6 +380,16 @@ def test_stats(context):
         raise Failure(f"100010 accesses are counted as {accesses}")
 
 
+def test_long_string(context):
+    """A REP that takes more than a turn goes on as fast as it began"""
+    code = b"\xbf\0\0\x40\0\xb9\0\0\xc0\0\xf3\xaa"  # mov edi, 400000H; mov ecx, 12 MiB; rep stosb
+    _, errors = context.run("-kernel", context.image(code + EXIT_16), *QUIET, "-stats", "-m", "32", *DEBUG_EXIT, status=33, stderr=None)
+    entered = int(has(errors, r"blocks: (\d+) entered")[1])
+    if entered > 1000:
+        raise Failure(f"it took {entered} blocks")
+    return f"{entered} blocks"
+
+
 def test_monitor(context):
     """-monitor stdio: registers, memory, disassembly, expressions, errors, quit"""
     text = ("info status\nstop\ninfo status\ninfo registers\nx/3i 0x100020\nxp /4xb 0x100000\np 6*7\np/d -1\ngva2gpa 0x100000\n"
