@@ -8,7 +8,7 @@
  * instruction in every run.
  *
  * After each instruction that went through a helper or a slow memory path, the engine tests cpu->attention and leaves
- * the block when it is set.
+ * the block when it is set, or when idle ticks (run_idle()) have used what the rest of the block was to have.
  */
 #pragma once
 

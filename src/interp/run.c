@@ -91,7 +91,8 @@ const struct insn *op_exec(struct cpu *cpu, const struct insn *insn)
 	op_sync(cpu, insn);
 	switch (insn->form->exec(cpu, insn)) {
 	case STEP_NEXT:
-		if (likely(!cpu->attention))
+		/* Below 0: run_idle() has used what the rest of the block was to have. */
+		if (likely(!cpu->attention && cpu->budget >= 0))
 			NEXT(cpu, insn);
 		give_back(cpu, insn, 1);
 		return NULL;
