@@ -1,7 +1,8 @@
 /*
  * A guest's own paging: SDM vol. 3, "Paging", in its 32-bit, PAE and 4-level modes. 5-level paging is not offered to guests.
  *
- * Not looked at: reserved bits, protection keys, and SMEP, since no instruction is fetched here that the processor has not fetched before.
+ * Not looked at: reserved bits, protection keys, and SMEP, since no instruction is fetched here that the processor has not
+ * fetched before.
  */
 #include "guest/walk.h"
 

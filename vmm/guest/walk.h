@@ -6,7 +6,8 @@
 
 #include "guest/vm.h"
 
-/* What is done there: bits of a page fault's error code. WALK_MARK: sets accessed and dirty flags, as an access of the guest's does. */
+/* What is done there: bits of a page fault's error code. WALK_MARK: sets accessed and dirty flags, as an access of the
+   guest's does. */
 enum { WALK_WRITE = 1 << 1, WALK_USER = 1 << 2, WALK_MARK = 1 << 8 };
 
 /* False: #PF, with *error its error code. For the current vCPU. */

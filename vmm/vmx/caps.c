@@ -1,6 +1,6 @@
 /*
- * Is VT-x there, and what can it do? SDM vol. 3, "Discovering Support for VMX", "Enabling and Entering VMX Operation" and appendix "VMX
- * Capability Reporting Facility".
+ * Is VT-x there, and what can it do? SDM vol. 3, "Discovering Support for VMX", "Enabling and Entering VMX Operation" and
+ * appendix "VMX Capability Reporting Facility".
  */
 #include "cpu/msrs.h"
 #include "cpu/x86.h"
@@ -34,7 +34,9 @@ const char *vmx_available(void)
 	if (!rdmsr_safe(IA32_FEATURE_CONTROL, &control))
 		return NULL;
 	if (control & FEATURE_LOCK)
-		return control & FEATURE_VMX_OUTSIDE_SMX ? NULL : "the firmware has locked IA32_FEATURE_CONTROL with VMX off (bit 0 is 1, bit 2 is 0)";
+		return control & FEATURE_VMX_OUTSIDE_SMX
+			       ? NULL
+			       : "the firmware has locked IA32_FEATURE_CONTROL with VMX off (bit 0 is 1, bit 2 is 0)";
 	if (!wrmsr_safe(IA32_FEATURE_CONTROL, control | FEATURE_LOCK | FEATURE_VMX_OUTSIDE_SMX))
 		return "IA32_FEATURE_CONTROL does not take VMX outside SMX (bit 2)";
 	return NULL;
@@ -109,9 +111,10 @@ void vmx_caps_report(void)
 {
 	const uint64_t misc = vmx_caps.may[WORD_MISC], basic = vmx_caps.may[WORD_BASIC];
 
-	print("VMX: VMCS revision %x, regions of %u bytes, timer 1 tick in 2^%u of the TSC, %u CR3-target values\n", vmx_caps.revision,
-	      (unsigned)(basic >> 32 & 0x1fff), (unsigned)(misc & 0x1f), (unsigned)(misc >> 16 & 0x1ff));
-	print("VMX: CR0 must %lx may %lx, CR4 must %lx may %lx\n", vmx_caps.cr0_must, vmx_caps.cr0_may, vmx_caps.cr4_must, vmx_caps.cr4_may);
+	print("VMX: VMCS revision %x, regions of %u bytes, timer 1 tick in 2^%u of the TSC, %u CR3-target values\n",
+	      vmx_caps.revision, (unsigned)(basic >> 32 & 0x1fff), (unsigned)(misc & 0x1f), (unsigned)(misc >> 16 & 0x1ff));
+	print("VMX: CR0 must %lx may %lx, CR4 must %lx may %lx\n", vmx_caps.cr0_must, vmx_caps.cr0_may, vmx_caps.cr4_must,
+	      vmx_caps.cr4_may);
 	for (enum vmx_word word = 0; word < WORDS; word++) {
 		uint64_t must = vmx_caps.must[word], may = vmx_caps.may[word];
 

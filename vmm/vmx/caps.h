@@ -1,5 +1,6 @@
 /*
- * What this machine's VMX can: SDM vol. 3, appendix "VMX Capability Reporting Facility". Read once, by CPU 0; the others must agree.
+ * What this machine's VMX can: SDM vol. 3, appendix "VMX Capability Reporting Facility". Read once, by CPU 0; the others must
+ * agree.
  */
 #ifndef VMM_VMX_CAPS_H
 #define VMM_VMX_CAPS_H
@@ -7,8 +8,8 @@
 #include "vmx/spec.h"
 
 struct vmx_caps {
-	/* For the words of controls: bits that must be 1, and bits that may be. Of the TRUE MSRs where there are. For the others: must
-	   is 0, may is the MSR. */
+	/* For the words of controls: bits that must be 1, and bits that may be. Of the TRUE MSRs where there are. For the
+	   others: must is 0, may is the MSR. */
 	uint64_t must[WORDS], may[WORDS];
 	uint32_t revision;
 	uint64_t cr0_must, cr0_may, cr4_must, cr4_may; /* fixed bits in VMX operation */
@@ -26,8 +27,8 @@ void vmx_caps_read(void);
 MUST_CHECK bool vmx_caps_agree(void); /* this CPU has the same */
 void vmx_caps_report(void); /* prints every capability MSR in words */
 
-/* Prints the titles of bits, with commas and line breaks. column: what the call before returned, for one list of several words; at 0 it begins with the
-   heading. The caller ends the line unless 0 is returned: then there was no title. */
+/* Prints the titles of bits, with commas and line breaks. column: what the call before returned, for one list of several
+   words; at 0 it begins with the heading. The caller ends the line unless 0 is returned: then there was no title. */
 unsigned vmx_print_titles(unsigned column, const char *heading, enum vmx_word word, uint64_t bits);
 
 /* The title of a control that every vCPU of ours requires and this CPU lacks; NULL: it lacks none. vmx/controls.c. */

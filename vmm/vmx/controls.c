@@ -1,8 +1,10 @@
 /*
- * Choosing controls: SDM vol. 3, "Algorithms for Determining VMX Capabilities": what must be 1, what we require, and what we want and the CPU
- * allows, without those whose prerequisites (SDM vol. 3, "VM-Execution Control Fields" in "Checks on VMX Controls") are missing.
+ * Choosing controls: SDM vol. 3, "Algorithms for Determining VMX Capabilities": what must be 1, what we require, and what we
+ * want and the CPU allows, without those whose prerequisites (SDM vol. 3, "VM-Execution Control Fields" in "Checks on VMX
+ * Controls") are missing.
  *
- * Not wanted is as telling: MOV to and from CR3, INVLPG, RDTSC, page faults and segments are the guest's own affair, and cost no VM exit.
+ * Not wanted is as telling: MOV to and from CR3, INVLPG, RDTSC, page faults and segments are the guest's own affair, and cost
+ * no VM exit.
  */
 #include "lib/print.h"
 #include "vmx/caps.h"
@@ -16,8 +18,9 @@
 
 static const uint64_t required[WORDS] = {
 	[WORD_PINBASED_CTLS] = PIN(EXTERNAL_INTERRUPT_EXITING) | PIN(NMI_EXITING) | PIN(VIRTUAL_NMIS),
-	[WORD_PROCBASED_CTLS] = PROC(USE_TSC_OFFSETTING) | PROC(HLT_EXITING) | PROC(MWAIT_EXITING) | PROC(MONITOR_EXITING) | PROC(RDPMC_EXITING) |
-				PROC(USE_IO_BITMAPS) | PROC(USE_MSR_BITMAPS) | PROC(ACTIVATE_SECONDARY_CONTROLS),
+	[WORD_PROCBASED_CTLS] = PROC(USE_TSC_OFFSETTING) | PROC(HLT_EXITING) | PROC(MWAIT_EXITING) | PROC(MONITOR_EXITING) |
+				PROC(RDPMC_EXITING) | PROC(USE_IO_BITMAPS) | PROC(USE_MSR_BITMAPS) |
+				PROC(ACTIVATE_SECONDARY_CONTROLS),
 	[WORD_PROCBASED_CTLS2] = PROC2(ENABLE_EPT),
 	[WORD_EXIT_CTLS] = EXIT(SAVE_DEBUG_CONTROLS) | EXIT(HOST_ADDRESS_SPACE_SIZE) | EXIT(ACKNOWLEDGE_INTERRUPT),
 	[WORD_ENTRY_CTLS] = ENTRY(LOAD_DEBUG_CONTROLS),
@@ -26,8 +29,9 @@ static const uint64_t required[WORDS] = {
 static const uint64_t wanted[WORDS] = {
 	[WORD_PINBASED_CTLS] = PIN(PREEMPTION_TIMER) | PIN(PROCESS_POSTED_INTERRUPTS),
 	[WORD_PROCBASED_CTLS] = PROC(USE_TPR_SHADOW),
-	[WORD_PROCBASED_CTLS2] = PROC2(ENABLE_VPID) | PROC2(UNRESTRICTED_GUEST) | PROC2(WBINVD_EXITING) | PROC2(ENABLE_RDTSCP) | PROC2(ENABLE_INVPCID) |
-				 PROC2(ENABLE_XSAVES) | PROC2(VIRTUALIZE_APIC_ACCESSES) | PROC2(APIC_REGISTER_VIRTUALIZATION) |
+	[WORD_PROCBASED_CTLS2] = PROC2(ENABLE_VPID) | PROC2(UNRESTRICTED_GUEST) | PROC2(WBINVD_EXITING) |
+				 PROC2(ENABLE_RDTSCP) | PROC2(ENABLE_INVPCID) | PROC2(ENABLE_XSAVES) |
+				 PROC2(VIRTUALIZE_APIC_ACCESSES) | PROC2(APIC_REGISTER_VIRTUALIZATION) |
 				 PROC2(VIRTUAL_INTERRUPT_DELIVERY),
 	[WORD_EXIT_CTLS] = EXIT(LOAD_PAT) | EXIT(LOAD_EFER) | EXIT(SAVE_EFER),
 	[WORD_ENTRY_CTLS] = ENTRY(LOAD_PAT) | ENTRY(LOAD_EFER),
@@ -85,7 +89,8 @@ const char *controls_choose(struct vcpu *vcpu)
 	if (vcpu->vm->config->cpus > 1)
 		vcpu->controls[WORD_PROCBASED_CTLS2] |= vmx_caps.may[WORD_PROCBASED_CTLS2] & PROC2(PAUSE_LOOP_EXITING);
 	/* A CPU with SGX: it is not offered, and nothing but these turns its instructions off. */
-	vcpu->controls[WORD_PROCBASED_CTLS2] |= vmx_caps.may[WORD_PROCBASED_CTLS2] & (PROC2(ENABLE_ENCLS_EXITING) | PROC2(ENABLE_ENCLV_EXITING));
+	vcpu->controls[WORD_PROCBASED_CTLS2] |=
+		vmx_caps.may[WORD_PROCBASED_CTLS2] & (PROC2(ENABLE_ENCLS_EXITING) | PROC2(ENABLE_ENCLV_EXITING));
 	for (unsigned i = 0; i < ARRAY_SIZE(prerequisites); i++)
 		if (!vcpu_has(vcpu, prerequisites[i].needs, prerequisites[i].needed))
 			vcpu->controls[prerequisites[i].word] &= ~prerequisites[i].bits;
@@ -128,7 +133,8 @@ static void report(const struct vcpu *vcpu, const char *heading, bool taken)
 	unsigned column = 0;
 
 	for (enum vmx_word word = WORD_PINBASED_CTLS; word <= WORD_ENTRY_CTLS; word++)
-		column = vmx_print_titles(column, heading, word, wanted[word] & (taken ? vcpu->controls[word] : ~vcpu->controls[word]));
+		column = vmx_print_titles(column, heading, word,
+					  wanted[word] & (taken ? vcpu->controls[word] : ~vcpu->controls[word]));
 	if (column)
 		print("\n");
 }

@@ -128,10 +128,15 @@ static void a_vcpu_without_others_may_spin(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(all_that_is_wanted_is_taken), TEST(what_must_be_1_is_1), TEST(every_required_control_is_named_when_it_is_missing),
-		TEST(ept_needs_four_levels), TEST(prerequisites_are_kept_for_every_missing_control),
-		TEST(without_a_tpr_shadow_cr8_exits_and_apic_virtualization_is_off), TEST(efer_and_pat_are_switched_both_ways_or_not_at_all),
-		TEST(a_vpid_must_be_invalidable), TEST(a_vcpu_without_others_may_spin),
+		TEST(all_that_is_wanted_is_taken),
+		TEST(what_must_be_1_is_1),
+		TEST(every_required_control_is_named_when_it_is_missing),
+		TEST(ept_needs_four_levels),
+		TEST(prerequisites_are_kept_for_every_missing_control),
+		TEST(without_a_tpr_shadow_cr8_exits_and_apic_virtualization_is_off),
+		TEST(efer_and_pat_are_switched_both_ways_or_not_at_all),
+		TEST(a_vpid_must_be_invalidable),
+		TEST(a_vcpu_without_others_may_spin),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

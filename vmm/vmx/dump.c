@@ -15,7 +15,9 @@ static const char *mode_name(struct vcpu *vcpu)
 		return "compatibility mode";
 	if (!(vcpu_cr0(vcpu) & CR0_PE))
 		return "real mode";
-	return vmread(VMCS_GUEST_RFLAGS) & RFLAGS_VM ? "virtual-8086 mode" : vcpu_cr0(vcpu) & CR0_PG ? "protected mode" : "protected mode without paging";
+	return vmread(VMCS_GUEST_RFLAGS) & RFLAGS_VM ? "virtual-8086 mode"
+	       : vcpu_cr0(vcpu) & CR0_PG	     ? "protected mode"
+						     : "protected mode without paging";
 }
 
 static void print_code(struct vcpu *vcpu)
@@ -36,20 +38,23 @@ static void print_code(struct vcpu *vcpu)
 
 void vcpu_print_registers(struct vcpu *vcpu)
 {
-	static const char names[REGISTERS][4] = {"RAX", "RCX", "RDX", "RBX", "RSP", "RBP", "RSI", "RDI", "R8", "R9", "R10", "R11", "R12", "R13", "R14", "R15"};
+	static const char names[REGISTERS][4] = {"RAX", "RCX", "RDX", "RBX", "RSP", "RBP", "RSI", "RDI",
+						 "R8",	"R9",  "R10", "R11", "R12", "R13", "R14", "R15"};
 	static const char segments[][5] = {"ES", "CS", "SS", "DS", "FS", "GS", "LDTR", "TR"};
 	uint64_t reason = vmread(VMCS_EXIT_REASON), vectoring = vmread(VMCS_IDT_VECTORING_INFO);
 
 	print("vm %s, vCPU %u, %s\n", vcpu->vm->config->name, vcpu->index, mode_name(vcpu));
 	for (unsigned n = 0; n < REGISTERS; n++)
 		print("  %-3s %016lx%s", names[n], vcpu_register(vcpu, n), n % 4 == 3 ? "\n" : "");
-	print("  RIP %016lx  RFLAGS %08lx  CR0 %08lx  CR2 %016lx\n", vmread(VMCS_GUEST_RIP), vmread(VMCS_GUEST_RFLAGS), vcpu_cr0(vcpu), vcpu->cr2);
-	print("  CR3 %016lx  CR4 %08lx  EFER %03lx  DR7 %08lx\n", vcpu_cr3(vcpu), vcpu_cr4(vcpu), vcpu_efer(vcpu), vmread(VMCS_GUEST_DR7));
+	print("  RIP %016lx  RFLAGS %08lx  CR0 %08lx  CR2 %016lx\n", vmread(VMCS_GUEST_RIP), vmread(VMCS_GUEST_RFLAGS),
+	      vcpu_cr0(vcpu), vcpu->cr2);
+	print("  CR3 %016lx  CR4 %08lx  EFER %03lx  DR7 %08lx\n", vcpu_cr3(vcpu), vcpu_cr4(vcpu), vcpu_efer(vcpu),
+	      vmread(VMCS_GUEST_DR7));
 	for (unsigned n = 0; n < ARRAY_SIZE(segments); n++)
 		print("  %-4s %04lx base %016lx limit %08lx rights %05lx\n", segments[n], vmread(VMCS_GUEST_ES_SELECTOR + 2 * n),
 		      vmread(VMCS_GUEST_ES_BASE + 2 * n), vmread(VMCS_GUEST_ES_LIMIT + 2 * n), vmread(VMCS_GUEST_ES_AR + 2 * n));
-	print("  GDTR base %016lx limit %04lx  IDTR base %016lx limit %04lx\n", vmread(VMCS_GUEST_GDTR_BASE), vmread(VMCS_GUEST_GDTR_LIMIT),
-	      vmread(VMCS_GUEST_IDTR_BASE), vmread(VMCS_GUEST_IDTR_LIMIT));
+	print("  GDTR base %016lx limit %04lx  IDTR base %016lx limit %04lx\n", vmread(VMCS_GUEST_GDTR_BASE),
+	      vmread(VMCS_GUEST_GDTR_LIMIT), vmread(VMCS_GUEST_IDTR_BASE), vmread(VMCS_GUEST_IDTR_LIMIT));
 	print("  last exit %lx (%s), qualification %lx, guest-physical address %lx", reason, exit_reason_title(reason & 0xffff),
 	      vmread(VMCS_EXIT_QUALIFICATION), vmread(VMCS_GUEST_PHYSICAL_ADDRESS));
 	if (vectoring & BIT(31))

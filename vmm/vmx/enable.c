@@ -1,6 +1,6 @@
 /*
- * Entering and leaving VMX operation on this CPU: SDM vol. 3, "Enabling and Entering VMX Operation", "Restrictions on VMX Operation" and "VMXON
- * Region".
+ * Entering and leaving VMX operation on this CPU: SDM vol. 3, "Enabling and Entering VMX Operation", "Restrictions on VMX
+ * Operation" and "VMXON Region".
  */
 #include "cpu/cpu.h"
 #include "cpu/x86.h"

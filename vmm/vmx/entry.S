@@ -1,6 +1,6 @@
 /*
- * From root operation to the guest and back: SDM vol. 3, "VMLAUNCH/VMRESUME", "Loading Host State". What VM entries and VM exits do not switch are the
- * general registers but RSP, and CR2.
+ * From root operation to the guest and back: SDM vol. 3, "VMLAUNCH/VMRESUME", "Loading Host State". What VM entries and VM
+ * exits do not switch are the general registers but RSP, and CR2.
  *
  * bool vmx_enter(struct vcpu *vcpu, bool launched)
  */

@@ -51,7 +51,8 @@ static uint64_t *new_table(struct ept *ept)
 	return table;
 }
 
-/* The table that entry points to; made where there is none, and where entry maps a large page split into one with the same pages. */
+/* The table that entry points to; made where there is none, and where entry maps a large page split into one with the same
+   pages. */
 static uint64_t *table_below(struct ept *ept, uint64_t *entry, unsigned level)
 {
 	uint64_t *table;

@@ -1,6 +1,7 @@
 /*
- * A VM's guest-physical address space: SDM vol. 3, "The Extended Page Table Mechanism (EPT)". Four levels; pages as large as alignment
- * and the CPU allow. Tables come from a pool of their own, of a fixed number of pages per VM, taken when the VM is made.
+ * A VM's guest-physical address space: SDM vol. 3, "The Extended Page Table Mechanism (EPT)". Four levels; pages as large as
+ * alignment and the CPU allow. Tables come from a pool of their own, of a fixed number of pages per VM, taken when the VM is
+ * made.
  */
 #ifndef VMM_VMX_EPT_H
 #define VMM_VMX_EPT_H
@@ -23,7 +24,8 @@ void ept_create(struct ept *ept, unsigned tables);
 /* All unmapped, tables free again; the caller does INVEPT on the CPUs that use it. */
 void ept_clear(struct ept *ept);
 
-/* Maps [gpa, gpa + size) to pa; both and size multiples of 4 KiB. Splits large pages where it must. False if the tables are used up. */
+/* Maps [gpa, gpa + size) to pa; both and size multiples of 4 KiB. Splits large pages where it must. False if the tables are
+   used up. */
 MUST_CHECK bool ept_map(struct ept *ept, gpa_t gpa, pa_t pa, uint64_t size, unsigned access, unsigned type);
 MUST_CHECK bool ept_unmap(struct ept *ept, gpa_t gpa, uint64_t size);
 

@@ -118,8 +118,12 @@ static void the_pointer_says_what_the_cpu_can(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(pages_are_as_large_as_alignment_allows), TEST(without_large_pages_all_are_small), TEST(a_leaf_has_access_type_and_ignore_pat),
-		TEST(a_hole_splits_large_pages_and_leaves_the_rest), TEST(tables_run_out), TEST(the_pointer_says_what_the_cpu_can),
+		TEST(pages_are_as_large_as_alignment_allows),
+		TEST(without_large_pages_all_are_small),
+		TEST(a_leaf_has_access_type_and_ignore_pat),
+		TEST(a_hole_splits_large_pages_and_leaves_the_rest),
+		TEST(tables_run_out),
+		TEST(the_pointer_says_what_the_cpu_can),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

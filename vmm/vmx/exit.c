@@ -118,8 +118,8 @@ void exit_stop(struct vcpu *vcpu)
 {
 	unsigned reason = vmread(VMCS_EXIT_REASON);
 
-	vm_stop(vcpu->vm, "VM exit %u (%s), qualification %lx: nobody expects that", reason & 0xffff, exit_reason_title(reason & 0xffff),
-		vmread(VMCS_EXIT_QUALIFICATION));
+	vm_stop(vcpu->vm, "VM exit %u (%s), qualification %lx: nobody expects that", reason & 0xffff,
+		exit_reason_title(reason & 0xffff), vmread(VMCS_EXIT_QUALIFICATION));
 }
 
 void exit_ud(struct vcpu *vcpu) { vcpu_raise_ud(vcpu); }

@@ -1,8 +1,9 @@
 /*
  * CPUID and XSETBV: what the guest is told about its processor, and what it switches on of that. SDM vol. 2, "CPUID", "XSETBV".
  *
- * Of the features that spec/cpuid_features.def names, a guest has those that the machine has, but the hidden ones; others that a newer processor may have it
- * has not, since nobody here knows what state they bring. Leaves that are in no case below read as 0.
+ * Of the features that spec/cpuid_features.def names, a guest has those that the machine has, but the hidden ones; others
+ * that a newer processor may have it has not, since nobody here knows what state they bring. Leaves that are in no case below
+ * read as 0.
  */
 #include "cpu/time.h"
 #include "cpu/x86.h"
@@ -64,7 +65,14 @@ static unsigned id_bits(const struct vm *vm) { return vm->vcpus_count > 2 ? 2 : 
 
 static void leaf_1(const struct vcpu *vcpu, struct cpuid *r)
 {
-	enum { EBX_BRAND_AND_CLFLUSH = 0xffff, EDX_APIC = 9, EDX_HTT = 28, ECX_TSC_DEADLINE = 24, ECX_OSXSAVE = 27, ECX_HYPERVISOR = 31 };
+	enum {
+		EBX_BRAND_AND_CLFLUSH = 0xffff,
+		EDX_APIC = 9,
+		EDX_HTT = 28,
+		ECX_TSC_DEADLINE = 24,
+		ECX_OSXSAVE = 27,
+		ECX_HYPERVISOR = 31
+	};
 
 	r->ebx = (r->ebx & EBX_BRAND_AND_CLFLUSH) | 1u << id_bits(vcpu->vm) << 16 | vcpu->index << 24;
 	r->ecx &= offered(1, 0, ECX);
@@ -141,7 +149,8 @@ static void leaf_d(const struct vcpu *vcpu, uint32_t subleaf, struct cpuid *r)
 	if (!vcpu->xcr0_offered)
 		*r = (struct cpuid){0};
 	else if (subleaf == 0)
-		*r = (struct cpuid){(uint32_t)vcpu->xcr0_offered, xsave_size(vcpu->xcr0, false), xsave_size(vcpu->xcr0_offered, false), 0};
+		*r = (struct cpuid){(uint32_t)vcpu->xcr0_offered, xsave_size(vcpu->xcr0, false),
+				    xsave_size(vcpu->xcr0_offered, false), 0};
 	else if (subleaf == 1)
 		*r = (struct cpuid){.eax = r->eax & offered(0xd, 1, EAX), .ebx = xsave_size(vcpu->xcr0, true)};
 	else if (subleaf >= 32 || !(vcpu->xcr0_offered & BIT(subleaf)))
@@ -174,7 +183,8 @@ static struct cpuid answer(const struct vcpu *vcpu, uint32_t leaf, uint32_t subl
 	case 0x16: return (struct cpuid){(uint32_t)(tsc_hz / 1000000), (uint32_t)(tsc_hz / 1000000), 100, 0};
 	case 0x40000000: return signature();
 	case 0x80000000: return (struct cpuid){.eax = (uint32_t)min_u64(r.eax, HIGHEST_EXTENDED)};
-	case 0x80000001: return (struct cpuid){.ecx = r.ecx & offered(0x80000001, 0, ECX), .edx = r.edx & offered(0x80000001, 0, EDX)};
+	case 0x80000001:
+		return (struct cpuid){.ecx = r.ecx & offered(0x80000001, 0, ECX), .edx = r.edx & offered(0x80000001, 0, EDX)};
 	case 0x80000002:
 	case 0x80000003:
 	case 0x80000004:
@@ -198,7 +208,8 @@ void exit_cpuid(struct vcpu *vcpu)
 	vcpu_skip(vcpu);
 }
 
-/* Which combinations are allowed: SDM vol. 1, "Enabling the XSAVE Feature Set and XSAVE-Enabled Features". The processor refuses the others. */
+/* Which combinations are allowed: SDM vol. 1, "Enabling the XSAVE Feature Set and XSAVE-Enabled Features". The processor
+   refuses the others. */
 void exit_xsetbv(struct vcpu *vcpu)
 {
 	uint64_t value = (vcpu->registers[RAX] & BITS(31, 0)) | vcpu->registers[RDX] << 32;

@@ -41,21 +41,24 @@ static struct cpuid ask(uint32_t leaf, uint32_t subleaf)
 	return (struct cpuid){vcpu.registers[RAX], vcpu.registers[RBX], vcpu.registers[RCX], vcpu.registers[RDX]};
 }
 
-/* By the table, each feature of it: never one that the machine has not, but those that the VMM brings; never a hidden or an absent one. */
+/* By the table, each feature of it: never one that the machine has not, but those that the VMM brings; never a hidden or an
+   absent one. */
 static void a_feature_is_offered_if_the_machine_has_it_and_nobody_hides_it(void **state)
 {
 	enum { ABSENT, ENGINE, HOST, STATE };
 
-#define FEATURE(id, name, leaf, subleaf, reg, bit, by)                                                                 \
-	{                                                                                                              \
-		struct cpuid has = cpuid(leaf, subleaf), told = ask(leaf, subleaf);                                    \
-		bool brought = FEATURE_##id == FEATURE_HYPERVISOR || FEATURE_##id == FEATURE_TSC_DEADLINE ||           \
-			       FEATURE_##id == FEATURE_HTT || FEATURE_##id == FEATURE_ARAT || FEATURE_##id == FEATURE_INVTSC; \
-                                                                                                                       \
-		if (((uint32_t *)&told)[reg] >> bit & 1)                                                               \
-			assert_true(brought || ((((uint32_t *)&has)[reg] >> bit & 1) && by != ABSENT && !is_hidden(FEATURE_##id))); \
-		else if (by != ABSENT && by != STATE && leaf != 0xa && !is_hidden(FEATURE_##id))                       \
-			assert_false(((uint32_t *)&has)[reg] >> bit & 1);                                              \
+#define FEATURE(id, name, leaf, subleaf, reg, bit, by)                                                                   \
+	{                                                                                                                \
+		struct cpuid has = cpuid(leaf, subleaf), told = ask(leaf, subleaf);                                      \
+		bool brought = FEATURE_##id == FEATURE_HYPERVISOR || FEATURE_##id == FEATURE_TSC_DEADLINE ||             \
+			       FEATURE_##id == FEATURE_HTT || FEATURE_##id == FEATURE_ARAT ||                            \
+			       FEATURE_##id == FEATURE_INVTSC;                                                           \
+                                                                                                                         \
+		if (((uint32_t *)&told)[reg] >> bit & 1)                                                                 \
+			assert_true(brought ||                                                                           \
+				    ((((uint32_t *)&has)[reg] >> bit & 1) && by != ABSENT && !is_hidden(FEATURE_##id))); \
+		else if (by != ABSENT && by != STATE && leaf != 0xa && !is_hidden(FEATURE_##id))                         \
+			assert_false(((uint32_t *)&has)[reg] >> bit & 1);                                                \
 	}
 #include "cpuid_features.def"
 #undef FEATURE
@@ -169,9 +172,15 @@ static void xsetbv_sets_what_is_offered_and_the_processor_takes(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(a_feature_is_offered_if_the_machine_has_it_and_nobody_hides_it), TEST(bits_that_no_table_names_are_not_offered),
-		TEST(what_a_secondary_control_must_enable_is_hidden_without_it), TEST(bits_that_follow_state_follow_the_guests), TEST(ids_are_the_vcpus),
-		TEST(the_tsc_frequency_can_be_computed), TEST(xsave_sizes_are_those_of_the_machine), TEST(the_signature_is_ours), TEST(other_leaves_are_0),
+		TEST(a_feature_is_offered_if_the_machine_has_it_and_nobody_hides_it),
+		TEST(bits_that_no_table_names_are_not_offered),
+		TEST(what_a_secondary_control_must_enable_is_hidden_without_it),
+		TEST(bits_that_follow_state_follow_the_guests),
+		TEST(ids_are_the_vcpus),
+		TEST(the_tsc_frequency_can_be_computed),
+		TEST(xsave_sizes_are_those_of_the_machine),
+		TEST(the_signature_is_ours),
+		TEST(other_leaves_are_0),
 		TEST(xsetbv_sets_what_is_offered_and_the_processor_takes),
 	};
 

@@ -1,6 +1,6 @@
 /*
- * Accesses to control registers that exit: SDM vol. 3, "Exit Qualification for Control-Register Accesses", vol. 2, "MOV - Move to/from Control Registers",
- * "CLTS", "LMSW". Most do not: see mode.c.
+ * Accesses to control registers that exit: SDM vol. 3, "Exit Qualification for Control-Register Accesses", vol. 2, "MOV -
+ * Move to/from Control Registers", "CLTS", "LMSW". Most do not: see mode.c.
  */
 #include "cpu/x86.h"
 #include "lib/print.h"

@@ -1,4 +1,5 @@
-/* Writes of control registers that exit: what is #GP, and what mode the guest is in then. SDM vol. 2, "MOV - Move to/from Control Registers". */
+/* Writes of control registers that exit: what is #GP, and what mode the guest is in then. SDM vol. 2, "MOV - Move to/from
+   Control Registers". */
 #include "vmx/fake_vmcs.h"
 
 #include <stdlib.h>
@@ -50,7 +51,8 @@ static int setup(void **state)
 	memset(memory, 0, sizeof(memory));
 	memset(&vcpu, 0, sizeof(vcpu));
 	vcpu.vm = &vm;
-	vmx_caps = (struct vmx_caps){.cr0_must = CR0_PE | CR0_NE | CR0_PG, .cr0_may = UINT32_MAX, .cr4_must = CR4_VMXE, .cr4_may = 0x773fff};
+	vmx_caps = (struct vmx_caps){
+		.cr0_must = CR0_PE | CR0_NE | CR0_PG, .cr0_may = UINT32_MAX, .cr4_must = CR4_VMXE, .cr4_may = 0x773fff};
 	vcpu.controls[WORD_PROCBASED_CTLS2] = CTL(PROCBASED_CTLS2, UNRESTRICTED_GUEST);
 	fields[VMCS_GUEST_TR_AR] = 0x8b;
 	faults = skipped = stops = tpr = 0;
@@ -201,9 +203,15 @@ static void lmsw_and_clts(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(cr0_must_be_consistent), TEST(ia32e_mode_begins_with_paging), TEST(ia32e_mode_ends_in_compatibility_mode_only),
-		TEST(pcid_needs_ia32e_mode_and_keeps_paging), TEST(what_cpuid_does_not_offer_is_gp_in_cr4), TEST(pae_paging_loads_pdptes_and_checks_them),
-		TEST(without_unrestricted_guest_real_mode_stops_the_vm), TEST(cr8_is_the_tpr), TEST(lmsw_and_clts),
+		TEST(cr0_must_be_consistent),
+		TEST(ia32e_mode_begins_with_paging),
+		TEST(ia32e_mode_ends_in_compatibility_mode_only),
+		TEST(pcid_needs_ia32e_mode_and_keeps_paging),
+		TEST(what_cpuid_does_not_offer_is_gp_in_cr4),
+		TEST(pae_paging_loads_pdptes_and_checks_them),
+		TEST(without_unrestricted_guest_real_mode_stops_the_vm),
+		TEST(cr8_is_the_tpr),
+		TEST(lmsw_and_clts),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,6 +1,6 @@
 /*
- * Guest-physical addresses that EPT does not map: SDM vol. 3, "EPT Violations", "EPT Misconfigurations". All of a guest's RAM is mapped, so a violation is an
- * access to a device, or to nothing.
+ * Guest-physical addresses that EPT does not map: SDM vol. 3, "EPT Violations", "EPT Misconfigurations". All of a guest's RAM
+ * is mapped, so a violation is an access to a device, or to nothing.
  */
 #include "lib/print.h"
 #include "vmx/exit.h"

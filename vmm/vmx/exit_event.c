@@ -1,13 +1,20 @@
 /*
- * VM exits that no instruction asks for: exceptions and NMIs, interrupts, timers and windows; and those with which a vCPU gives its CPU away. SDM vol.
- * 3, "Other Causes of VM Exits", "Information for VM Exits Due to Vectored Events".
+ * VM exits that no instruction asks for: exceptions and NMIs, interrupts, timers and windows; and those with which a vCPU
+ * gives its CPU away. SDM vol. 3, "Other Causes of VM Exits", "Information for VM Exits Due to Vectored Events".
  */
 #include "cpu/interrupts.h"
 #include "cpu/x86.h"
 #include "lib/print.h"
 #include "vmx/exit.h"
 
-enum { INFO_VECTOR = 0xff, INFO_TYPE = 7 << 8, INFO_TYPE_NMI = 2 << 8, INFO_TYPE_INT1 = 5 << 8, INFO_ERROR_CODE = 1 << 11, INFO_NMI_UNBLOCKING = 1 << 12 };
+enum {
+	INFO_VECTOR = 0xff,
+	INFO_TYPE = 7 << 8,
+	INFO_TYPE_NMI = 2 << 8,
+	INFO_TYPE_INT1 = 5 << 8,
+	INFO_ERROR_CODE = 1 << 11,
+	INFO_NMI_UNBLOCKING = 1 << 12
+};
 enum { VECTOR_DB = 1, VECTOR_MC = 18 };
 enum { DR7_GD = 1 << 13, DR6_TRAPS = 0xf, DR6_FIXED = 0xffff0ff0 };
 enum { BLOCKING_BY_STI = 1 << 0, BLOCKING_BY_MOV_SS = 1 << 1 };
@@ -16,7 +23,8 @@ enum { BLOCKING_BY_STI = 1 << 0, BLOCKING_BY_MOV_SS = 1 << 1 };
 static void debug_exception(struct vcpu *vcpu, uint32_t info)
 {
 	if ((info & INFO_TYPE) == INFO_TYPE_INT1) {
-		vcpu->event = (struct event){.info = info & ~(uint32_t)INFO_NMI_UNBLOCKING, .length = vmread(VMCS_VM_EXIT_INSTRUCTION_LENGTH)};
+		vcpu->event = (struct event){.info = info & ~(uint32_t)INFO_NMI_UNBLOCKING,
+					     .length = vmread(VMCS_VM_EXIT_INSTRUCTION_LENGTH)};
 		return;
 	}
 	write_dr6((read_dr6() & ~(uint64_t)DR6_TRAPS) | DR6_FIXED | vmread(VMCS_EXIT_QUALIFICATION));
@@ -46,7 +54,8 @@ void exit_exception_nmi(struct vcpu *vcpu)
 	}
 }
 
-/* Whom it concerns may want the VM's lock. "Acknowledge interrupt on exit" has told the vector and taken it from the local APIC. */
+/* Whom it concerns may want the VM's lock. "Acknowledge interrupt on exit" has told the vector and taken it from the local
+   APIC. */
 void exit_external_interrupt(struct vcpu *vcpu)
 {
 	unsigned vector = vmread(VMCS_VM_EXIT_INTERRUPTION_INFO) & INFO_VECTOR;

@@ -124,9 +124,13 @@ static void what_cannot_go_on_stops(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(an_alignment_check_is_reflected_with_its_error_code), TEST(a_debug_exception_has_its_effects_on_dr6_and_dr7),
-		TEST(int1_is_delivered_as_what_it_is), TEST(an_interrupt_is_served_without_the_lock), TEST(hlt_halts_unless_something_waits),
-		TEST(who_spins_ends_its_turn), TEST(what_cannot_go_on_stops),
+		TEST(an_alignment_check_is_reflected_with_its_error_code),
+		TEST(a_debug_exception_has_its_effects_on_dr6_and_dr7),
+		TEST(int1_is_delivered_as_what_it_is),
+		TEST(an_interrupt_is_served_without_the_lock),
+		TEST(hlt_halts_unless_something_waits),
+		TEST(who_spins_ends_its_turn),
+		TEST(what_cannot_go_on_stops),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

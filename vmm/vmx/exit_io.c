@@ -1,5 +1,6 @@
 /*
- * IN and OUT: SDM vol. 3, "Exit Qualification for I/O Instructions". The processor has checked IOPL and the I/O permission bit map before.
+ * IN and OUT: SDM vol. 3, "Exit Qualification for I/O Instructions". The processor has checked IOPL and the I/O permission
+ * bit map before.
  */
 #include "devices/devices.h"
 #include "vmx/exit.h"

@@ -1,5 +1,6 @@
 /*
- * RDMSR and WRMSR: SDM vol. 4, "Architectural MSRs". An MSR that is in no row of the table is #GP(0), for reading and for writing.
+ * RDMSR and WRMSR: SDM vol. 4, "Architectural MSRs". An MSR that is in no row of the table is #GP(0), for reading and for
+ * writing.
  *
  * Those that a guest has without VM exits are in msr.c.
  */
@@ -30,7 +31,8 @@ READER(read_tsc)
 	return true;
 }
 
-/* SDM vol. 3, "Time-Stamp Counter Adjustment": what is added to the one is added to the other. The new offset is in the VMCS at the next VM entry. */
+/* SDM vol. 3, "Time-Stamp Counter Adjustment": what is added to the one is added to the other. The new offset is in the VMCS
+   at the next VM entry. */
 WRITER(write_tsc)
 {
 	vcpu->tsc_adjust = value - (rdtsc() + vcpu->vm->tsc_offset);
@@ -65,8 +67,8 @@ READER(read_bios_sign_id)
 	return true;
 }
 
-/* What the CPU is vulnerable to and what not. Left out are bits that announce other MSRs: TSX_CTRL, MISC_PACKAGE_CTLS, ENERGY_FILTERING_CTL, DOITM,
-   FB_CLEAR_CTRL, XAPIC_DISABLE, OVERCLOCKING, GDS_CTRL. */
+/* What the CPU is vulnerable to and what not. Left out are bits that announce other MSRs: TSX_CTRL, MISC_PACKAGE_CTLS,
+   ENERGY_FILTERING_CTL, DOITM, FB_CLEAR_CTRL, XAPIC_DISABLE, OVERCLOCKING, GDS_CTRL. */
 READER(read_arch_capabilities)
 {
 	bool is_there = rdmsr_safe(msr, value);

@@ -88,9 +88,13 @@ static void mtrrs_are_kept_apart(void **state)
 	static const uint32_t msrs[] = {0x200, 0x201, 0x20e, 0x20f, 0x250, 0x258, 0x259, 0x268, 0x26f, 0x2ff};
 
 	for (unsigned i = 0; i < ARRAY_SIZE(msrs); i++)
-		assert_true(writes(msrs[i], msrs[i] == 0x2ff ? 0xc06 : msrs[i] >= 0x250 ? 0x0606060606060600 + (i & 1) : 0x10000 * (i + 1)));
+		assert_true(writes(msrs[i], msrs[i] == 0x2ff   ? 0xc06
+					    : msrs[i] >= 0x250 ? 0x0606060606060600 + (i & 1)
+							       : 0x10000 * (i + 1)));
 	for (unsigned i = 0; i < ARRAY_SIZE(msrs); i++)
-		assert_int_equal(read_back(msrs[i]), msrs[i] == 0x2ff ? 0xc06 : msrs[i] >= 0x250 ? 0x0606060606060600 + (i & 1) : 0x10000 * (i + 1));
+		assert_int_equal(read_back(msrs[i]), msrs[i] == 0x2ff	? 0xc06
+						     : msrs[i] >= 0x250 ? 0x0606060606060600 + (i & 1)
+									: 0x10000 * (i + 1));
 }
 
 static void memory_types_are_checked(void **state)
@@ -164,8 +168,13 @@ static void only_the_guests_own_msrs_do_not_exit(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(unknown_msrs_are_gp), TEST(feature_control_is_locked_without_vmx), TEST(mtrrs_are_kept_apart), TEST(memory_types_are_checked),
-		TEST(pat_goes_where_the_processor_loads_it), TEST(efer_changes_lme_only_without_paging), TEST(a_written_tsc_moves_tsc_adjust),
+		TEST(unknown_msrs_are_gp),
+		TEST(feature_control_is_locked_without_vmx),
+		TEST(mtrrs_are_kept_apart),
+		TEST(memory_types_are_checked),
+		TEST(pat_goes_where_the_processor_loads_it),
+		TEST(efer_changes_lme_only_without_paging),
+		TEST(a_written_tsc_moves_tsc_adjust),
 		TEST(only_the_guests_own_msrs_do_not_exit),
 	};
 

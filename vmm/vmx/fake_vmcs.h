@@ -1,5 +1,6 @@
 /*
- * For tests on the host: a current VMCS that is an array. Included before everything else of the VMM, it stands in the place of vmx/vmcs.h.
+ * For tests on the host: a current VMCS that is an array. Included before everything else of the VMM, it stands in the place of
+ * vmx/vmcs.h.
  */
 #ifndef VMM_VMX_FAKE_VMCS_H
 #define VMM_VMX_FAKE_VMCS_H

@@ -1,12 +1,14 @@
 /*
- * Who owns which bit of CR0, CR4 and IA32_EFER: SDM vol. 3, "Guest/Host Masks and Read Shadows for CR0 and CR4", "Restrictions on VMX
- * Operation" and "Unrestricted Guests".
+ * Who owns which bit of CR0, CR4 and IA32_EFER: SDM vol. 3, "Guest/Host Masks and Read Shadows for CR0 and CR4",
+ * "Restrictions on VMX Operation" and "Unrestricted Guests".
  *
- * The guest owns what it can, so that few of its accesses exit. Ours are the bits that VMX operation fixes, the cache bits that VM entries and exits
- * do not switch (CD, NW), CR4.MCE (a machine check is the host's business) and the bits of what CPUID does not offer.
+ * The guest owns what it can, so that few of its accesses exit. Ours are the bits that VMX operation fixes, the cache bits
+ * that VM entries and exits do not switch (CD, NW), CR4.MCE (a machine check is the host's business) and the bits of what
+ * CPUID does not offer.
  *
- * Without "unrestricted guest", CR0.PE and CR0.PG are fixed to 1. A guest in protected mode without paging then runs with 32-bit paging on a table that
- * maps each address to itself, in pages of 4 MiB; it does not see that, since the bits and CR3 are ours while that lasts. Real mode cannot be had.
+ * Without "unrestricted guest", CR0.PE and CR0.PG are fixed to 1. A guest in protected mode without paging then runs with
+ * 32-bit paging on a table that maps each address to itself, in pages of 4 MiB; it does not see that, since the bits and CR3
+ * are ours while that lasts. Real mode cannot be had.
  */
 #include "cpu/x86.h"
 #include "vmx/caps.h"
@@ -50,13 +52,15 @@ bool vcpu_in_64bit_mode(void)
 /* Left out: LA57, CET, protection keys for supervisor pages, user interrupts; VMX and SMX. */
 uint64_t vcpu_cr4_offered(void)
 {
-	return vmx_caps.cr4_may & (CR4_VME | CR4_PVI | CR4_TSD | CR4_DE | CR4_PSE | CR4_PAE | CR4_MCE | CR4_PGE | CR4_PCE | CR4_OSFXSR | CR4_OSXMMEXCPT |
-				   CR4_UMIP | CR4_FSGSBASE | CR4_PCIDE | CR4_OSXSAVE | CR4_SMEP | CR4_SMAP | CR4_PKE);
+	return vmx_caps.cr4_may &
+	       (CR4_VME | CR4_PVI | CR4_TSD | CR4_DE | CR4_PSE | CR4_PAE | CR4_MCE | CR4_PGE | CR4_PCE | CR4_OSFXSR |
+		CR4_OSXMMEXCPT | CR4_UMIP | CR4_FSGSBASE | CR4_PCIDE | CR4_OSXSAVE | CR4_SMEP | CR4_SMAP | CR4_PKE);
 }
 
 void vcpu_set_mode(struct vcpu *vcpu, uint64_t cr0, uint64_t cr3, uint64_t cr4, uint64_t efer)
 {
-	const uint64_t paging_fixed = CR0_PE | CR0_PG, cr3_exiting = CTL(PROCBASED_CTLS, CR3_LOAD_EXITING) | CTL(PROCBASED_CTLS, CR3_STORE_EXITING);
+	const uint64_t paging_fixed = CR0_PE | CR0_PG,
+		       cr3_exiting = CTL(PROCBASED_CTLS, CR3_LOAD_EXITING) | CTL(PROCBASED_CTLS, CR3_STORE_EXITING);
 	bool unpaged = !is_unrestricted(vcpu) && !(cr0 & CR0_PG), ia32e = (efer & EFER_LME) && (cr0 & CR0_PG);
 	uint64_t cr0_must = vmx_caps.cr0_must & ~(is_unrestricted(vcpu) ? paging_fixed : 0);
 	uint64_t cr4_real = (cr4 & vcpu_cr4_offered()) | vmx_caps.cr4_must | (vmx_caps.cr4_may & CR4_MCE);

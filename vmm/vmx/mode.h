@@ -13,7 +13,8 @@ uint64_t vcpu_cr4(const struct vcpu *vcpu);
 uint64_t vcpu_efer(const struct vcpu *vcpu);
 bool vcpu_in_64bit_mode(void);
 
-/* Gives the guest these values, which are consistent with each other: EFER.LMA follows from the rest. Cached translations are invalidated. */
+/* Gives the guest these values, which are consistent with each other: EFER.LMA follows from the rest. Cached translations are
+   invalidated. */
 void vcpu_set_mode(struct vcpu *vcpu, uint64_t cr0, uint64_t cr3, uint64_t cr4, uint64_t efer);
 
 /* Bits of CR4 that the guest's CPUID offers. */

@@ -1,4 +1,5 @@
-/* What a guest sees of its control registers, and what the VMCS has. SDM vol. 3, "Guest/Host Masks and Read Shadows for CR0 and CR4". */
+/* What a guest sees of its control registers, and what the VMCS has. SDM vol. 3, "Guest/Host Masks and Read Shadows for CR0
+   and CR4". */
 #include "vmx/fake_vmcs.h"
 
 #include <stdlib.h>
@@ -29,7 +30,8 @@ static void setup(bool unrestricted)
 	memset(fields, 0, sizeof(fields));
 	memset(&vcpu, 0, sizeof(vcpu));
 	vcpu.vm = &vm;
-	vmx_caps = (struct vmx_caps){.cr0_must = CR0_PE | CR0_NE | CR0_PG, .cr0_may = UINT32_MAX, .cr4_must = CR4_VMXE, .cr4_may = 0x773fff};
+	vmx_caps = (struct vmx_caps){
+		.cr0_must = CR0_PE | CR0_NE | CR0_PG, .cr0_may = UINT32_MAX, .cr4_must = CR4_VMXE, .cr4_may = 0x773fff};
 	if (unrestricted)
 		vcpu.controls[WORD_PROCBASED_CTLS2] = CTL(PROCBASED_CTLS2, UNRESTRICTED_GUEST);
 }
@@ -120,8 +122,10 @@ static void the_table_maps_each_address_to_itself(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(every_mode_is_seen_as_it_was_set), cmocka_unit_test(without_unrestricted_guest_no_paging_is_paging_on_our_table),
-		cmocka_unit_test(the_guest_owns_what_is_not_ours), cmocka_unit_test(the_table_maps_each_address_to_itself),
+		cmocka_unit_test(every_mode_is_seen_as_it_was_set),
+		cmocka_unit_test(without_unrestricted_guest_no_paging_is_paging_on_our_table),
+		cmocka_unit_test(the_guest_owns_what_is_not_ours),
+		cmocka_unit_test(the_table_maps_each_address_to_itself),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,6 +1,6 @@
 /*
- * MSRs that are the guest's own: SDM vol. 3, "MSR-Bitmap Address". FS.base, GS.base and the SYSENTER MSRs are in the VMCS; others follow the vCPU by
- * software. All the rest exits: exit_msr.c.
+ * MSRs that are the guest's own: SDM vol. 3, "MSR-Bitmap Address". FS.base, GS.base and the SYSENTER MSRs are in the VMCS;
+ * others follow the vCPU by software. All the rest exits: exit_msr.c.
  */
 #include "vmx/msr.h"
 
@@ -10,7 +10,9 @@
 #include "lib/string.h"
 
 /* Passed through, and switched by software when another vCPU gets the CPU. The last two are not on every CPU. */
-static const uint32_t following[] = {IA32_STAR, IA32_LSTAR, IA32_CSTAR, IA32_FMASK, IA32_KERNEL_GS_BASE, IA32_TSC_AUX, IA32_SPEC_CTRL};
+static const uint32_t following[] = {
+	IA32_STAR, IA32_LSTAR, IA32_CSTAR, IA32_FMASK, IA32_KERNEL_GS_BASE, IA32_TSC_AUX, IA32_SPEC_CTRL,
+};
 
 static bool is_there(uint32_t msr)
 {

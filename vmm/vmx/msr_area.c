@@ -1,7 +1,8 @@
 /*
- * IA32_EFER and IA32_PAT at VM entries and VM exits: by the "load IA32_..." controls, or, on a CPU that lacks them, by the MSR-load areas: SDM vol. 3,
- * "VM-Exit Controls for MSRs", "VM-Entry Controls for MSRs". Nothing is stored into areas: writes to both are intercepted, so we know them. Only
- * EFER.LMA changes by itself, with CR0.PG of an unrestricted guest: "save IA32_EFER" keeps the field right, and loading an MSR ignores the bit.
+ * IA32_EFER and IA32_PAT at VM entries and VM exits: by the "load IA32_..." controls, or, on a CPU that lacks them, by the
+ * MSR-load areas: SDM vol. 3, "VM-Exit Controls for MSRs", "VM-Entry Controls for MSRs". Nothing is stored into areas: writes
+ * to both are intercepted, so we know them. Only EFER.LMA changes by itself, with CR0.PG of an unrestricted guest: "save
+ * IA32_EFER" keeps the field right, and loading an MSR ignores the bit.
  */
 #include "cpu/msrs.h"
 #include "cpu/x86.h"

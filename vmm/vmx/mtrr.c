@@ -1,6 +1,6 @@
 /*
- * The MTRRs of a vCPU: SDM vol. 3, "Memory Type Range Registers (MTRRs)". They are only kept for the guest to read: its RAM is write-back by EPT, and
- * devices are no memory.
+ * The MTRRs of a vCPU: SDM vol. 3, "Memory Type Range Registers (MTRRs)". They are only kept for the guest to read: its RAM
+ * is write-back by EPT, and devices are no memory.
  */
 #include "vmx/mtrr.h"
 
@@ -28,7 +28,10 @@ static uint64_t *mtrr(struct vcpu *vcpu, uint32_t msr)
 }
 
 /* UC, WC, WT, WP, WB; uc_minus: also UC-, which only the PAT knows. */
-static bool is_type(uint8_t type, bool uc_minus) { return type == 0 || type == 1 || (type >= 4 && type <= 6) || (type == 7 && uc_minus); }
+static bool is_type(uint8_t type, bool uc_minus)
+{
+	return type == 0 || type == 1 || (type >= 4 && type <= 6) || (type == 7 && uc_minus);
+}
 
 bool mtrr_are_types(uint64_t types, bool uc_minus)
 {
@@ -46,7 +49,8 @@ bool mtrr_read(struct vcpu *vcpu, uint32_t msr, uint64_t *value)
 
 bool mtrr_write(struct vcpu *vcpu, uint32_t msr, uint64_t value)
 {
-	bool is_fixed = msr >= IA32_MTRR_FIX64K_00000 && msr != IA32_MTRR_DEF_TYPE, is_mask = !is_fixed && msr != IA32_MTRR_DEF_TYPE && (msr & 1);
+	bool is_fixed = msr >= IA32_MTRR_FIX64K_00000 && msr != IA32_MTRR_DEF_TYPE,
+	     is_mask = !is_fixed && msr != IA32_MTRR_DEF_TYPE && (msr & 1);
 	uint64_t bits = msr == IA32_MTRR_DEF_TYPE ? BITS(11, 10) | BITS(7, 0) : is_mask ? BITS(51, 11) : BITS(51, 12) | BITS(7, 0);
 
 	if (is_fixed ? !mtrr_are_types(value, false) : (value & ~bits) || (!is_mask && !is_type(value, false)))

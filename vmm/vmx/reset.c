@@ -1,6 +1,6 @@
 /*
- * A VMCS as a vCPU starts with it: SDM vol. 3, "Software Use of Virtual-Machine Control Structures", "Host-State Area", and table "IA-32 and Intel 64
- * Processor States Following Power-up, Reset, or INIT" of "Processor State After Reset".
+ * A VMCS as a vCPU starts with it: SDM vol. 3, "Software Use of Virtual-Machine Control Structures", "Host-State Area", and
+ * table "IA-32 and Intel 64 Processor States Following Power-up, Reset, or INIT" of "Processor State After Reset".
  */
 #include "cpu/msrs.h"
 #include "cpu/x86.h"
@@ -44,7 +44,8 @@ static void host_state(void)
 	struct table_register gdtr, idtr;
 	uint16_t cs, ss, tr;
 
-	__asm__ volatile("sgdt %0; sidt %1; mov %%cs, %2; mov %%ss, %3; str %4" : "=m"(gdtr), "=m"(idtr), "=r"(cs), "=r"(ss), "=r"(tr));
+	__asm__ volatile("sgdt %0; sidt %1; mov %%cs, %2; mov %%ss, %3; str %4"
+			 : "=m"(gdtr), "=m"(idtr), "=r"(cs), "=r"(ss), "=r"(tr));
 	vmwrite(VMCS_HOST_CS_SELECTOR, cs);
 	vmwrite(VMCS_HOST_SS_SELECTOR, ss);
 	vmwrite(VMCS_HOST_TR_SELECTOR, tr);
@@ -62,12 +63,14 @@ static void host_state(void)
 
 static void controls(struct vcpu *vcpu)
 {
-	static const enum vmx_word words[] = {WORD_PINBASED_CTLS, WORD_PROCBASED_CTLS, WORD_PROCBASED_CTLS2, WORD_EXIT_CTLS, WORD_ENTRY_CTLS};
+	static const enum vmx_word words[] = {WORD_PINBASED_CTLS, WORD_PROCBASED_CTLS, WORD_PROCBASED_CTLS2, WORD_EXIT_CTLS,
+					      WORD_ENTRY_CTLS};
 	struct vm *vm = vcpu->vm;
 
 	for (unsigned i = 0; i < ARRAY_SIZE(words); i++)
 		vmwrite(controls_field(words[i]), vcpu->controls[words[i]]);
-	/* #DB and #AC can come again and again in their own delivery, with no interrupt between: so that the VMM gets the CPU back. */
+	/* #DB and #AC can come again and again in their own delivery, with no interrupt between: so that the VMM gets the CPU
+	   back. */
 	vmwrite(VMCS_EXCEPTION_BITMAP, BIT(VECTOR_DB) | BIT(VECTOR_AC) | BIT(VECTOR_MC));
 	vmwrite(VMCS_IO_BITMAP_A, pa_of(vm->io_bitmap_a));
 	vmwrite(VMCS_IO_BITMAP_B, pa_of(vm->io_bitmap_b));

@@ -1,6 +1,6 @@
 /*
- * INS and OUTS: SDM vol. 2, "INS/INSB/INSW/INSD - Input from Port to String", "OUTS...". They exit before their memory operand is checked, so it is
- * checked here.
+ * INS and OUTS: SDM vol. 2, "INS/INSB/INSW/INSD - Input from Port to String", "OUTS...". They exit before their memory
+ * operand is checked, so it is checked here.
  */
 #include "cpu/x86.h"
 #include "guest/access.h"
@@ -17,7 +17,8 @@ struct string_insn {
 	bool repeated;
 };
 
-/* Prefixes, since not every processor reports address size and segment ("VM-Exit Instruction-Information Field as Used for INS and OUTS"). */
+/* Prefixes, since not every processor reports address size and segment ("VM-Exit Instruction-Information Field as Used for
+   INS and OUTS"). */
 static bool decode(struct vcpu *vcpu, bool in, struct string_insn *insn)
 {
 	uint64_t length = vmread(VMCS_VM_EXIT_INSTRUCTION_LENGTH), rip = vmread(VMCS_GUEST_RIP);

@@ -1,6 +1,6 @@
 /*
- * INS and OUTS against a guest's segments and page tables, and the walk of those tables. SDM vol. 2, "INS/INSB/INSW/INSD - Input from Port to String";
- * vol. 3, "Paging".
+ * INS and OUTS against a guest's segments and page tables, and the walk of those tables. SDM vol. 2, "INS/INSB/INSW/INSD -
+ * Input from Port to String"; vol. 3, "Paging".
  */
 #include "vmx/fake_vmcs.h"
 
@@ -303,10 +303,18 @@ static void without_paging_an_address_is_itself(void **state) { assert_true(find
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(outsb_writes_a_byte_and_moves_on), TEST(rep_ends_with_the_count_and_backwards_with_df), TEST(a_long_rep_gives_interrupts_a_chance),
-		TEST(rep_of_nothing_does_nothing), TEST(address_size_and_segment_are_the_prefixes), TEST(segments_are_checked),
-		TEST(ins_goes_through_page_tables_and_marks_them), TEST(page_faults_are_the_guests), TEST(smap_keeps_a_supervisor_from_user_pages_without_ac),
-		TEST(in_64_bit_mode_an_address_must_be_canonical), TEST(paging_32_bit_has_pages_of_4_kib_and_4_mib), TEST(paging_pae_starts_at_the_pdptes),
+		TEST(outsb_writes_a_byte_and_moves_on),
+		TEST(rep_ends_with_the_count_and_backwards_with_df),
+		TEST(a_long_rep_gives_interrupts_a_chance),
+		TEST(rep_of_nothing_does_nothing),
+		TEST(address_size_and_segment_are_the_prefixes),
+		TEST(segments_are_checked),
+		TEST(ins_goes_through_page_tables_and_marks_them),
+		TEST(page_faults_are_the_guests),
+		TEST(smap_keeps_a_supervisor_from_user_pages_without_ac),
+		TEST(in_64_bit_mode_an_address_must_be_canonical),
+		TEST(paging_32_bit_has_pages_of_4_kib_and_4_mib),
+		TEST(paging_pae_starts_at_the_pdptes),
 		TEST(without_paging_an_address_is_itself),
 	};
 

@@ -1,6 +1,6 @@
 /*
- * A vCPU on its CPU: made, switched to and away, and run from one VM entry to the next VM exit. SDM vol. 3, "VM Entries", "VM Exits", "VMX-Preemption
- * Timer".
+ * A vCPU on its CPU: made, switched to and away, and run from one VM entry to the next VM exit. SDM vol. 3, "VM Entries", "VM
+ * Exits", "VMX-Preemption Timer".
  */
 #include "cpu/apic.h"
 #include "cpu/time.h"
@@ -124,7 +124,8 @@ static void set_timer(const struct vcpu *vcpu, uint64_t deadline, uint64_t now)
 	uint64_t ticks = deadline > now ? deadline - now : 0;
 
 	if (VCPU_HAS(vcpu, PINBASED_CTLS, PREEMPTION_TIMER))
-		vmwrite(VMCS_PREEMPTION_TIMER, min_u64((ticks >> (vmx_caps.may[WORD_MISC] & MISC_TIMER_RATE)) + (ticks != 0), UINT32_MAX));
+		vmwrite(VMCS_PREEMPTION_TIMER,
+			min_u64((ticks >> (vmx_caps.may[WORD_MISC] & MISC_TIMER_RATE)) + (ticks != 0), UINT32_MAX));
 	else
 		apic_timer(deadline);
 }
@@ -159,7 +160,8 @@ static void entry_failed(struct vcpu *vcpu)
 {
 	uint64_t error = vmread(VMCS_VM_INSTRUCTION_ERROR);
 
-	vm_stop(vcpu->vm, "%s failed: error %u, %s", vcpu->launched ? "VMRESUME" : "VMLAUNCH", (unsigned)error, vmx_error_title(error));
+	vm_stop(vcpu->vm, "%s failed: error %u, %s", vcpu->launched ? "VMRESUME" : "VMLAUNCH", (unsigned)error,
+		vmx_error_title(error));
 }
 
 bool vcpu_run(struct vcpu *vcpu, uint64_t until)

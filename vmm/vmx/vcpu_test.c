@@ -1,4 +1,5 @@
-/* From one VM entry to the next VM exit, and past an instruction. SDM vol. 3, "VMX-Preemption Timer", "RFLAGS and Interruptibility State". */
+/* From one VM entry to the next VM exit, and past an instruction. SDM vol. 3, "VMX-Preemption Timer", "RFLAGS and
+   Interruptibility State". */
 #include "vmx/fake_vmcs.h"
 
 #include <stdlib.h>
@@ -188,9 +189,15 @@ static void with_btf_no_single_step_is_pending(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(the_timer_is_set_to_what_comes_first), TEST(the_timer_is_cut_to_its_32_bits_and_never_early), TEST(without_that_timer_the_apics_is_set),
-		TEST(what_is_due_is_done_before_the_entry), TEST(only_a_runnable_vcpu_of_a_running_vm_enters), TEST(one_that_halts_is_not_run_again),
-		TEST(a_failed_entry_stops_the_vm), TEST(the_tsc_offset_follows_vm_and_tsc_adjust), TEST(skipping_ends_what_lasts_one_instruction),
+		TEST(the_timer_is_set_to_what_comes_first),
+		TEST(the_timer_is_cut_to_its_32_bits_and_never_early),
+		TEST(without_that_timer_the_apics_is_set),
+		TEST(what_is_due_is_done_before_the_entry),
+		TEST(only_a_runnable_vcpu_of_a_running_vm_enters),
+		TEST(one_that_halts_is_not_run_again),
+		TEST(a_failed_entry_stops_the_vm),
+		TEST(the_tsc_offset_follows_vm_and_tsc_adjust),
+		TEST(skipping_ends_what_lasts_one_instruction),
 		TEST(with_btf_no_single_step_is_pending),
 	};
 

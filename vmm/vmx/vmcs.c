@@ -1,6 +1,6 @@
 /*
- * The VMX instructions that manage VMCSs and cached translations: SDM vol. 3, "VMX Instruction Reference" and "Operations that Invalidate
- * Cached Mappings". Their failures are errors of ours.
+ * The VMX instructions that manage VMCSs and cached translations: SDM vol. 3, "VMX Instruction Reference" and "Operations
+ * that Invalidate Cached Mappings". Their failures are errors of ours.
  */
 #include "lib/print.h"
 #include "vmx/caps.h"
