@@ -71,11 +71,9 @@ struct madt_x2apic {
 } PACKED;
 
 enum { MADT_LAPIC = 0, MADT_X2APIC = 9, MADT_ENABLED = 1 };
-enum { FLAG_RESET_REGISTER = 1 << 10, SPACE_MEMORY = 0, SPACE_IO = 1 };
 enum { PM1_SCI_EN = 1 << 0, PM1_SLP_TYP_SHIFT = 10, PM1_SLP_EN = 1 << 13 };
 enum { BIOS_AREA = 0xe0000, BIOS_AREA_END = 0x100000, EBDA_SEGMENT = 0x40e, EBDA_SEARCH = 1024 };
-enum { ENABLE_US = 300000, POWER_OFF_US = 100000, RESET_US = 10000 };
-enum { PORT_92 = 0x92, PORT_92_RESET = 1, I8042_COMMAND = 0x64, I8042_RESET = 0xfe };
+enum { ENABLE_US = 300000, POWER_OFF_US = 100000 };
 
 static const struct fadt *fadt;
 static const struct madt *madt;
@@ -230,19 +228,4 @@ void acpi_power_off(void)
 	sleep(fadt->pm1a_control, s5_type_a);
 	sleep(fadt->pm1b_control, s5_type_b);
 	time_delay_us(POWER_OFF_US);
-}
-
-void acpi_reset(void)
-{
-	if (fadt && fadt->header.length >= offsetof(struct fadt, arm_boot) && fadt->flags & FLAG_RESET_REGISTER) {
-		if (fadt->reset_register.space == SPACE_IO)
-			out8((uint16_t)fadt->reset_register.address, fadt->reset_value);
-		else if (fadt->reset_register.space == SPACE_MEMORY)
-			*(volatile uint8_t *)at_pa(fadt->reset_register.address) = fadt->reset_value;
-		time_delay_us(RESET_US);
-	}
-	out8(PORT_92, in8(PORT_92) | PORT_92_RESET);
-	time_delay_us(RESET_US);
-	out8(I8042_COMMAND, I8042_RESET);
-	time_delay_us(RESET_US);
 }

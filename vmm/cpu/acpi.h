@@ -1,5 +1,5 @@
 /*
- * The machine's ACPI tables, read for three facts: which CPUs there are, where power is switched off, and where to reset. ACPI
+ * The machine's ACPI tables, read for two facts: which CPUs there are, and how power is switched off. ACPI
  * Specification, "ACPI Software Programming Model".
  */
 #ifndef VMM_CPU_ACPI_H
@@ -14,6 +14,5 @@ unsigned acpi_processors(uint32_t *apic_ids, unsigned max);
 
 /* S5 by the fixed hardware registers. Returns if the machine stays on. */
 void acpi_power_off(void);
-void acpi_reset(void); /* the reset register, else port 92H and the keyboard controller */
 
 #endif

@@ -1,4 +1,4 @@
-/* The three facts from ACPI tables: processors, power-off and reset; and tables that are wrong or not there. */
+/* The two facts from ACPI tables: processors and power-off; and tables that are wrong or not there. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -21,7 +21,6 @@ static void say(const char *what, unsigned port, unsigned value)
 
 static void out16(uint16_t port, uint16_t value) { say("out16", port, value); }
 static uint16_t in16(uint16_t port) { return pm1_control; }
-static uint8_t in8(uint16_t port) { return 0; }
 
 static void out8(uint16_t port, uint8_t value)
 {
@@ -84,9 +83,6 @@ static void machine(const void *aml, size_t aml_size, const void *entries, size_
 	m.fadt.pm1a_control = 0x604;
 	m.fadt.smi_command = 0xb2;
 	m.fadt.acpi_enable = 0xa0;
-	m.fadt.flags = FLAG_RESET_REGISTER;
-	m.fadt.reset_register = (struct address){.space = SPACE_IO, .width = 8, .address = 0xcf9};
-	m.fadt.reset_value = 6;
 	finish(&m.xsdt.header, "XSDT", sizeof(m.xsdt));
 	finish(&m.fadt.header, "FACP", sizeof(m.fadt));
 	finish(&m.dsdt.header, "DSDT", sizeof(m.dsdt.header) + aml_size);
@@ -175,14 +171,6 @@ static void power_off(void **unused)
 	assert_string_equal(said, "out8 b2 a0, out16 604 3401, out16 704 3c01");
 }
 
-static void reset(void **unused)
-{
-	machine(s5, sizeof(s5), "", 0);
-	acpi_init(&m.rsdp);
-	acpi_reset();
-	assert_string_equal(said, "out8 cf9 6, out8 92 1, out8 64 fe");
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -190,7 +178,6 @@ int main(void)
 		cmocka_unit_test(cut_entries),
 		cmocka_unit_test(wrong_tables),
 		cmocka_unit_test(power_off),
-		cmocka_unit_test(reset),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -104,8 +104,3 @@ void interrupts_wait(void)
 {
 	__asm__ volatile("sti; hlt; cli" : : : "memory");
 }
-
-void interrupts_take(void)
-{
-	__asm__ volatile("sti; nop; cli" : : : "memory");
-}

@@ -19,6 +19,5 @@ void interrupts_init(void);	       /* the IDT, the same on all CPUs; on CPU 0 al
 void interrupts_load(void);	       /* LIDT */
 void interrupt_serve(unsigned vector); /* handles and sends EOI; also an NMI (2), which comes too when another CPU panicked */
 void interrupts_wait(void);	       /* STI, HLT, CLI: returns after one interrupt */
-void interrupts_take(void);	       /* STI, NOP, CLI: those that are pending now */
 
 #endif
