@@ -1,11 +1,12 @@
 /*
  * A vCPU's local APIC: registers, interrupt acceptance, messages between processors. devices/lapic_timer.c has the timer.
  *
- * SDM vol. 3, "Local APIC", "Issuing Interprocessor Interrupts", "Handling Interrupts". Where the CPU virtualizes APIC writes, lapic_write() is
- * called when the page already has the new value: nothing here may depend on the old one.
+ * SDM vol. 3, "Local APIC", "Issuing Interprocessor Interrupts", "Handling Interrupts". Where the CPU virtualizes APIC writes,
+ * lapic_write() is called when the page already has the new value: nothing here may depend on the old one.
  *
- * Not modelled: SMIs (ignored), delivery modes of LINT0 other than ExtINT and of LINT1 altogether (nothing is wired to it), ExtINT
- * messages, logical destinations of x2APIC mode, suppression of EOI broadcasts. APIC registers that are moved over RAM stop the VM.
+ * Not modelled: SMIs (ignored), delivery modes of LINT0 other than ExtINT and of LINT1 altogether (nothing is wired to it),
+ * ExtINT messages, logical destinations of x2APIC mode, suppression of EOI broadcasts. APIC registers that are moved over RAM
+ * stop the VM.
  */
 #include "devices/lapic.h"
 
@@ -109,7 +110,8 @@ static unsigned ppr(const struct vcpu *vcpu)
 	return (int)(tpr >> 4) >= in_service >> 4 ? tpr : (unsigned)in_service & 0xf0;
 }
 
-/* "Error Handling". Each kind is reported once between two writes of ESR, so an error about the vector of LVT_ERROR ends there. */
+/* "Error Handling". Each kind is reported once between two writes of ESR, so an error about the vector of LVT_ERROR ends
+   there. */
 static void report_error(struct vcpu *vcpu, uint32_t bit)
 {
 	if (vcpu->apic.errors & bit)
@@ -137,8 +139,9 @@ void lapic_take_posted(struct vcpu *vcpu)
 }
 
 /*
- * While a vCPU is in its guest, its CPU may own the IRR, so the request is posted: the notification makes that CPU fetch it without a VM exit,
- * or a kick makes the VM exit. in_guest is set with vm->lock held after the last look at the IRR: there is no moment for a request to get lost.
+ * While a vCPU is in its guest, its CPU may own the IRR, so the request is posted: the notification makes that CPU fetch it
+ * without a VM exit, or a kick makes the VM exit. in_guest is set with vm->lock held after the last look at the IRR: there is
+ * no moment for a request to get lost.
  */
 static void request(struct vcpu *vcpu, unsigned vector)
 {
@@ -292,7 +295,8 @@ static void send_ipi(struct vcpu *vcpu, uint32_t icr)
 		report_error(vcpu, SEND_ILLEGAL_VECTOR);
 		return;
 	}
-	/* INIT Level De-assert has no meaning since the Pentium 4, and software does not send ExtINT. The trigger mode is for nothing else. */
+	/* INIT Level De-assert has no meaning since the Pentium 4, and software does not send ExtINT. The trigger mode is
+	   for nothing else. */
 	if ((message.mode == INIT && (icr & BIT(15)) && !(icr & BIT(14))) || message.mode == EXTINT)
 		return;
 	lapic_send(vcpu->vm, vcpu, &message);

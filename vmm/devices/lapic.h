@@ -1,6 +1,7 @@
 /*
- * A vCPU's local APIC: SDM vol. 3, "Advanced Programmable Interrupt Controller (APIC)". Its registers are kept in the virtual-APIC page whether
- * or not the CPU knows what that is, so that APIC virtualization and emulation share them: SDM vol. 3, "APIC Virtualization and Virtual Interrupts".
+ * A vCPU's local APIC: SDM vol. 3, "Advanced Programmable Interrupt Controller (APIC)". Its registers are kept in the
+ * virtual-APIC page whether or not the CPU knows what that is, so that APIC virtualization and emulation share them: SDM vol.
+ * 3, "APIC Virtualization and Virtual Interrupts".
  *
  * x2APIC mode is not offered to guests. vm->lock is held wherever these functions are called.
  */
@@ -12,7 +13,8 @@
 struct vm;
 struct vcpu;
 
-enum { APIC_ADDRESS = 0xfee00000, APIC_TIMER_HZ = 25000000 /* before division; CPUID leaf 15H calls it the core crystal clock */ };
+enum { APIC_ADDRESS = 0xfee00000 };
+enum { APIC_TIMER_HZ = 25000000 }; /* before division; CPUID leaf 15H calls it the core crystal clock */
 
 /* Indices of the registers: a register's offset in the page is 16 times that. */
 enum apic_register {
@@ -60,14 +62,16 @@ bool lapic_is_at(const struct vcpu *vcpu, gpa_t gpa);
 uint32_t lapic_read(struct vcpu *vcpu, unsigned offset);
 void lapic_write(struct vcpu *vcpu, unsigned offset, uint32_t value);
 
-MUST_CHECK bool lapic_read_msr(struct vcpu *vcpu, uint32_t msr, uint64_t *value); /* IA32_APIC_BASE, IA32_TSC_DEADLINE; others and false: #GP */
+/* IA32_APIC_BASE, IA32_TSC_DEADLINE; false, as for all others: #GP. */
+MUST_CHECK bool lapic_read_msr(struct vcpu *vcpu, uint32_t msr, uint64_t *value);
 MUST_CHECK bool lapic_write_msr(struct vcpu *vcpu, uint32_t msr, uint64_t value);
 
 /* A fixed interrupt arrives; may be called for a vCPU that runs elsewhere. */
 void lapic_accept(struct vcpu *vcpu, unsigned vector, bool level);
 
-/* An interrupt message to whoever it addresses, from an I/O APIC or an ICR (from: the sender of an IPI, for shorthands; NULL). SDM vol. 3,
-   "Determining IPI Destination". mode: 0 fixed, 1 lowest priority, 2 SMI, 4 NMI, 5 INIT, 6 start-up, 7 ExtINT. */
+/* An interrupt message to whoever it addresses, from an I/O APIC or an ICR (from: the sender of an IPI, for shorthands;
+   NULL). SDM vol. 3, "Determining IPI Destination". mode: 0 fixed, 1 lowest priority, 2 SMI, 4 NMI, 5 INIT, 6 start-up, 7
+   ExtINT. */
 struct apic_message {
 	uint8_t vector, mode, shorthand;
 	bool logical, level, asserted;
@@ -75,8 +79,8 @@ struct apic_message {
 };
 void lapic_send(struct vm *vm, struct vcpu *from, const struct apic_message *message);
 
-/* Highest requested vector that the processor priority lets through, or -1. Takes posted interrupts in first. On the vCPU's CPU, outside the
-   guest; so are the next two. */
+/* Highest requested vector that the processor priority lets through, or -1. Takes posted interrupts in first. On the vCPU's
+   CPU, outside the guest; so are the next two. */
 int lapic_pending(struct vcpu *vcpu);
 void lapic_acknowledge(struct vcpu *vcpu, unsigned vector); /* IRR to ISR */
 void lapic_take_posted(struct vcpu *vcpu);

@@ -199,7 +199,8 @@ static void destinations(void **state)
 		{1, LOGICAL, 1}, {6, LOGICAL, 6}, {0xf8, LOGICAL, 0}, {0xff, LOGICAL, 7},
 	}, cluster_rows[] = {
 		/* 11H, 12H, 21H */
-		{0x11, LOGICAL, 1}, {0x13, LOGICAL, 3}, {0x2f, LOGICAL, 4}, {0xf1, LOGICAL, 5}, {0xf2, LOGICAL, 2}, {0x31, LOGICAL, 0}, {0xff, LOGICAL, 7},
+		{0x11, LOGICAL, 1}, {0x13, LOGICAL, 3}, {0x2f, LOGICAL, 4}, {0xf1, LOGICAL, 5}, {0xf2, LOGICAL, 2}, {0x31, LOGICAL, 0},
+		{0xff, LOGICAL, 7},
 	};
 	static const uint8_t clusters[] = {0x11, 0x12, 0x21};
 	unsigned vector = 0x40;
@@ -452,7 +453,8 @@ static void extint(void **state)
 	assert_false(lapic_takes_extint(&f.vcpus[1]));
 }
 
-/* Whatever is written: it stays in the page, nothing is requested that must not be, and the timer's next deadline is in the future. */
+/* Whatever is written: it stays in the page, nothing is requested that must not be, and the timer's next deadline is in the
+   future. */
 static void hostile(void **state)
 {
 	srand(2);
@@ -469,7 +471,8 @@ static void hostile(void **state)
 		case 1: lapic_write(vcpu, (unsigned)rand() & 0xff0, value); break;
 		case 2: lapic_read(vcpu, (unsigned)rand() & 0xff0); break;
 		case 3:
-			if (!lapic_write_msr(vcpu, rand() % 2 ? IA32_TSC_DEADLINE : IA32_APIC_BASE, rand() % 2 ? value : 0xfee00800))
+			if (!lapic_write_msr(vcpu, rand() % 2 ? IA32_TSC_DEADLINE : IA32_APIC_BASE,
+					     rand() % 2 ? value : 0xfee00800))
 				continue;
 			break;
 		case 4: lapic_accept(vcpu, (unsigned)rand() & 0xff, rand() % 2); break;
@@ -489,9 +492,12 @@ int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 	const struct CMUnitTest tests[] = {
-		TEST(after_reset), TEST(registers_keep_what_is_settable), TEST(processor_priority), TEST(eoi_of_a_level_goes_on), TEST(destinations),
-		TEST(lowest_priority_is_one), TEST(signals), TEST(requests_while_in_the_guest_are_posted), TEST(errors), TEST(software_disabled),
-		TEST(base), TEST(one_shot), TEST(periodic), TEST(masked_timer_is_silent), TEST(tsc_deadline), TEST(extint), TEST(hostile),
+		TEST(after_reset), TEST(registers_keep_what_is_settable), TEST(processor_priority), TEST(eoi_of_a_level_goes_on),
+		TEST(destinations),
+		TEST(lowest_priority_is_one), TEST(signals), TEST(requests_while_in_the_guest_are_posted), TEST(errors),
+		TEST(software_disabled),
+		TEST(base), TEST(one_shot), TEST(periodic), TEST(masked_timer_is_silent), TEST(tsc_deadline), TEST(extint),
+		TEST(hostile),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -96,7 +96,8 @@ uint32_t lapic_timer_current(struct vcpu *vcpu)
 	lapic_tick(vcpu, now);
 	if (mode(apic->timer_lvt) == TSC_DEADLINE || apic->timer_deadline == NEVER)
 		return 0;
-	return (uint32_t)min_u64((apic->timer_deadline - now + apic->timer_tick - 1) / apic->timer_tick, get(vcpu, APIC_INITIAL_COUNT));
+	return (uint32_t)min_u64((apic->timer_deadline - now + apic->timer_tick - 1) / apic->timer_tick,
+				 get(vcpu, APIC_INITIAL_COUNT));
 }
 
 /* The count goes on from where it is, at the new rate. */

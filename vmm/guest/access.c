@@ -1,6 +1,6 @@
 /*
- * Memory operands: SDM vol. 3, "Limit Checking", "Type Checking", "Paging". The processor checks most before a VM exit; not those of INS and OUTS,
- * nor the second one of MOVS.
+ * Memory operands: SDM vol. 3, "Limit Checking", "Type Checking", "Paging". The processor checks most before a VM exit; not
+ * those of INS and OUTS, nor the second one of MOVS.
  */
 #include "guest/access.h"
 
@@ -10,7 +10,8 @@
 #include "vmx/vcpu.h"
 
 enum { AR_DPL_SHIFT = 5, AR_DB = 1 << 14, AR_UNUSABLE = 1 << 16 };
-enum { TYPE_WRITABLE = 1 << 1 /* of data */, TYPE_READABLE = 1 << 1 /* of code */, TYPE_EXPAND_DOWN = 1 << 2, TYPE_CODE = 1 << 3 };
+enum { TYPE_WRITABLE = 1 << 1 /* of data */, TYPE_READABLE = 1 << 1 /* of code */ };
+enum { TYPE_EXPAND_DOWN = 1 << 2, TYPE_CODE = 1 << 3 };
 enum { VECTOR_SS = 12, VECTOR_GP = 13 };
 
 /* SDM vol. 3, "Limit Checking", "Type Checking". In 64-bit mode: canonical. */
@@ -21,7 +22,8 @@ static bool segment_allows(const struct vcpu *vcpu, unsigned segment, uint64_t o
 
 	if (rights & AR_UNUSABLE)
 		return false;
-	if ((rights & TYPE_CODE) && (vmread(VMCS_GUEST_CR0) & CR0_PE) ? write || !(rights & TYPE_READABLE) : write && !(rights & TYPE_WRITABLE))
+	if ((rights & TYPE_CODE) && (vmread(VMCS_GUEST_CR0) & CR0_PE) ? write || !(rights & TYPE_READABLE)
+								      : write && !(rights & TYPE_WRITABLE))
 		return false;
 	if (!(rights & TYPE_CODE) && (rights & TYPE_EXPAND_DOWN))
 		return offset > limit && last <= highest;

@@ -1,9 +1,10 @@
 /*
- * Decoding of instructions that access a device in memory. SDM vol. 2, "Instruction Format", "One-byte Opcode Map", "Two-byte Opcode Map".
+ * Decoding of instructions that access a device in memory. SDM vol. 2, "Instruction Format", "One-byte Opcode Map", "Two-byte
+ * Opcode Map".
  *
- * The processor has made the access and found it good, up to the device: so the instruction is a valid one, and its address is known. What is
- * decoded is how long it is, which way the data goes, and how wide. Not decoded, as no system accesses a device so: stack and floating-point
- * instructions, bit tests, CMPXCHG.
+ * The processor has made the access and found it good, up to the device: so the instruction is a valid one, and its address is
+ * known. What is decoded is how long it is, which way the data goes, and how wide. Not decoded, as no system accesses a device
+ * so: stack and floating-point instructions, bit tests, CMPXCHG.
  */
 #include "guest/decode.h"
 
@@ -37,7 +38,8 @@ static uint64_t next_signed(struct reader *r, unsigned size)
 	return (uint64_t)((int64_t)(value << shift) >> shift);
 }
 
-/* "Instruction Prefixes", "REX Prefixes": a REX prefix counts only directly before the opcode. Returns the opcode's first byte. */
+/* "Instruction Prefixes", "REX Prefixes": a REX prefix counts only directly before the opcode. Returns the opcode's first
+   byte. */
 static uint8_t read_prefixes(struct reader *r)
 {
 	for (;;) {
@@ -193,7 +195,7 @@ static bool one_byte(struct reader *r, uint8_t opcode, struct mmio_instruction *
 
 bool mmio_decode(const uint8_t *bytes, unsigned available, unsigned mode, struct mmio_instruction *instruction)
 {
-	struct reader r = {.bytes = bytes, .available = available < INSTRUCTION_MAX ? available : INSTRUCTION_MAX, .mode = mode, .segment = 3 /* DS */};
+	struct reader r = {.bytes = bytes, .available = (unsigned)min_u64(available, INSTRUCTION_MAX), .mode = mode, .segment = 3 /* DS */};
 	uint8_t opcode = read_prefixes(&r);
 
 	*instruction = (struct mmio_instruction){0};

@@ -1,6 +1,6 @@
 /*
- * Instructions that move data between a register and memory which is a device: those that systems use for that. SDM vol. 2, "Instruction Format",
- * "Opcode Map".
+ * Instructions that move data between a register and memory which is a device: those that systems use for that. SDM vol. 2,
+ * "Instruction Format", "Opcode Map".
  */
 #ifndef VMM_GUEST_DECODE_H
 #define VMM_GUEST_DECODE_H
@@ -35,7 +35,8 @@ struct mmio_instruction {
 	unsigned segment; /* of MMIO_MOVS; ES is 0 */
 };
 
-/* The instruction in the first available bytes, in 16-, 32- or 64-bit code (mode). False: it is none of these, or is not complete. */
+/* The instruction in the first available bytes, in 16-, 32- or 64-bit code (mode). False: it is none of these, or is not
+   complete. */
 MUST_CHECK bool mmio_decode(const uint8_t *bytes, unsigned available, unsigned mode, struct mmio_instruction *instruction);
 
 #endif

@@ -1,5 +1,6 @@
 /*
- * Instructions that access devices: a table of bytes and what they mean, and lengths and widths against Zydis, over random bytes in all three modes.
+ * Instructions that access devices: a table of bytes and what they mean, and lengths and widths against Zydis, over random
+ * bytes in all three modes.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -44,8 +45,10 @@ static const struct {
 	{BYTES(0x48, 0xa3, 1, 2, 3, 4, 5, 6, 7, 8), 64, {MMIO_STORE, .size = 8, .register_size = 8, .reg = RAX}},
 	{BYTES(0x67, 0xa1, 1, 2, 3, 4), 64, {MMIO_LOAD, .size = 4, .register_size = 4, .reg = RAX}},
 	/* immediates */
-	{BYTES(0xc7, 0x00, 1, 2, 3, 0x84), 64, {MMIO_STORE, .size = 4, .register_size = 4, .has_immediate = true, .immediate = 0xffffffff84030201}},
-	{BYTES(0x48, 0xc7, 0x00, 0xff, 0xff, 0xff, 0xff), 64, {MMIO_STORE, .size = 8, .register_size = 8, .has_immediate = true, .immediate = UINT64_MAX}},
+	{BYTES(0xc7, 0x00, 1, 2, 3, 0x84), 64, {MMIO_STORE, .size = 4, .register_size = 4, .has_immediate = true,
+							.immediate = 0xffffffff84030201}},
+	{BYTES(0x48, 0xc7, 0x00, 0xff, 0xff, 0xff, 0xff), 64, {MMIO_STORE, .size = 8, .register_size = 8, .has_immediate = true,
+								  .immediate = UINT64_MAX}},
 	{BYTES(0xc7, 0x07, 1, 2), 16, {MMIO_STORE, .size = 2, .register_size = 2, .has_immediate = true, .immediate = 0x201}},
 	{BYTES(0xc6, 0x45, 0xfc, 7), 32, {MMIO_STORE, .size = 1, .register_size = 1, .has_immediate = true, .immediate = 7}},
 	/* movzbl, movswq, movslq */
@@ -114,8 +117,10 @@ static bool is_memory_move(const ZydisDecodedInstruction *z, const ZydisDecodedO
 	switch (z->mnemonic) {
 	case ZYDIS_MNEMONIC_ADD: case ZYDIS_MNEMONIC_OR: case ZYDIS_MNEMONIC_ADC: case ZYDIS_MNEMONIC_SBB: case ZYDIS_MNEMONIC_AND:
 	case ZYDIS_MNEMONIC_SUB: case ZYDIS_MNEMONIC_XOR: case ZYDIS_MNEMONIC_CMP: case ZYDIS_MNEMONIC_TEST: case ZYDIS_MNEMONIC_XCHG:
-	case ZYDIS_MNEMONIC_MOVZX: case ZYDIS_MNEMONIC_MOVSX: case ZYDIS_MNEMONIC_MOVSXD: case ZYDIS_MNEMONIC_STOSB: case ZYDIS_MNEMONIC_STOSW:
-	case ZYDIS_MNEMONIC_STOSD: case ZYDIS_MNEMONIC_STOSQ: case ZYDIS_MNEMONIC_MOVSB: case ZYDIS_MNEMONIC_MOVSW: case ZYDIS_MNEMONIC_MOVSQ: return true;
+	case ZYDIS_MNEMONIC_MOVZX: case ZYDIS_MNEMONIC_MOVSX: case ZYDIS_MNEMONIC_MOVSXD: case ZYDIS_MNEMONIC_STOSB:
+	case ZYDIS_MNEMONIC_STOSW:
+	case ZYDIS_MNEMONIC_STOSD: case ZYDIS_MNEMONIC_STOSQ: case ZYDIS_MNEMONIC_MOVSB: case ZYDIS_MNEMONIC_MOVSW:
+	case ZYDIS_MNEMONIC_MOVSQ: return true;
 	case ZYDIS_MNEMONIC_MOVSD: return z->opcode == 0xa5; /* the other one is of SSE2 */
 	case ZYDIS_MNEMONIC_MOV: return z->opcode != 0x8c && z->opcode != 0x8e; /* segment registers */
 	default: return false;
@@ -141,7 +146,8 @@ static void compare(const ZydisDecoder *zydis, const uint8_t *bytes, unsigned mo
 	if (!valid) /* the processor has not executed it */
 		return;
 	if (known != is_memory_move(&z, operands))
-		fail_msg("%02x %02x %02x %02x in mode %u: %s", bytes[0], bytes[1], bytes[2], bytes[3], mode, known ? "known" : "not known");
+		fail_msg("%02x %02x %02x %02x in mode %u: %s", bytes[0], bytes[1], bytes[2], bytes[3], mode,
+			 known ? "known" : "not known");
 	if (!known)
 		return;
 	for (unsigned i = 0; i < z.operand_count; i++)
@@ -150,7 +156,8 @@ static void compare(const ZydisDecoder *zydis, const uint8_t *bytes, unsigned mo
 	if (z.mnemonic == ZYDIS_MNEMONIC_MOVSXD && z.operand_width == 16)
 		width = 2; /* MOVSXD r16, r/m16 in the manual; Zydis has the form of AMD, with m32 */
 	if (got.length != z.length || got.size != width)
-		fail_msg("%02x %02x %02x %02x %02x %02x in mode %u: length %u, size %u; Zydis: %u, %u", bytes[0], bytes[1], bytes[2], bytes[3], bytes[4], bytes[5], mode, got.length,
+		fail_msg("%02x %02x %02x %02x %02x %02x in mode %u: length %u, size %u; Zydis: %u, %u", bytes[0], bytes[1],
+			 bytes[2], bytes[3], bytes[4], bytes[5], mode, got.length,
 			 got.size, z.length, width);
 	++*both;
 }

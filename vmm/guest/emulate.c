@@ -1,8 +1,9 @@
 /*
- * An instruction that accessed a device in memory, by EPT violation or APIC-access exit, is done here instead: guest/decode.c says what it is.
+ * An instruction that accessed a device in memory, by EPT violation or APIC-access exit, is done here instead: guest/decode.c
+ * says what it is.
  *
- * The processor has checked the access with the guest's segments and paging before it exited; only the data has to be moved, and the flags of
- * arithmetic (SDM vol. 1, "Status Flags") be set. MOVS alone may not have come to its second address.
+ * The processor has checked the access with the guest's segments and paging before it exited; only the data has to be moved,
+ * and the flags of arithmetic (SDM vol. 1, "Status Flags") be set. MOVS alone may not have come to its second address.
  */
 #include "cpu/x86.h"
 #include "guest/access.h"

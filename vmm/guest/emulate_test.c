@@ -87,15 +87,16 @@ static bool run(const char *code, size_t length)
 }
 #define RUN(code) assert_true(run(code, sizeof(code) - 1)); assert_int_equal(f.skipped, sizeof(code) - 1)
 
-#define HOST(name, type, instruction)                                                                                                \
-	static uint64_t name(uint64_t a, uint64_t b, uint64_t *flags)                                                               \
-	{                                                                                                                            \
-		type x = (type)a, y = (type)b;                                                                                       \
+#define HOST(name, type, instruction) \
+	static uint64_t name(uint64_t a, uint64_t b, uint64_t *flags) \
+	{ \
+		type x = (type)a, y = (type)b; \
 		__asm__("push %2; popf; " instruction " %3, %0; pushf; pop %1" : "+r"(x), "=&r"(*flags) : "r"(*flags), "r"(y) : "cc"); \
-		return x;                                                                                                            \
+		return x; \
 	}
-#define HOST_ALL(name)                                                                                                               \
-	HOST(name##1, uint8_t, #name "b") HOST(name##2, uint16_t, #name "w") HOST(name##4, uint32_t, #name "l") HOST(name##8, uint64_t, #name "q")
+#define HOST_ALL(name) \
+	HOST(name##1, uint8_t, #name "b") HOST(name##2, uint16_t, #name "w") \
+	HOST(name##4, uint32_t, #name "l") HOST(name##8, uint64_t, #name "q")
 HOST_ALL(add) HOST_ALL(or) HOST_ALL(adc) HOST_ALL(sbb) HOST_ALL(and) HOST_ALL(sub) HOST_ALL(xor) HOST_ALL(cmp) HOST_ALL(test)
 
 static void flags_as_this_processor(void **state)
@@ -103,24 +104,26 @@ static void flags_as_this_processor(void **state)
 #define ROW(name) {name##1, name##2, name##4, name##8}
 	static uint64_t (*const table[][4])(uint64_t, uint64_t, uint64_t *) = {ROW(add), ROW(or), ROW(adc), ROW(sbb), ROW(and),
 									      ROW(sub), ROW(xor), ROW(cmp), ROW(test)};
-	static const uint64_t edges[] = {0, 1, 0x7f, 0x80, 0xff, 0x7fff, 0x8000, 0xffff, 0x7fffffff, 0x80000000, 0xffffffff, INT64_MAX, BIT(63), UINT64_MAX};
+	static const uint64_t edges[] = {0, 1, 0x7f, 0x80, 0xff, 0x7fff, 0x8000, 0xffff, 0x7fffffff, 0x80000000, 0xffffffff,
+					 INT64_MAX, BIT(63), UINT64_MAX};
 
 	srand(3);
 	for (unsigned n = 0; n < 400000; n++) {
 		unsigned operation = n % ARRAY_SIZE(table), width = n / 16 % 4, size = 1u << width;
-		uint64_t a = edges[(unsigned)rand() % ARRAY_SIZE(edges)] + (uint64_t)(rand() % 3), b = edges[(unsigned)rand() % ARRAY_SIZE(edges)] + (uint64_t)(rand() % 3);
+		uint64_t a = edges[(unsigned)rand() % ARRAY_SIZE(edges)] + (uint64_t)(rand() % 3);
+		uint64_t b = edges[(unsigned)rand() % ARRAY_SIZE(edges)] + (uint64_t)(rand() % 3);
 		uint64_t before = 2 | (rand() % 2 ? CF : 0), flags = before, want, got;
 		bool keeps = operation == MMIO_CMP || operation == MMIO_TEST;
 		/* AF is undefined after the logical ones. */
-		uint64_t defined = operation == MMIO_OR || operation == MMIO_AND || operation == MMIO_XOR || operation == MMIO_TEST ? ARITHMETIC_FLAGS & ~AF
-																     : ARITHMETIC_FLAGS;
+		bool logical = operation == MMIO_OR || operation == MMIO_AND || operation == MMIO_XOR || operation == MMIO_TEST;
+		uint64_t defined = logical ? ARITHMETIC_FLAGS & ~AF : ARITHMETIC_FLAGS;
 
 		want = table[operation][width](a, b, &flags);
 		vmwrite(VMCS_GUEST_RFLAGS, before);
 		got = compute(operation, low(a, size), low(b, size), size);
 		if ((!keeps && got != want) || ((vmread(VMCS_GUEST_RFLAGS) ^ flags) & defined))
-			fail_msg("operation %u of %u bytes: %lx, %lx: %lx with flags %lx, not %lx with %lx", operation, size, a, b, got, vmread(VMCS_GUEST_RFLAGS),
-				 want, flags);
+			fail_msg("operation %u of %u bytes: %lx, %lx: %lx with flags %lx, not %lx with %lx", operation, size, a, b, got,
+				 vmread(VMCS_GUEST_RFLAGS), want, flags);
 	}
 }
 
@@ -231,7 +234,8 @@ int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup(name, setup)
 	const struct CMUnitTest tests[] = {
-		TEST(flags_as_this_processor), TEST(parts_of_registers), TEST(stores), TEST(strings), TEST(moved_strings), TEST(registers_of_the_apic_are_dwords),
+		TEST(flags_as_this_processor), TEST(parts_of_registers), TEST(stores), TEST(strings), TEST(moved_strings),
+		TEST(registers_of_the_apic_are_dwords),
 		TEST(what_is_not_known_stops),
 	};
 

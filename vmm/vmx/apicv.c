@@ -1,14 +1,16 @@
 /*
  * APIC virtualization: the controls and VMCS fields of it. SDM vol. 3, "APIC Virtualization and Virtual Interrupts".
  *
- * With a TPR shadow the CPU lowers and raises the TPR by itself and exits when a pending interrupt could be delivered; with APIC-register
- * virtualization it answers reads; with virtual-interrupt delivery it also delivers interrupts and takes EOIs; with posted interrupts another
- * CPU can send one without a VM exit. What is missing is emulated: vmx/exit_apic.c, vmx/inject.c.
+ * With a TPR shadow the CPU lowers and raises the TPR by itself and exits when a pending interrupt could be delivered; with
+ * APIC-register virtualization it answers reads; with virtual-interrupt delivery it also delivers interrupts and takes EOIs;
+ * with posted interrupts another CPU can send one without a VM exit. What is missing is emulated: vmx/exit_apic.c,
+ * vmx/inject.c.
  *
- * Not used: IPI virtualization. The notification for a vCPU that does not run would meet another one in its guest, and be lost there.
+ * Not used: IPI virtualization. The notification for a vCPU that does not run would meet another one in its guest, and be lost
+ * there.
  *
- * The APIC-access page is one for the whole VM, at the APIC's address after reset. A guest that moves its APIC or switches it off loses the TPR
- * shadow and all that depends on it: then each access to the page exits, and is seen for what it is.
+ * The APIC-access page is one for the whole VM, at the APIC's address after reset. A guest that moves its APIC or switches it
+ * off loses the TPR shadow and all that depends on it: then each access to the page exits, and is seen for what it is.
  */
 #include "vmx/apicv.h"
 
@@ -29,7 +31,8 @@ void apicv_update(struct vcpu *vcpu)
 	bool delivery = page && HAS(PROCBASED_CTLS2, VIRTUAL_INTERRUPT_DELIVERY);
 
 	vcpu_control(vcpu, WORD_PROCBASED_CTLS, CTL(PROCBASED_CTLS, USE_TPR_SHADOW), shadow);
-	vcpu_control(vcpu, WORD_PROCBASED_CTLS, CTL(PROCBASED_CTLS, CR8_LOAD_EXITING) | CTL(PROCBASED_CTLS, CR8_STORE_EXITING), !shadow);
+	vcpu_control(vcpu, WORD_PROCBASED_CTLS,
+		     CTL(PROCBASED_CTLS, CR8_LOAD_EXITING) | CTL(PROCBASED_CTLS, CR8_STORE_EXITING), !shadow);
 	vcpu_control(vcpu, WORD_PROCBASED_CTLS2, CTL(PROCBASED_CTLS2, APIC_REGISTER_VIRTUALIZATION),
 		     page && HAS(PROCBASED_CTLS2, APIC_REGISTER_VIRTUALIZATION));
 	vcpu_control(vcpu, WORD_PROCBASED_CTLS2, CTL(PROCBASED_CTLS2, VIRTUAL_INTERRUPT_DELIVERY), delivery);
@@ -58,7 +61,8 @@ void apicv_reset(struct vcpu *vcpu)
 /* "Guest Interrupt Status": RVI and SVI say again what IRR and ISR say, which the VMM may have changed. */
 void apicv_set_status(struct vcpu *vcpu)
 {
-	static const enum vmcs_field bitmaps[] = {VMCS_EOI_EXIT_BITMAP0, VMCS_EOI_EXIT_BITMAP1, VMCS_EOI_EXIT_BITMAP2, VMCS_EOI_EXIT_BITMAP3};
+	static const enum vmcs_field bitmaps[] = {VMCS_EOI_EXIT_BITMAP0, VMCS_EOI_EXIT_BITMAP1, VMCS_EOI_EXIT_BITMAP2,
+						  VMCS_EOI_EXIT_BITMAP3};
 	const uint32_t *TMR = &vcpu->apic.page[4 * APIC_TMR];
 
 	lapic_take_posted(vcpu);
@@ -74,8 +78,8 @@ void apicv_set_status(struct vcpu *vcpu)
 }
 
 /*
- * "TPR Threshold" of a vCPU without virtual-interrupt delivery: an interrupt that only the TPR holds back is due when the TPR falls below its
- * class. One that an interrupt in service holds back is due at the EOI, which exits.
+ * "TPR Threshold" of a vCPU without virtual-interrupt delivery: an interrupt that only the TPR holds back is due when the TPR
+ * falls below its class. One that an interrupt in service holds back is due at the EOI, which exits.
  */
 void apicv_set_threshold(struct vcpu *vcpu, int vector)
 {

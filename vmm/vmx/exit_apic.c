@@ -1,6 +1,6 @@
 /*
- * VM exits of APIC virtualization: SDM vol. 3, "APIC-Access VM Exits", "APIC-Write Emulation", "TPR Virtualization", "EOI Virtualization". The last
- * three come after the instruction, so nothing is skipped.
+ * VM exits of APIC virtualization: SDM vol. 3, "APIC-Access VM Exits", "APIC-Write Emulation", "TPR Virtualization", "EOI
+ * Virtualization". The last three come after the instruction, so nothing is skipped.
  */
 #include "devices/ioapic.h"
 #include "devices/lapic.h"

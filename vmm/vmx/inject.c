@@ -1,8 +1,9 @@
 /*
  * Events for a guest: which one the next VM entry delivers, and for which ones the VMM must come back.
  *
- * SDM vol. 3, "Event Injection", "Interrupt-Window Exiting and Virtual-Interrupt Delivery", "NMI-Window Exiting", "Handling VM Exits Due to
- * Exceptions". Fixed interrupts go the shortest way that the CPU has: RVI, where it delivers virtual interrupts itself, or injection.
+ * SDM vol. 3, "Event Injection", "Interrupt-Window Exiting and Virtual-Interrupt Delivery", "NMI-Window Exiting", "Handling VM
+ * Exits Due to Exceptions". Fixed interrupts go the shortest way that the CPU has: RVI, where it delivers virtual interrupts
+ * itself, or injection.
  */
 #include "cpu/x86.h"
 #include "devices/i8259.h"
@@ -47,7 +48,8 @@ void vcpu_raise(struct vcpu *vcpu, unsigned vector, bool has_error, uint32_t err
 		vm_stop(vcpu->vm, "vCPU %u: triple fault: exception %u while a double fault was delivered", vcpu->index, vector);
 		return;
 	}
-	if ((first == CONTRIBUTORY && second == CONTRIBUTORY) || (first == PAGE_FAULT && (second == CONTRIBUTORY || second == PAGE_FAULT))) {
+	if ((first == CONTRIBUTORY && second == CONTRIBUTORY) ||
+	    (first == PAGE_FAULT && (second == CONTRIBUTORY || second == PAGE_FAULT))) {
 		vector = VECTOR_DF;
 		has_error = true;
 		error = 0;
@@ -66,7 +68,8 @@ void vcpu_raise_pf(struct vcpu *vcpu, gva_t address, uint32_t error)
 	vcpu_raise(vcpu, VECTOR_PF, true, error);
 }
 
-/* The exit was met by an IRET that had unblocked NMIs: "Resuming Guest Software After Handling an Exception" restores the blocking. */
+/* The exit was met by an IRET that had unblocked NMIs: "Resuming Guest Software After Handling an Exception" restores the
+   blocking. */
 static bool iret_unblocked_nmis(void)
 {
 	uint64_t info;
@@ -91,7 +94,8 @@ void vcpu_keep_vectoring(struct vcpu *vcpu)
 			vmcs_set(VMCS_GUEST_INTERRUPTIBILITY, BLOCKING_BY_NMI);
 		return;
 	}
-	vcpu->event = (struct event){.info = (uint32_t)(info & ~INFO_NMI_UNBLOCKING)}; /* bit 12 is undefined here, reserved there */
+	/* Bit 12 is undefined here, and reserved where it goes. */
+	vcpu->event = (struct event){.info = (uint32_t)(info & ~INFO_NMI_UNBLOCKING)};
 	if (info & INFO_ERROR)
 		vcpu->event.error = (uint32_t)vmread(VMCS_IDT_VECTORING_ERROR_CODE);
 	if (INFO_TYPE(info) >= SOFTWARE_INTERRUPT)
@@ -116,14 +120,15 @@ static void inject_interrupt(unsigned vector)
 
 static bool is_interruptible(void)
 {
-	return (vmread(VMCS_GUEST_RFLAGS) & RFLAGS_IF) && !(vmread(VMCS_GUEST_INTERRUPTIBILITY) & (BLOCKING_BY_STI | BLOCKING_BY_MOV_SS));
+	return (vmread(VMCS_GUEST_RFLAGS) & RFLAGS_IF) &&
+	       !(vmread(VMCS_GUEST_INTERRUPTIBILITY) & (BLOCKING_BY_STI | BLOCKING_BY_MOV_SS));
 }
 
 static bool has_extint(const struct vcpu *vcpu) { return i8259_pending(vcpu->vm) && lapic_takes_extint(vcpu); }
 
 /*
- * SDM vol. 3, "MP Initialization Protocol Algorithm for MP Systems": INIT makes an application processor wait, a start-up IPI starts it. There is
- * no firmware for a bootstrap processor to start again.
+ * SDM vol. 3, "MP Initialization Protocol Algorithm for MP Systems": INIT makes an application processor wait, a start-up IPI
+ * starts it. There is no firmware for a bootstrap processor to start again.
  */
 bool vcpu_obey_signals(struct vcpu *vcpu)
 {
@@ -173,8 +178,8 @@ static void set_window(struct vcpu *vcpu, uint64_t bit, bool on)
 }
 
 /*
- * In the order of SDM vol. 3, "Priority Among Concurrent Events": what was begun, NMI, interrupts. With an interrupt window wanted, virtual
- * interrupts wait as well, so the 8259's go before the local APIC's.
+ * In the order of SDM vol. 3, "Priority Among Concurrent Events": what was begun, NMI, interrupts. With an interrupt window
+ * wanted, virtual interrupts wait as well, so the 8259's go before the local APIC's.
  */
 void vcpu_prepare_events(struct vcpu *vcpu)
 {
@@ -213,6 +218,7 @@ void vcpu_prepare_events(struct vcpu *vcpu)
 	}
 	set_window(vcpu, CTL(PROCBASED_CTLS, INTERRUPT_WINDOW_EXITING), window);
 	set_window(vcpu, CTL(PROCBASED_CTLS, NMI_WINDOW_EXITING), vcpu->nmi_pending);
-	/* From here on a request for this vCPU is posted or kicks: devices/lapic.c. An IPI that arrives before the entry is pending, and ends it. */
+	/* From here on a request for this vCPU is posted or kicks: devices/lapic.c. An IPI that arrives before the entry is
+	   pending, and ends it. */
 	__atomic_store_n(&vcpu->in_guest, true, __ATOMIC_RELEASE);
 }

@@ -1,4 +1,5 @@
-/* Which event the next VM entry delivers. SDM vol. 3, "Interrupt 8—Double Fault Exception (#DF)", "VM-Entry Controls for Event Injection". */
+/* Which event the next VM entry delivers. SDM vol. 3, "Interrupt 8—Double Fault Exception (#DF)", "VM-Entry Controls for
+   Event Injection". */
 #include "vmx/fake_vmcs.h"
 
 #include <string.h>
@@ -84,7 +85,8 @@ static void double_faults(void **state)
 
 	for (unsigned first = 0; first < 32; first++) {
 		for (unsigned second = 0; second < 32; second++) {
-			bool c1 = memchr(contributory, (int)first, sizeof(contributory)), c2 = memchr(contributory, (int)second, sizeof(contributory));
+			bool c1 = memchr(contributory, (int)first, sizeof(contributory));
+			bool c2 = memchr(contributory, (int)second, sizeof(contributory));
 			bool p1 = memchr(faults, (int)first, sizeof(faults)), p2 = memchr(faults, (int)second, sizeof(faults));
 
 			setup(NULL);
@@ -123,7 +125,8 @@ static void what_was_cut_short_comes_again(void **state)
 {
 	static const struct {
 		uint32_t vectoring, injected;
-	} rows[] = {{0x80000031, 0x80000031}, {0x80001202, 0x80000202}, {0x80000b0e, 0x80000b0e}, {0x80001430, 0x80000430}, {0x80000603, 0x80000603}};
+	} rows[] = {{0x80000031, 0x80000031}, {0x80001202, 0x80000202}, {0x80000b0e, 0x80000b0e}, {0x80001430, 0x80000430},
+		    {0x80000603, 0x80000603}};
 
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
 		setup(NULL);
@@ -136,7 +139,8 @@ static void what_was_cut_short_comes_again(void **state)
 		assert_int_equal(injected(), rows[i].injected);
 		assert_true(window());
 		assert_int_equal(vmread(VMCS_VM_ENTRY_ERROR_CODE), rows[i].injected & INFO_ERROR ? 7 : 0);
-		assert_int_equal(vmread(VMCS_VM_ENTRY_INSTRUCTION_LENGTH), INFO_TYPE(rows[i].injected) >= SOFTWARE_INTERRUPT ? 2 : 0);
+		assert_int_equal(vmread(VMCS_VM_ENTRY_INSTRUCTION_LENGTH),
+				 INFO_TYPE(rows[i].injected) >= SOFTWARE_INTERRUPT ? 2 : 0);
 		assert_int_equal(vmread(VMCS_GUEST_INTERRUPTIBILITY), INFO_TYPE(rows[i].injected) == NMI ? 0 : BLOCKING_BY_NMI);
 		vmwrite(VMCS_IDT_VECTORING_INFO, 0);
 		vcpu_keep_vectoring(&f.vcpu);
@@ -262,8 +266,10 @@ int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup(name, setup)
 	const struct CMUnitTest tests[] = {
-		TEST(double_faults), TEST(real_mode_has_no_error_codes), TEST(page_fault_has_its_address), TEST(what_was_cut_short_comes_again), TEST(nmis),
-		TEST(fixed_interrupts_by_injection), TEST(fixed_interrupts_by_the_processor), TEST(extint_goes_first), TEST(halted),
+		TEST(double_faults), TEST(real_mode_has_no_error_codes), TEST(page_fault_has_its_address), TEST(what_was_cut_short_comes_again),
+		TEST(nmis),
+		TEST(fixed_interrupts_by_injection), TEST(fixed_interrupts_by_the_processor), TEST(extint_goes_first),
+		TEST(halted),
 		TEST(init_and_startup), TEST(iret_that_faulted_blocks_nmis_again),
 	};
 

@@ -1,13 +1,14 @@
 /*
- * A guest that checks how interrupts reach it: local APIC, I/O APIC, 8259, NMI; and the instructions that access them. It could run on a real PC.
- * SDM vol. 3, "Advanced Programmable Interrupt Controller (APIC)". Prints a line for each thing that is wrong, and a count at the end.
+ * A guest that checks how interrupts reach it: local APIC, I/O APIC, 8259, NMI; and the instructions that access them. SDM vol. 3,
+ * "Advanced Programmable Interrupt Controller (APIC)". Prints a line for each thing that is wrong, and a count at the end.
  */
 #include "guest.h"
 
-enum { ID = 0x20, VERSION = 0x30, TPR = 0x80, PPR = 0xa0, EOI = 0xb0, LDR = 0xd0, DFR = 0xe0, SVR = 0xf0, ISR = 0x100, TMR = 0x180, IRR = 0x200, ESR = 0x280,
-       ICR = 0x300, ICR_HIGH = 0x310, LVT_TIMER = 0x320, LVT_LINT0 = 0x350, LVT_ERROR = 0x370, INITIAL = 0x380, CURRENT = 0x390, DCR = 0x3e0 };
+enum { ID = 0x20, VERSION = 0x30, TPR = 0x80, PPR = 0xa0, EOI = 0xb0, LDR = 0xd0, DFR = 0xe0, SVR = 0xf0,
+       ISR = 0x100, TMR = 0x180, IRR = 0x200, ESR = 0x280, ICR = 0x300, ICR_HIGH = 0x310, LVT_TIMER = 0x320,
+       LVT_LINT0 = 0x350, LVT_ERROR = 0x370, INITIAL = 0x380, CURRENT = 0x390, DCR = 0x3e0 };
 enum { MASKED = 1 << 16, PERIODIC = 1 << 17, TSC_DEADLINE = 2 << 17, SELF = 1 << 18, NMI = 4 << 8 };
-enum { IA32_APIC_BASE = 0x1b, IA32_TSC_DEADLINE = 0x6e0, EXTD = 1 << 10, EN = 1 << 11 };
+enum { IA32_APIC_BASE = 0x1b, IA32_TSC_DEADLINE = 0x6e0 };
 enum { IOAPIC = 0xfec00000u, UART = 0x3f8, PIT_HZ = 1193182 };
 
 struct frame {
@@ -52,7 +53,10 @@ static void check(const char *what, uint64_t got, uint64_t want)
 	put("\r\n");
 }
 
-static void range(const char *what, uint64_t got, uint64_t low, uint64_t high) { check(what, got >= low && got <= high ? low : got, low); }
+static void range(const char *what, uint64_t got, uint64_t low, uint64_t high)
+{
+	check(what, got >= low && got <= high ? low : got, low);
+}
 
 /* What arrives is written down, and the APIC told. */
 static void arrived(unsigned vector)
