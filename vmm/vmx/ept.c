@@ -34,12 +34,6 @@ void ept_create(struct ept *ept, unsigned tables)
 		    (HAS(EPT_VPID_CAP, ACCESSED_DIRTY) ? EPTP_ACCESSED_DIRTY : 0);
 }
 
-void ept_clear(struct ept *ept)
-{
-	memset(ept->root, 0, PAGE);
-	ept->pages_used = 1;
-}
-
 static uint64_t *new_table(struct ept *ept)
 {
 	uint64_t *table;

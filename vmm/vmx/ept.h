@@ -21,9 +21,6 @@ struct ept {
 /* Takes tables pages from the pool. */
 void ept_create(struct ept *ept, unsigned tables);
 
-/* All unmapped, tables free again; the caller does INVEPT on the CPUs that use it. */
-void ept_clear(struct ept *ept);
-
 /* Maps [gpa, gpa + size) to pa; both and size multiples of 4 KiB. Splits large pages where it must. False if the tables are
    used up. */
 MUST_CHECK bool ept_map(struct ept *ept, gpa_t gpa, pa_t pa, uint64_t size, unsigned access, unsigned type);
