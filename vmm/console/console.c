@@ -19,6 +19,8 @@ static enum writer { NOBODY, VMM, PROMPT, GUEST } writing;
 
 static struct vm *owner; /* who has the console */
 static bool prompting;	 /* the prompt has it in between: the owner's text is kept too */
+static char prompt_line[LINE]; /* what stands there of the prompt's line */
+static unsigned prompt_length;
 static bool show_all;	 /* console=all: lines of all, with their names */
 
 static struct guest_text {
@@ -35,14 +37,19 @@ void console_init(void)
 	serial_init();
 }
 
-/* A whole line of somebody else goes before, if there is half of one. The lock is held. */
+static void put_all(const char *text)
+{
+	for (; *text; text++)
+		serial_put((uint8_t)*text);
+}
+
+/* Half a line of somebody else is made a whole one, but the prompt's is taken away: write_vmm() shows it again. The lock is held. */
 static void begin(enum writer who)
 {
-	if (writing != NOBODY && writing != who) {
-		serial_put('\r');
-		serial_put('\n');
-		writing = NOBODY;
-	}
+	if (writing == NOBODY || writing == who)
+		return;
+	put_all(writing == PROMPT ? "\r\033[K" : "\r\n"); /* ECMA-48, "EL - Erase in Line" */
+	writing = NOBODY;
 }
 
 static void put(enum writer who, char c)
@@ -59,6 +66,10 @@ static void write_vmm(const char *text, size_t size)
 	begin(VMM);
 	for (size_t i = 0; i < size; i++)
 		put(VMM, text[i]);
+	if (writing == NOBODY && prompt_length) {
+		put_all(prompt_line);
+		writing = PROMPT;
+	}
 }
 
 void console_write(const char *text, size_t size)
@@ -72,8 +83,16 @@ void console_echo(const char *text)
 {
 	lock_take(&lock);
 	begin(PROMPT);
-	for (; *text; text++)
+	for (; *text; text++) {
 		put(PROMPT, *text);
+		if (*text == '\n')
+			prompt_length = 0;
+		else if (*text == '\b' && prompt_length)
+			prompt_length--;
+		else if (*text != '\r' && prompt_length < LINE - 1)
+			prompt_line[prompt_length++] = *text;
+		prompt_line[prompt_length] = 0;
+	}
 	lock_release(&lock);
 }
 
@@ -135,6 +154,7 @@ void console_focus(struct vm *vm)
 	lock_take(&lock);
 	owner = vm;
 	prompting = false;
+	prompt_length = 0;
 	show_kept(&guests[vm->index]);
 	lock_release(&lock);
 }
@@ -153,6 +173,8 @@ bool console_prompting(void)
 
 void console_end(void)
 {
+	prompting = false;
+	prompt_length = 0;
 	for (unsigned i = 0; i < vms_count; i++) {
 		if (guests[i].line_length)
 			console_guest(vms[i], '\n');

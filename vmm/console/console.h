@@ -20,7 +20,7 @@ bool console_serve(void);
 
 struct vm *console_owner(void);	   /* who has the console, also while the prompt is open; NULL: there are no VMs */
 void console_focus(struct vm *vm); /* gives it the console, and shows what was kept; closes the prompt. CPU 0 */
-void console_end(void);		   /* shows what is still kept of all */
+void console_end(void);		   /* closes the prompt for good, and shows what is still kept of all */
 
 /* The prompt, console/prompt.c. With no lock held, on CPU 0: SWITCH_KEY, which opens it, and what is typed while it is open. */
 void prompt_key(uint8_t key);

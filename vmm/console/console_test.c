@@ -150,6 +150,26 @@ static void the_prompt_has_the_line(void **unused)
 	assert_string_equal(shown, "/ # \r\nvmm> v\r\nanswer\r\nkept");
 }
 
+static void lines_go_above_the_prompt(void **unused)
+{
+	console_prompt();
+	console_echo("vmm> ");
+	console_echo("xy");
+	console_echo("\b \b");
+	print("vmm: vm b: powered off\n");
+	assert_string_equal(shown, "vmm> xy\b \b\r\033[Kvmm: vm b: powered off\r\nvmm> x");
+	console_echo("z\r\n");
+	forget();
+	print("answer\n");
+	assert_string_equal(shown, "answer\r\n");
+	console_echo("vmm> ");
+	console_focus(vms[0]);
+	forget();
+	print("vmm: more\n");
+	say(0, "text");
+	assert_string_equal(shown, "vmm: more\r\ntext");
+}
+
 static void all_with_names(void **unused)
 {
 	char long_line[600];
@@ -244,6 +264,7 @@ int main(void)
 		cmocka_unit_test_setup(others_are_kept, begin),
 		cmocka_unit_test_setup(the_latest_is_kept, begin),
 		cmocka_unit_test_setup(the_prompt_has_the_line, begin),
+		cmocka_unit_test_setup(lines_go_above_the_prompt, begin),
 		cmocka_unit_test_setup(all_with_names, begin),
 		cmocka_unit_test_setup(typing, begin),
 		cmocka_unit_test_setup(too_much_is_typed, begin),

@@ -213,6 +213,7 @@ void prompt_key(uint8_t key)
 		console_prompt();
 		begin_line();
 	} else if (key == SWITCH_KEY && vms_count) {
+		console_echo("\r\n");
 		give_to(vms[(console_owner()->index + 1) % vms_count]);
 	} else if (key == '\r' || (key == '\n' && !second)) {
 		enter();

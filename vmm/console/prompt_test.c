@@ -99,7 +99,7 @@ static void it_opens_and_closes(void **unused)
 	assert_true(open_now);
 	type("\035");
 	assert_ptr_equal(owner, vms[1]);
-	assert_string_equal(shown, "\r\nvmm: the console is vm a's\nvmm> vmm: the console is vm b-2's\n");
+	assert_string_equal(shown, "\r\nvmm: the console is vm a's\nvmm> \r\nvmm: the console is vm b-2's\n");
 	type("\035\035");
 	assert_ptr_equal(owner, vms[0]);
 }
