@@ -1,5 +1,8 @@
 #!/usr/bin/env python3
-"""The VMM (vmm/) on SoftVT, and on Debian's Bochs: its demonstrations, and guests side by side. See tests/boot/systems.py for how."""
+"""The VMM (vmm/) on SoftVT, and on Debian's Bochs: its demonstrations, and guests side by side.
+
+See tests/boot/systems.py for how.
+"""
 import hashlib
 import os
 import re
@@ -28,12 +31,12 @@ def vmm(context, append, *arguments, modules=(), cpu="max", smp=2, memory="1G"):
     if context.qemu:
         raise Skipped("QEMU (TCG) has no VT-x")
     initrd = ("-initrd", ",".join(modules)) if modules else ()
-    return context.start("-kernel", os.path.join(context.build, "vmm", "vmm.elf"), "-append", append, "-cpu", cpu, "-smp", str(smp),
-                         *initrd, *arguments, memory=memory)
+    return context.start("-kernel", os.path.join(context.build, "vmm", "vmm.elf"), "-append", append,
+                         "-cpu", cpu, "-smp", str(smp), *initrd, *arguments, memory=memory)
 
 
 def debian(name, script="", cpus=1):
-    """Of the VMM's command line: a Debian guest with a shell, or one that runs the script. A guest's command line has no quotes."""
+    """Of the VMM's command line: a Debian guest with a shell, or one that runs the script. There are no quotes within quotes."""
     script = " run=" + script.replace(" ", "${IFS}") if script else ""
     return f'vm={name},mem=256M,cpus={cpus},kernel=vmlinuz,initrd=initrd,append="console=ttyS0 panic=-1{script}"'
 
@@ -162,7 +165,7 @@ def test_demos_without(context):
 
 
 def test_bochs(context):
-    """Every demonstration, and a 64-bit guest, on Debian's Bochs, which shares no code with SoftVT, and has neither MTF nor posted interrupts"""
+    """Every demonstration, and a 64-bit guest, on Debian's Bochs, which has neither monitor trap flag nor posted interrupts"""
     modules, vms = flat(context, "hash")
     grub = f"multiboot /boot/vmm.elf demo=all {vms} console=all\nmodule /boot/hash.bin hash.bin\nboot\n"
     files = {os.path.join(context.build, "vmm", "vmm.elf"): "vmm.elf", modules[0]: "hash.bin"}
@@ -290,7 +293,8 @@ def test_two_guests(context):
 
 def on_model(context, cpu, smp=2):
     """A Debian guest that computes and powers off."""
-    with vmm(context, debian("d", "seq 1 2000 | sha256sum; cat /proc/uptime; dmesg -n 8"), modules=LINUX, cpu=cpu, smp=smp) as machine:
+    guest = debian("d", "seq 1 2000 | sha256sum; cat /proc/uptime; dmesg -n 8")
+    with vmm(context, guest, modules=LINUX, cpu=cpu, smp=smp) as machine:
         machine.expect(r"SoftVT guest ready\n", BOOT_SECONDS)
         machine.expect(sum_of(2000), 60)
         machine.expect(r"vmm: vm d: powered off\n", 60)

@@ -121,7 +121,8 @@ static void run_guest(void *argument)
 	struct run *run = argument;
 	struct vm *vm = run->vm;
 	struct vcpu *vcpu = vm->vcpus[0];
-	uint64_t slice = tsc_of_ns((run->demo->slice_us ?: SLICE_US) * UINT64_C(1000)), limit = rdtsc() + tsc_of_ns(LIMIT_US * UINT64_C(1000));
+	uint64_t slice = tsc_of_ns((run->demo->slice_us ?: SLICE_US) * UINT64_C(1000));
+	uint64_t limit = rdtsc() + tsc_of_ns(LIMIT_US * UINT64_C(1000));
 
 	vcpu_switch(vcpu);
 	lock_take(&vm->lock);

@@ -1,7 +1,7 @@
 /*
- * EPT on demand: SDM vol. 3, "EPT Violations". Half of the guest's memory is not mapped at first; each page is, when the guest touches it.
- * Where the CPU offers it, what it notes in the entries is shown ("Accessed and Dirty Flags for EPT"), and what it logs ("Page-Modification
- * Logging").
+ * EPT on demand: SDM vol. 3, "EPT Violations". Half of the guest's memory is not mapped at first; each page is, when
+ * the guest touches it. Where the CPU offers it, what it notes in the entries is shown ("Accessed and Dirty Flags for
+ * EPT"), and what it logs ("Page-Modification Logging").
  */
 #include "demo/guest.h"
 #include "lib/pool.h"
@@ -92,7 +92,8 @@ static bool flags_right(struct vm *vm)
 	return good;
 }
 
-/* The log is written downwards. It has other pages too, as that of the guest's own log. Bits 11:0 of its entries are 0, but not on Bochs 2.7. */
+/* The log is written downwards. It has other pages too, as that of the guest's own log. Bits 11:0 of its entries are 0, but not
+   on Bochs 2.7. */
 static bool log_right(void)
 {
 	unsigned first = (uint16_t)vmread(VMCS_PML_INDEX), n = 0;

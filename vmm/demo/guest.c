@@ -1,5 +1,6 @@
 /*
- * Putting the guest of a demonstration into its VM: SDM vol. 3, "Segment Descriptors", "IDT Descriptors", "32-Bit Paging".
+ * Putting the guest of a demonstration into its VM: SDM vol. 3, "Segment Descriptors", "IDT Descriptors", "32-Bit
+ * Paging".
  */
 #include "demo/guest.h"
 #include "guest/load.h"

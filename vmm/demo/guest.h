@@ -1,7 +1,9 @@
 /*
- * What the guests of demonstrations share: their code, which is written beside the VMM's half of the demonstration, and their memory.
+ * What the guests of demonstrations share: their code, which is written beside the VMM's half of the demonstration, and
+ * their memory.
  *
- * A guest is 32-bit code in flat segments with paging off, started at GUEST_CODE, which every CPU with EPT can run. It ends with VMCALL, EAX = 0.
+ * A guest is 32-bit code in flat segments with paging off, started at GUEST_CODE, which every CPU with EPT can run. It
+ * ends with VMCALL, EAX = 0.
  */
 #ifndef VMM_DEMO_GUEST_H
 #define VMM_DEMO_GUEST_H
@@ -18,7 +20,8 @@
 #define GUEST_STACK    0x80000 /* its end */
 #define GUEST_MEMORY   0x400000
 
-/* Code of a guest as bytes of the VMM's image, name to name_end. Instructions end with semicolons. Its labels are in C as uint8_t arrays. */
+/* Code of a guest as bytes of the VMM's image, name to name_end. Instructions end with semicolons. Its labels are in C as arrays
+   of uint8_t. */
 #define GUEST_BITS(bits, name, ...) GUEST_TEXT(bits, name, #__VA_ARGS__)
 #define GUEST_TEXT(bits, name, text)                                                                                   \
 	extern const uint8_t name[], name##_end[];                                                                     \
@@ -46,7 +49,12 @@ static inline volatile uint32_t *guest_word(struct vm *vm, gpa_t gpa) { return (
 static inline uint32_t guest_log(struct vm *vm, unsigned n) { return guest_word(vm, GUEST_LOG)[n]; }
 
 /* How often the guest has exited, without the interrupts of the machine that came meanwhile. */
-static inline uint64_t guest_exits(const struct vm *vm) { return vm->vcpus[0]->entries - vm->vcpus[0]->exits[EXIT_EXTERNAL_INTERRUPT].count; }
+static inline uint64_t guest_exits(const struct vm *vm)
+{
+	const struct vcpu *vcpu = vm->vcpus[0];
+
+	return vcpu->entries - vcpu->exits[EXIT_EXTERNAL_INTERRUPT].count;
+}
 
 /* Judges: what is found is what is expected, else says so. */
 MUST_CHECK bool demo_same(const char *what, uint64_t found, uint64_t expected);

@@ -1,6 +1,6 @@
 /*
- * The I/O bitmaps: SDM vol. 3, "I/O-Bitmap Addresses". One bit for each port says whether an access exits. A guest uses COM1's scratch register,
- * which does nothing else, first with the bit set and then with the bit clear.
+ * The I/O bitmaps: SDM vol. 3, "I/O-Bitmap Addresses". One bit for each port says whether an access exits. A guest uses
+ * COM1's scratch register, which does nothing else, first with the bit set and then with the bit clear.
  */
 #include "cpu/x86.h"
 #include "demo/guest.h"
@@ -63,15 +63,16 @@ static bool hook(struct vcpu *vcpu, unsigned reason)
 static bool passed(struct vm *vm)
 {
 	uint8_t after = in8(SCRATCH);
-	bool good = demo_same("the number of exits with the bit set", exits_before_clear, 2) & demo_same("the byte written then", written, 0x5a) &
-		    demo_same("the byte read then", guest_log(vm, 0), 0xa5) & demo_same("the machine's port then", during, 0x33) &
+	bool good = demo_same("the number of exits with the bit set", exits_before_clear, 2) &
+		    demo_same("the byte written then", written, 0x5a) & demo_same("the byte read then", guest_log(vm, 0), 0xa5) &
+		    demo_same("the machine's port then", during, 0x33) &
 		    demo_same("the number of exits with the bit clear", exits - exits_before_clear, 0) &
 		    demo_same("the byte read then", guest_log(vm, 1), 0xa5) & demo_same("the machine's port then", after, 0xa5);
 
-	print("  port %xH, bit set: OUT %02xH and IN exit; the VMM answers %02xH; the machine's port still holds %02xH\n", SCRATCH, written,
-	      guest_log(vm, 0), during);
-	print("  port %xH, bit clear: OUT a5H and IN do not exit; the guest reads %02xH, the machine's port holds %02xH\n", SCRATCH,
-	      guest_log(vm, 1), after);
+	print("  port %xH, bit set: OUT %02xH and IN exit; the VMM answers %02xH; the machine's port still holds %02xH\n",
+	      SCRATCH, written, guest_log(vm, 0), during);
+	print("  port %xH, bit clear: OUT a5H and IN do not exit; the guest reads %02xH, the machine's port holds %02xH\n",
+	      SCRATCH, guest_log(vm, 1), after);
 	out8(SCRATCH, before);
 	return good;
 }

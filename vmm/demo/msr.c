@@ -1,6 +1,6 @@
 /*
- * The MSR bitmap: SDM vol. 3, "MSR-Bitmap Address". 4 KBytes: bits for reads of MSRs 0 to 1FFFH and of C0000000H to C0001FFFH, then the same for
- * writes. An MSR in neither range always exits.
+ * The MSR bitmap: SDM vol. 3, "MSR-Bitmap Address". 4 KBytes: bits for reads of MSRs 0 to 1FFFH and of C0000000H to
+ * C0001FFFH, then the same for writes. An MSR in neither range always exits.
  */
 #include "cpu/msrs.h"
 #include "demo/guest.h"
@@ -75,7 +75,8 @@ static bool passed(struct vm *vm)
 		    demo_same("its error code", guest_log(vm, 3), 0) & demo_same("instructions done in spite of #GP", guest_log(vm, 5), 0);
 
 	print("  IA32_BIOS_SIGN_ID, bit set: RDMSR exits, the VMM answers %lxH\n", answer);
-	print("  IA32_SYSENTER_EIP, bits clear: WRMSR and RDMSR do not exit, and it is the VMCS's, %lxH\n", vmread(VMCS_GUEST_SYSENTER_EIP));
+	print("  IA32_SYSENTER_EIP, bits clear: WRMSR and RDMSR do not exit, and it is the VMCS's, %lxH\n",
+	      vmread(VMCS_GUEST_SYSENTER_EIP));
 	print("  MSR 40000ff0H, in no range of the bitmap: RDMSR exits and is answered with #GP(%x)\n", guest_log(vm, 3));
 	return good;
 }

@@ -1,6 +1,6 @@
 /*
- * Monitor trap flag: SDM vol. 3, "Monitor Trap Flag". With this control on, a VM exit follows each instruction of the guest, and the guest cannot
- * see that it is stepped through: its RFLAGS.TF stays as it is.
+ * Monitor trap flag: SDM vol. 3, "Monitor Trap Flag". With this control on, a VM exit follows each instruction of the
+ * guest, and the guest cannot see that it is stepped through: its RFLAGS.TF stays as it is.
  */
 #include "demo/guest.h"
 #include "lib/print.h"

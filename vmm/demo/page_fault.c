@@ -1,6 +1,7 @@
 /*
- * A guest's page faults: SDM vol. 3, "Exception Bitmap". With bit 14 set there, a #PF exits if its error code, masked, matches; so the VMM can have
- * those for pages that are not present and leave the others to the guest. It reflects what it gets: the guest's handler mends both kinds.
+ * A guest's page faults: SDM vol. 3, "Exception Bitmap". With bit 14 set there, a #PF exits if its error code, masked,
+ * matches; so the VMM can have those for pages that are not present and leave the others to the guest. It reflects what
+ * it gets: the guest's handler mends both kinds.
  */
 #include "demo/guest.h"
 #include "lib/print.h"

@@ -1,7 +1,7 @@
 /*
- * A guest programs the 8259 pair and the 8254. Every write to their ports is intercepted ("use I/O bitmaps") and does to the virtual ones
- * what the 8259A's data sheet says, so that timer interrupts reach the guest at the vectors of its choice; the machine's own 8259s see
- * nothing of it.
+ * A guest programs the 8259 pair and the 8254. Every write to their ports is intercepted ("use I/O bitmaps") and does
+ * to the virtual ones what the 8259A's data sheet says, so that timer interrupts reach the guest at the vectors of its
+ * choice; the machine's own 8259s see nothing of it.
  */
 #include "cpu/x86.h"
 #include "demo/guest.h"
@@ -99,7 +99,8 @@ static bool passed(struct vm *vm)
 		    demo_same("the number of timer interrupts", guest_log(vm, 0), TICKS) &
 		    demo_same("the mask of the machine's own 8259", in8(0x21), mask_before);
 
-	print("  10 writes gave the virtual 8259s ICW1 to ICW4 and masks: line 0 at vector %xH, the mask reads %02xH\n", VECTOR, guest_log(vm, 1));
+	print("  10 writes gave the virtual 8259s ICW1 to ICW4 and masks: line 0 at vector %xH, the mask reads %02xH\n", VECTOR,
+	      guest_log(vm, 1));
 	print("  %u interrupts of the virtual 8254 arrived there, each with its EOI\n", guest_log(vm, 0));
 	print("  the machine's own 8259 keeps its mask, %02xH\n", mask_before);
 	return good;

@@ -1,7 +1,7 @@
 /*
- * Posted interrupts: SDM vol. 3, "Posted-Interrupt Processing". A guest loops on one CPU and never exits. Another CPU sets a bit for a vector
- * in its posted-interrupt descriptor and sends the notification vector there: the processor, still in the guest, takes the vector into the
- * virtual APIC and delivers it. The guest's EOI is virtualized too.
+ * Posted interrupts: SDM vol. 3, "Posted-Interrupt Processing". A guest loops on one CPU and never exits. Another CPU
+ * sets a bit for a vector in its posted-interrupt descriptor and sends the notification vector there: the processor,
+ * still in the guest, takes the vector into the virtual APIC and delivers it. The guest's EOI is virtualized too.
  */
 #include "cpu/apic.h"
 #include "cpu/interrupts.h"
@@ -81,7 +81,8 @@ static bool passed(struct vm *vm)
 {
 	struct vcpu *vcpu = vm->vcpus[0];
 
-	print("  the guest loops on CPU %u; CPU %u posted %u interrupts, vector %xH\n", vcpu->cpu->index, vcpu->cpu->index ? 0 : 1, delivered, VECTOR);
+	print("  the guest loops on CPU %u; CPU %u posted %u interrupts, vector %xH\n", vcpu->cpu->index, vcpu->cpu->index ? 0 : 1,
+	      delivered, VECTOR);
 	print("  its handler ran %u times; VM exits meanwhile: %u\n", guest_log(vm, INTERRUPTS), exits);
 	return demo_same("the number of interrupts posted and taken", delivered, POSTS) &
 	       demo_same("the number that the guest counts", guest_log(vm, INTERRUPTS), POSTS) &

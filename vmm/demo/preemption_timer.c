@@ -1,6 +1,6 @@
 /*
- * The VMX-preemption timer: SDM vol. 3, "VMX-Preemption Timer". A guest that does nothing that exits, with its interrupts off, is taken back
- * after the time that vcpu_run() set.
+ * The VMX-preemption timer: SDM vol. 3, "VMX-Preemption Timer". A guest that does nothing that exits, with its
+ * interrupts off, is taken back after the time that vcpu_run() set.
  */
 #include "cpu/time.h"
 #include "cpu/x86.h"

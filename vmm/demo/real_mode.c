@@ -1,6 +1,6 @@
 /*
- * A guest in real mode: SDM vol. 3, "Unrestricted Guests". CR0.PE and CR0.PG are 0 in VMX non-root operation; segments, interrupt vector table
- * and 16-bit code work as on an 8086, with no VM exit but for the port that it prints to.
+ * A guest in real mode: SDM vol. 3, "Unrestricted Guests". CR0.PE and CR0.PG are 0 in VMX non-root operation; segments,
+ * interrupt vector table and 16-bit code work as on an 8086, with no VM exit but for the port that it prints to.
  */
 #include "demo/guest.h"
 #include "guest/load.h"

@@ -1,7 +1,8 @@
 /*
- * TPR shadow and threshold: SDM vol. 3, "TPR Virtualization". The guest's task-priority register is in the virtual-APIC page, and it writes it
- * without a VM exit. While an interrupt waits whose priority is not above it, the VMM sets the TPR threshold: then the write that lets it
- * through exits. Virtual-interrupt delivery does the same without the exit, and is off here.
+ * TPR shadow and threshold: SDM vol. 3, "TPR Virtualization". The guest's task-priority register is in the virtual-APIC
+ * page, and it writes it without a VM exit. While an interrupt waits whose priority is not above it, the VMM sets the
+ * TPR threshold: then the write that lets it through exits. Virtual-interrupt delivery does the same without the exit,
+ * and is off here.
  */
 #include "demo/guest.h"
 #include "lib/print.h"
@@ -59,9 +60,10 @@ static bool passed(struct vm *vm)
 {
 	uint64_t exits = vm->vcpus[0]->exits[EXIT_TPR_BELOW_THRESHOLD].count - exits_before;
 
-	print("  vector %xH is requested: with TPR 50H the guest has taken %u; with TPR 0 %u, after %lu VM exit, \"%s\"\n", VECTOR, guest_log(vm, 1),
-	      guest_log(vm, 2), exits, exit_reason_title(EXIT_TPR_BELOW_THRESHOLD));
-	return demo_same("interrupts with the high TPR", guest_log(vm, 1), 0) & demo_same("interrupts with the low TPR", guest_log(vm, 2), 1) &
+	print("  vector %xH is requested: with TPR 50H the guest has taken %u; with TPR 0 %u, after %lu VM exit, \"%s\"\n", VECTOR,
+	      guest_log(vm, 1), guest_log(vm, 2), exits, exit_reason_title(EXIT_TPR_BELOW_THRESHOLD));
+	return demo_same("interrupts with the high TPR", guest_log(vm, 1), 0) &
+	       demo_same("interrupts with the low TPR", guest_log(vm, 2), 1) &
 	       demo_same("the number of those VM exits", exits, 1);
 }
 

@@ -1,7 +1,8 @@
 /*
- * #VE and EPTP switching: SDM vol. 3, "Virtualization Exceptions" and "EPTP Switching". The guest has two views of its memory, that is, two
- * EPTs in a list. The second lacks a page. When the guest touches it there it gets exception 20 instead of the VMM an EPT violation, and its
- * handler goes to the view that has the page with VMFUNC: all that without a VM exit.
+ * #VE and EPTP switching: SDM vol. 3, "Virtualization Exceptions" and "EPTP Switching". The guest has two views of its
+ * memory, that is, two EPTs in a list. The second lacks a page. When the guest touches it there it gets exception 20
+ * instead of the VMM an EPT violation, and its handler goes to the view that has the page with VMFUNC: all that without
+ * a VM exit.
  */
 #include "demo/guest.h"
 #include "lib/pool.h"
@@ -63,7 +64,8 @@ static void setup(struct vm *vm)
 	list[0] = vmread(VMCS_EPTP);
 	list[1] = view.eptp;
 
-	vcpu_control(vcpu, WORD_PROCBASED_CTLS2, CTL(PROCBASED_CTLS2, EPT_VIOLATION_VE) | CTL(PROCBASED_CTLS2, ENABLE_VM_FUNCTIONS), true);
+	vcpu_control(vcpu, WORD_PROCBASED_CTLS2, CTL(PROCBASED_CTLS2, EPT_VIOLATION_VE) | CTL(PROCBASED_CTLS2, ENABLE_VM_FUNCTIONS),
+		     true);
 	vmwrite(VMCS_VM_FUNCTION_CTLS, CTL(FUNCTION_CTLS, EPTP_SWITCHING));
 	vmwrite(VMCS_EPTP_LIST, pa_of(list));
 	vmwrite(VMCS_EPTP_INDEX, 0);
@@ -93,8 +95,8 @@ static bool passed(struct vm *vm)
 	for (unsigned n = 0; n < ARRAY_SIZE(addresses); n++) {
 		uint32_t reason = guest_log(vm, 4 + 4 * n), qualification = guest_log(vm, 5 + 4 * n), address = guest_log(vm, 6 + 4 * n);
 
-		print("  the guest's handler: #VE, it %s %xH in view %u; VMFUNC to view 0\n", qualification & EPT_WRITE ? "wrote" : "read", address,
-		      guest_log(vm, 7 + 4 * n));
+		print("  the guest's handler: #VE, it %s %xH in view %u; VMFUNC to view 0\n",
+		      qualification & EPT_WRITE ? "wrote" : "read", address, guest_log(vm, 7 + 4 * n));
 		good &= demo_same("the reason", reason, EXIT_EPT_VIOLATION) & demo_same("the guest-physical address", address, addresses[n]) &
 			demo_same("the access", qualification & EPT_ALL, accesses[n]) & demo_same("the view", guest_log(vm, 7 + 4 * n), 1);
 	}
@@ -105,7 +107,8 @@ static bool passed(struct vm *vm)
 const struct demo demo_ve = {
 	.name = "ve",
 	.title = "the guest handles EPT violations itself, by #VE and VMFUNC",
-	.needs = {NEED(PROCBASED_CTLS2, EPT_VIOLATION_VE), NEED(PROCBASED_CTLS2, ENABLE_VM_FUNCTIONS), NEED(FUNCTION_CTLS, EPTP_SWITCHING)},
+	.needs = {NEED(PROCBASED_CTLS2, EPT_VIOLATION_VE), NEED(PROCBASED_CTLS2, ENABLE_VM_FUNCTIONS),
+		  NEED(FUNCTION_CTLS, EPTP_SWITCHING)},
 	.setup = setup,
 	.hook = hook,
 	.passed = passed,
