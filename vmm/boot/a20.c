@@ -1,6 +1,6 @@
 /*
- * Is address bit 20 masked? Then a word of the image, which lies from 1 MiB on, is also seen 1 MiB lower. Port 92H opens the gate in every PC
- * since the PS/2; boot loaders have done so long before.
+ * Is address bit 20 masked? Then a word of the image, which lies from 1 MiB on, is also seen 1 MiB lower. Port 92H opens the
+ * gate in every PC since the PS/2; boot loaders have done so long before.
  */
 #include "boot/a20.h"
 

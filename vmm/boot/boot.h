@@ -30,7 +30,8 @@ void boot_read(uint32_t magic, pa_t info);
 
 const struct module *boot_module(const char *name); /* NULL: none of that name. With several of one name, the first. */
 
-/* The value of "name=value" or of the bare word "name" ("") in the command line; NULL if it is not there. Copied to buffer, cut at size. */
+/* The value of "name=value" or of the bare word "name" ("") in the command line, copied to buffer and cut at size. NULL: it is not
+   there. */
 const char *boot_option(const char *name, char *buffer, size_t size);
 
 #endif

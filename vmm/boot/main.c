@@ -100,7 +100,8 @@ void main(uint32_t magic, pa_t info)
 	acpi_init(boot_info.rsdp);
 	paging_guard_null();
 	time_init();
-	print("\nSoftVT VMM: %lu MiB of memory, %u modules, TSC of %lu kHz\n", pool_left() >> 20, boot_info.modules_count, tsc_hz / 1000);
+	print("\nSoftVT VMM: %lu MiB of memory, %u modules, TSC of %lu kHz\n", pool_left() >> 20, boot_info.modules_count,
+	      tsc_hz / 1000);
 
 	if (!a20_open())
 		refuse("the A20 gate is closed and does not open");

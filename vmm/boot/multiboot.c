@@ -1,6 +1,6 @@
 /*
- * What the boot loader left: Multiboot Specification 0.6.96, "Boot information format"; Multiboot2 Specification 2.0, the section of the
- * same title. Everything but the modules is copied, so that the loader's own memory is free after this.
+ * What the boot loader left: Multiboot Specification 0.6.96, "Boot information format"; Multiboot2 Specification 2.0, the
+ * section of the same title. Everything but the modules is copied, so that the loader's own memory is free after this.
  */
 #include "boot/boot.h"
 
@@ -197,8 +197,8 @@ void boot_read(uint32_t magic, pa_t info)
 	else
 		panic("the boot loader knows neither Multiboot 1 nor 2");
 
-	/* Below 4 GiB everything is mapped since boot/start.S. What lies beyond needs tables, which are taken from there. Page 0 stays out: it is
-	   unmapped. */
+	/* Below 4 GiB everything is mapped since boot/start.S. What lies beyond needs tables, which are taken from there. Page 0
+	   stays out: it is unmapped. */
 	for (unsigned i = 0; i < memory_count; i++) {
 		add_free_between(&memory[i], PAGE, 0xa0000);
 		add_free_between(&memory[i], LOW_END, FOUR_GIB);

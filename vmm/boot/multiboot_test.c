@@ -1,5 +1,6 @@
 /*
- * What boot_read() makes of a boot loader's structures: everything that it says, and to the pool every free page but those of image and modules.
+ * What boot_read() makes of a boot loader's structures: everything that it says, and to the pool every free page but those
+ * of image and modules.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -140,10 +141,12 @@ static uint8_t *tag(uint8_t *at, uint32_t type, const void *content, uint32_t si
 
 static void by_multiboot2(void **unused)
 {
-	static const struct { uint32_t entry_size, version; struct multiboot2_memory entries[3]; } map = {sizeof(struct multiboot2_memory), 0, {
-		{MIB, 31 * MIB, MEMORY_FREE, 0}, {BIT(33), BIT(30), MEMORY_ACPI, 0}, {BIT(38), BIT(39), MEMORY_FREE, 0}}};
+	static const struct { uint32_t entry_size, version; struct multiboot2_memory entries[3]; } map = {
+		sizeof(struct multiboot2_memory), 0,
+		{{MIB, 31 * MIB, MEMORY_FREE, 0}, {BIT(33), BIT(30), MEMORY_ACPI, 0}, {BIT(38), BIT(39), MEMORY_FREE, 0}}};
 	static const struct { uint32_t start, end; char line[24]; } module = {0x900000, 0x901000, "initrd x"};
-	static const char line[] = "\"vm=a,append=\\\"b c\\\"\"", old_rsdp[20] = "RSD PTR old", new_rsdp[36] = "RSD PTR new";
+	static const char line[] = "\"vm=a,append=\\\"b c\\\"\"";
+	static const char old_rsdp[20] = "RSD PTR old", new_rsdp[36] = "RSD PTR new";
 	uint8_t *at = loader + 8;
 
 	at = tag(at, 21, "\0\0\0", 4);

@@ -7,8 +7,9 @@
 #include "lib/string.h"
 
 /*
- * GRUB puts an argument with a blank into quotes, and a backslash before each quote or backslash of an argument (GRUB manual, "Quoting", for what
- * it takes away before). Undone here, so that 'vm=a,append="x y"' in grub.cfg gives what the same without the outer quotes gives elsewhere.
+ * GRUB puts an argument with a blank into quotes, and a backslash before each quote or backslash of an argument (GRUB
+ * manual, "Quoting", for what it takes away before). Undone here, so that 'vm=a,append="x y"' in grub.cfg gives what the
+ * same without the outer quotes gives elsewhere.
  */
 void options_set(const char *line)
 {

@@ -1,6 +1,6 @@
 /*
- * Page tables of the VMM: SDM vol. 3, "4-Level Paging and 5-Level Paging". boot/start.S has mapped the first 4 GiB; all other processors use
- * the same tables.
+ * Page tables of the VMM: SDM vol. 3, "4-Level Paging and 5-Level Paging". boot/start.S has mapped the first 4 GiB; all
+ * other processors use the same tables.
  */
 #include "boot/paging.h"
 

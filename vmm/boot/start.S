@@ -1,8 +1,9 @@
 /*
  * From the boot loader to main(): Multiboot headers, page tables, long mode.
  *
- * Multiboot Specification 0.6.96 and Multiboot2 Specification 2.0, "OS image format" and "Machine state": 32-bit protected mode without paging,
- * EAX tells the protocol and EBX points to the information. SDM vol. 3, "Initializing IA-32e Mode" is the rest.
+ * Multiboot Specification 0.6.96 and Multiboot2 Specification 2.0, "OS image format" and "Machine state": 32-bit protected
+ * mode without paging, EAX tells the protocol and EBX points to the information. SDM vol. 3, "Initializing IA-32e Mode" is
+ * the rest.
  */
 #define MULTIBOOT_MAGIC 0x1badb002
 #define MULTIBOOT_FLAGS 3 /* modules on page boundaries; memory map wanted */

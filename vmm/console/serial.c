@@ -7,8 +7,8 @@
 
 enum {
 	COM1 = 0x3f8,
-	RBR = COM1, THR = COM1, DLL = COM1, IER = COM1 + 1, DLM = COM1 + 1, FCR = COM1 + 2, LCR = COM1 + 3, MCR = COM1 + 4, LSR = COM1 + 5,
-	SCR = COM1 + 7,
+	RBR = COM1, THR = COM1, DLL = COM1, IER = COM1 + 1, DLM = COM1 + 1, FCR = COM1 + 2, LCR = COM1 + 3, MCR = COM1 + 4,
+	LSR = COM1 + 5, SCR = COM1 + 7,
 	IER_RECEIVED = 1,
 	FCR_ENABLE = 1, FCR_RESET = 6,
 	LCR_8N1 = 3, LCR_DLAB = 0x80,

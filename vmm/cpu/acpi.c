@@ -1,6 +1,7 @@
 /*
- * ACPI Specification: "Root System Description Pointer (RSDP)", "Fixed ACPI Description Table (FADT)", "Multiple APIC Description Table (MADT)",
- * "PM1 Control Registers". The machine's tables are trusted as far as their checksums and lengths go.
+ * ACPI Specification: "Root System Description Pointer (RSDP)", "Fixed ACPI Description Table (FADT)", "Multiple APIC
+ * Description Table (MADT)", "PM1 Control Registers". The machine's tables are trusted as far as their checksums and lengths
+ * go.
  */
 #include "cpu/acpi.h"
 
@@ -134,7 +135,8 @@ static const void *find_table(const struct rsdp *rsdp, const char *signature, si
 	return NULL;
 }
 
-/* The next element of a package, *at on: \_S5 has bytes and the constants 0 and 1, and there is no need for more of AML here. Past the end: 0. */
+/* The next element of a package, *at on: \_S5 has bytes and the constants 0 and 1, and there is no need for more of AML here.
+   Past the end: 0. */
 static uint8_t next_element(const uint8_t **at, const uint8_t *end)
 {
 	enum { BYTE_PREFIX = 0x0a };

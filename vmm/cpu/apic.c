@@ -1,6 +1,6 @@
 /*
- * The local APIC: SDM vol. 3, "Advanced Programmable Interrupt Controller (APIC)". Registers by their offset in the xAPIC's page; in x2APIC mode
- * each is an MSR ("x2APIC Register Address Space").
+ * The local APIC: SDM vol. 3, "Advanced Programmable Interrupt Controller (APIC)". Registers by their offset in the xAPIC's
+ * page; in x2APIC mode each is an MSR ("x2APIC Register Address Space").
  */
 #include "cpu/apic.h"
 
@@ -11,8 +11,8 @@
 #include "cpu/x86.h"
 
 enum {
-	ID = 0x20, TPR = 0x80, EOI = 0xb0, SVR = 0xf0, ICR = 0x300, ICR_HIGH = 0x310, LVT_TIMER = 0x320, LVT_LINT0 = 0x350, LVT_LINT1 = 0x360,
-	LVT_ERROR = 0x370, TIMER_INITIAL = 0x380, TIMER_CURRENT = 0x390, TIMER_DIVIDE = 0x3e0
+	ID = 0x20, TPR = 0x80, EOI = 0xb0, SVR = 0xf0, ICR = 0x300, ICR_HIGH = 0x310, LVT_TIMER = 0x320, LVT_LINT0 = 0x350,
+	LVT_LINT1 = 0x360, LVT_ERROR = 0x370, TIMER_INITIAL = 0x380, TIMER_CURRENT = 0x390, TIMER_DIVIDE = 0x3e0
 };
 enum {
 	SVR_ENABLE = 1 << 8,

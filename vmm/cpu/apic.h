@@ -16,8 +16,8 @@ void apic_send_nmi(uint32_t apic_id);
 
 void apic_timer_measure(void); /* by CPU 0, for all: how fast the timer counts. tsc_hz is known */
 
-/* One interrupt, VECTOR_TIMER, when the TSC reaches tsc (at once if it has; earlier if it is further off than the timer counts); NEVER: none.
-   Replaces the one before. */
+/* One interrupt, VECTOR_TIMER, when the TSC reaches tsc (at once if it has; earlier if it is further off than the timer counts);
+   NEVER: none. Replaces the one before. */
 void apic_timer(uint64_t tsc);
 
 #endif

@@ -39,7 +39,9 @@ void interrupts_init(void)
 		/* These may come while the stack is not to be trusted, or no interrupt is expected. */
 		bool ist = i == VECTOR_NMI || i == VECTOR_DF || i == VECTOR_MC;
 
-		idt[i] = (struct gate){(uint16_t)entry, SELECTOR_CODE, GATE_INTERRUPT | (ist ? IST_1 : 0), (uint16_t)(entry >> 16), (uint32_t)(entry >> 32), 0};
+		idt[i] = (struct gate){
+			.offset_low = (uint16_t)entry, .offset_middle = (uint16_t)(entry >> 16), .offset_high = (uint32_t)(entry >> 32),
+			.selector = SELECTOR_CODE, .type = GATE_INTERRUPT | (ist ? IST_1 : 0)};
 	}
 	i8259_init(VECTOR_8259, 1u << LINE_COM1);
 }

@@ -1,5 +1,6 @@
 /*
- * Numbers of MSRs, from spec/msrs.def: SDM vol. 4, "Architectural MSRs". Those that report VMX capabilities are in spec/vmx_controls.def.
+ * Numbers of MSRs, from spec/msrs.def: SDM vol. 4, "Architectural MSRs". Those that report VMX capabilities are in
+ * spec/vmx_controls.def.
  */
 #ifndef VMM_CPU_MSRS_H
 #define VMM_CPU_MSRS_H

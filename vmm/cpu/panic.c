@@ -1,5 +1,6 @@
 /*
- * The VMM's end when it is wrong itself, or the machine is. What it says goes to the serial port past the console, whose lock may be held.
+ * The VMM's end when it is wrong itself, or the machine is. What it says goes to the serial port past the console, whose
+ * lock may be held.
  */
 #include "lib/print.h"
 
@@ -17,8 +18,8 @@ static bool panicking;
 static const char *const exceptions[32] = {
 	"#DE divide error", "#DB debug", "NMI", "#BP breakpoint", "#OF overflow", "#BR BOUND range exceeded", "#UD invalid opcode",
 	"#NM no math coprocessor", "#DF double fault", "9", "#TS invalid TSS", "#NP segment not present", "#SS stack-segment fault",
-	"#GP general protection", "#PF page fault", "15", "#MF math fault", "#AC alignment check", "#MC machine check", "#XM SIMD exception",
-	"#VE virtualization exception", "#CP control protection exception", "22", "23", "24", "25", "26", "27", "28", "29", "30", "31",
+	"#GP general protection", "#PF page fault", "15", "#MF math fault", "#AC alignment check", "#MC machine check",
+	"#XM SIMD exception", "#VE virtualization exception", "#CP control protection exception", "22", "23", "24", "25", "26", "27", "28", "29", "30", "31",
 };
 
 bool panic_here(void)

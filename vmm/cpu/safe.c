@@ -1,5 +1,6 @@
 /*
- * Instructions that may fault, and say so instead: each tells cpu/interrupts.c, in the section .fixups, where to go on after a fault.
+ * Instructions that may fault, and say so instead: each tells cpu/interrupts.c, in the section .fixups, where to go on after
+ * a fault.
  */
 #include "cpu/x86.h"
 
@@ -20,7 +21,10 @@ bool wrmsr_safe(uint32_t msr, uint64_t value)
 {
 	bool done = false;
 
-	__asm__ volatile(FIXUP "1: wrmsr; movb $1, %0; 2:" : "+q"(done) : "c"(msr), "a"((uint32_t)value), "d"((uint32_t)(value >> 32)) : "memory");
+	__asm__ volatile(FIXUP "1: wrmsr; movb $1, %0; 2:"
+			 : "+q"(done)
+			 : "c"(msr), "a"((uint32_t)value), "d"((uint32_t)(value >> 32))
+			 : "memory");
 	return done;
 }
 
@@ -28,6 +32,9 @@ bool xsetbv_safe(uint32_t index, uint64_t value)
 {
 	bool done = false;
 
-	__asm__ volatile(FIXUP "1: xsetbv; movb $1, %0; 2:" : "+q"(done) : "c"(index), "a"((uint32_t)value), "d"((uint32_t)(value >> 32)) : "memory");
+	__asm__ volatile(FIXUP "1: xsetbv; movb $1, %0; 2:"
+			 : "+q"(done)
+			 : "c"(index), "a"((uint32_t)value), "d"((uint32_t)(value >> 32))
+			 : "memory");
 	return done;
 }

@@ -1,6 +1,6 @@
 /*
- * Starting the other processors, one after the other: SDM vol. 3, "MP Initialization Protocol Algorithm for MP Systems", "Typical AP
- * Initialization Sequence" and "Typical BSP Initialization Sequence".
+ * Starting the other processors, one after the other: SDM vol. 3, "MP Initialization Protocol Algorithm for MP Systems",
+ * "Typical AP Initialization Sequence" and "Typical BSP Initialization Sequence".
  */
 #include "cpu/start.h"
 

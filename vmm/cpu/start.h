@@ -7,8 +7,8 @@
 /* This CPU's GDT, TSS, IDT, GS base, CR0 and CR4 as the VMM wants them, local APIC on. */
 void cpu_init(unsigned index, unsigned char *stack_top);
 
-/* Starts the CPUs that the ACPI tables name (at most CPUS_MAX in all) by INIT and SIPI. Each initializes itself, calls entry and never
-   returns. Returns when all have set cpu->online or 100 ms have passed; says who did not come. */
+/* Starts the CPUs that the ACPI tables name (at most CPUS_MAX in all) by INIT and SIPI, one after the other. Each initializes
+   itself, calls entry and never returns. One that has not set cpu->online after 100 ms is left out, and named. */
 void cpus_start(void (*entry)(void));
 
 #endif

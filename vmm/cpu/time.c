@@ -1,6 +1,6 @@
 /*
- * How fast the TSC counts: SDM vol. 3, "Determining the Processor Base Frequency" and "Time-Stamp Counter"; Intel, "8254 Programmable Interval
- * Timer", "Mode 0: Interrupt on Terminal Count".
+ * How fast the TSC counts: SDM vol. 3, "Determining the Processor Base Frequency" and "Time-Stamp Counter"; Intel, "8254
+ * Programmable Interval Timer", "Mode 0: Interrupt on Terminal Count".
  */
 #include "cpu/time.h"
 

@@ -1,6 +1,7 @@
 /*
- * Where other processors start: real mode, CS:IP = page:0. This is copied to a page below 1 MiB, and goes to long mode in one step: SDM vol. 3,
- * "Initializing IA-32e Mode" with paging and protection switched on together. It uses the tables of boot/start.S, and has no address of its own.
+ * Where other processors start: real mode, CS:IP = page:0. This is copied to a page below 1 MiB, and goes to long mode in
+ * one step: SDM vol. 3, "Initializing IA-32e Mode" with paging and protection switched on together. It uses the tables of
+ * boot/start.S, and has no address of its own.
  */
 #define CODE64 8
 #define DATA 16

@@ -1,6 +1,6 @@
 /*
- * The IDT's entry points: SDM vol. 3, "64-Bit Mode Stack Frame". Each pushes its number, and a zero where the processor pushes no error
- * code; then struct trap (cpu/trap.h) is complete and interrupt_taken() gets it.
+ * The IDT's entry points: SDM vol. 3, "64-Bit Mode Stack Frame". Each pushes its number, and a zero where the processor
+ * pushes no error code; then struct trap (cpu/trap.h) is complete and interrupt_taken() gets it.
  */
 	.text
 	.macro VECTOR number

@@ -1,5 +1,6 @@
 /*
- * Lines of the VMM's own: they go to the console (console/console.h), whichever guest has it. The text has the \n that ends a line.
+ * Lines of the VMM's own: they go to the console (console/console.h), whichever guest has it. The text has the \n that ends
+ * a line.
  *
  * Formats: %s %c %d %u %x %p %%, with 0, -, a width, and the lengths l, ll, z. No floating point.
  */

@@ -1,5 +1,6 @@
 /*
- * Bytes and strings. Long copies and fills are single string instructions: quick on processors with "enhanced REP MOVSB", and short.
+ * Bytes and strings. Long copies and fills are single string instructions: quick on processors with "enhanced REP MOVSB",
+ * and short.
  */
 #include "lib/string.h"
 

@@ -91,11 +91,13 @@ static void copies_of_strings(void **unused)
 static void numbers(void **unused)
 {
 	static const struct { const char *text; bool suffix; uint64_t value; } good[] = {
-		{"0", false, 0}, {"007", false, 7}, {"18446744073709551615", false, UINT64_MAX}, {"0x0", false, 0}, {"0xfFfFffffFFFFffff", false, UINT64_MAX},
-		{"256M", true, 256 << 20},
-		{"3G", true, UINT64_C(3) << 30}, {"0x10K", true, 16384}, {"5", true, 5}, {"17179869183G", true, UINT64_C(17179869183) << 30},
+		{"0", false, 0}, {"007", false, 7}, {"18446744073709551615", false, UINT64_MAX}, {"0x0", false, 0},
+		{"0xfFfFffffFFFFffff", false, UINT64_MAX}, {"256M", true, 256 << 20}, {"3G", true, UINT64_C(3) << 30},
+		{"0x10K", true, 16384}, {"5", true, 5},
+		{"17179869183G", true, UINT64_C(17179869183) << 30},
 	};
-	static const char *const bad[] = {"", "-1", " 1", "1 ", "1K", "x", "0x", "0xg", "a", "18446744073709551616", "0x10000000000000000", "1.5"};
+	static const char *const bad[] = {"", "-1", " 1", "1 ", "1K", "x", "0x", "0xg", "a",
+					  "18446744073709551616", "0x10000000000000000", "1.5"};
 	static const char *const bad_with_suffix[] = {"M", "1T", "1MM", "1m", "17179869184G", "0xM"};
 	uint64_t value;
 
