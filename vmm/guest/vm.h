@@ -1,8 +1,9 @@
 /*
  * A virtual machine and its vCPUs: what every part of the VMM works on.
  *
- * A vCPU runs always on the same CPU: so its VMCS stays there, and no VMCS ever moves. Everything of a VM, and of its vCPUs where another
- * CPU may touch it, is protected by vm->lock; exit handlers run with it held (vmx/exit.c takes it), and so do the functions of devices.
+ * A vCPU runs always on the same CPU: so its VMCS stays there, and no VMCS ever moves. Everything of a VM, and of its vCPUs
+ * where another CPU may touch it, is protected by vm->lock; exit handlers run with it held (vmx/exit.c takes it), and so do the
+ * functions of devices.
  */
 #ifndef VMM_GUEST_VM_H
 #define VMM_GUEST_VM_H
@@ -108,16 +109,17 @@ extern unsigned vms_count;
 
 struct vm *vm_find(const char *name); /* NULL: none */
 
-/* Makes the VM of config with its vCPUs (from the pools), as vm_power_on() leaves it; scheduler_add() then lets it run. NULL and a sentence in
-   *why if that cannot be, for example "needs unrestricted guest, which this CPU has not". */
+/* Makes the VM of config with its vCPUs (from the pools), as vm_power_on() leaves it; scheduler_add() then lets it run. NULL
+   and a sentence in *why if that cannot be, for example "needs unrestricted guest, which this CPU has not". */
 struct vm *vm_create(const struct vm_config *config, const char **why);
 
-/* As after power-on: memory zeroed, guest loaded again, devices and vCPUs reset, VM_RUNNING. Called when none of its vCPUs runs, without the lock. */
+/* As after power-on: memory zeroed, guest loaded again, devices and vCPUs reset, VM_RUNNING. Called when none of its vCPUs
+   runs, without the lock. */
 void vm_power_on(struct vm *vm);
 
-/* What may happen to a VM. All take effect at once for the caller's CPU and soon for others (they are kicked); the lock is held by the
-   caller. */
-void vm_stop(struct vm *vm, const char *format, ...) PRINTF(2, 3); /* with the reason; prints it, and the dump of the vCPU if one is current here */
+/* What may happen to a VM. All take effect at once for the caller's CPU and soon for others (they are kicked); the lock is
+   held by the caller. */
+void vm_stop(struct vm *vm, const char *format, ...) PRINTF(2, 3); /* prints the reason, and the vCPU if one is current here */
 void vm_power_off(struct vm *vm);
 void vm_reset(struct vm *vm);
 void vm_pause(struct vm *vm);
@@ -131,19 +133,22 @@ MUST_CHECK bool vm_read(struct vm *vm, gpa_t gpa, void *to, size_t size);
 MUST_CHECK bool vm_write(struct vm *vm, gpa_t gpa, const void *from, size_t size);
 bool vm_is_ram(const struct vm *vm, gpa_t gpa, uint64_t size);
 
-/* The guest's own paging for the current vCPU: guest/walk.c. False: its tables do not map la. Reads as a supervisor. */
-MUST_CHECK bool vcpu_translate(struct vcpu *vcpu, gva_t la, gpa_t *gpa);
+/* Of the current vCPU, through the guest's own paging, as no access of its: guest/walk.c. False: its tables do not map all of it to RAM. */
 MUST_CHECK bool vcpu_read_linear(struct vcpu *vcpu, gva_t la, void *to, size_t size);
 
-/* Something has come for vcpu (the lock is held): if it does not run, the scheduler looks whether that changes it; if it runs elsewhere, it
-   leaves the guest to look at what is pending. */
+/* Something has come for vcpu (the lock is held): if it does not run, the scheduler looks whether that changes it; if it
+   runs elsewhere, it leaves the guest to look at what is pending. */
 void vcpu_wake(struct vcpu *vcpu);
 
 /* Is vcpu, the current one, VCPU_RUNNABLE, or does what it was woken for make it so? Takes the lock. */
 bool vcpu_ready(struct vcpu *vcpu);
 
 #include "vmx/vmcs.h"
-static inline uint64_t vcpu_register(const struct vcpu *vcpu, unsigned n) { return n == RSP ? vmread(VMCS_GUEST_RSP) : vcpu->registers[n]; }
+static inline uint64_t vcpu_register(const struct vcpu *vcpu, unsigned n)
+{
+	return n == RSP ? vmread(VMCS_GUEST_RSP) : vcpu->registers[n];
+}
+
 static inline void vcpu_set_register(struct vcpu *vcpu, unsigned n, uint64_t value)
 {
 	if (n == RSP)

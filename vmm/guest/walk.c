@@ -83,7 +83,7 @@ bool vcpu_walk(struct vcpu *vcpu, gva_t la, unsigned access, gpa_t *gpa, uint32_
 }
 
 /* Whatever the guest's SMAP says: this is no access of its. */
-bool vcpu_translate(struct vcpu *vcpu, gva_t la, gpa_t *gpa)
+static bool translate(struct vcpu *vcpu, gva_t la, gpa_t *gpa)
 {
 	uint32_t error;
 
@@ -98,7 +98,7 @@ bool vcpu_read_linear(struct vcpu *vcpu, gva_t la, void *to, size_t size)
 		size_t piece = min_u64(size, PAGE - la % PAGE);
 		gpa_t gpa;
 
-		if (!vcpu_translate(vcpu, la, &gpa) || !vm_read(vcpu->vm, gpa, bytes, piece))
+		if (!translate(vcpu, la, &gpa) || !vm_read(vcpu->vm, gpa, bytes, piece))
 			return false;
 		la += piece;
 		bytes += piece;

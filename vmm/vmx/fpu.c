@@ -13,8 +13,8 @@ enum { LEAF_XSAVE = 0xd, LEAF1_ECX_XSAVE = 1 << 26 };
 enum { XCR0_X87 = 1 << 0, XCR0_SSE = 1 << 1, XCR0_AVX = 1 << 2, XCR0_AVX512 = 7 << 5, XCR0_PKRU = 1 << 9 };
 enum { FXSAVE_AREA = 512, HEADER_XSTATE_BV = FXSAVE_AREA };
 
-/* AMX and MPX are left out: CPUID does not offer them. */
-uint64_t fpu_xcr0_offered(void)
+/* AMX and MPX are left out: CPUID does not offer them. 0: no XSAVE. */
+static uint64_t xcr0_offered(void)
 {
 	struct cpuid leaf;
 
@@ -26,8 +26,8 @@ uint64_t fpu_xcr0_offered(void)
 
 bool fpu_create(struct vcpu *vcpu)
 {
-	vcpu->fpu = pool_take(fpu_xcr0_offered() ? cpuid(LEAF_XSAVE, 0).ecx : FXSAVE_AREA, 64);
-	vcpu->xcr0_offered = fpu_xcr0_offered();
+	vcpu->xcr0_offered = xcr0_offered();
+	vcpu->fpu = pool_take(vcpu->xcr0_offered ? cpuid(LEAF_XSAVE, 0).ecx : FXSAVE_AREA, 64);
 	return vcpu->fpu;
 }
 

@@ -6,7 +6,6 @@
 
 #include "vmx/vcpu.h"
 
-uint64_t fpu_xcr0_offered(void); /* 0: no XSAVE */
 MUST_CHECK bool fpu_create(struct vcpu *vcpu); /* false: no memory */
 void fpu_reset(struct vcpu *vcpu); /* while it is put away */
 void fpu_save(struct vcpu *vcpu);

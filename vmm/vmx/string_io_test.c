@@ -270,7 +270,7 @@ static bool finds(gva_t la, gpa_t expected)
 {
 	gpa_t gpa;
 
-	return vcpu_translate(&vcpu, la, &gpa) && gpa == expected;
+	return translate(&vcpu, la, &gpa) && gpa == expected;
 }
 
 static void paging_32_bit_has_pages_of_4_kib_and_4_mib(void **state)

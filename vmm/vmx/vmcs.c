@@ -39,19 +39,16 @@ bool vmcs_field_exists(unsigned field)
 void vmcs_failed(const char *instruction, unsigned field)
 {
 	uint64_t error;
-
-	/* Without a current VMCS (VMfailInvalid) there is no error field to read either. */
-	if (!vmread_safe(VMCS_VM_INSTRUCTION_ERROR, &error))
-		panic("%s %s (%x): there is no current VMCS", instruction, vmcs_field_name(field), field);
-	panic("%s %s (%x): %s", instruction, vmcs_field_name(field), field, vmx_error_title(error));
-}
-
-bool vmread_safe(unsigned field, uint64_t *value)
-{
 	bool failed;
 
-	__asm__ volatile("vmread %2, %0" : "=r"(*value), "=@ccbe"(failed) : "r"((uint64_t)field) : "memory");
-	return !failed;
+	/* Without a current VMCS (VMfailInvalid) there is no error field to read either. */
+	__asm__ volatile("vmread %2, %0"
+			 : "=r"(error), "=@ccbe"(failed)
+			 : "r"((uint64_t)VMCS_VM_INSTRUCTION_ERROR)
+			 : "memory");
+	if (failed)
+		panic("%s %s (%x): there is no current VMCS", instruction, vmcs_field_name(field), field);
+	panic("%s %s (%x): %s", instruction, vmcs_field_name(field), field, vmx_error_title(error));
 }
 
 void vmclear(void *region)

@@ -30,7 +30,6 @@ static inline void vmwrite(enum vmcs_field field, uint64_t value)
 }
 
 bool vmcs_field_exists(unsigned field); /* on this CPU */
-MUST_CHECK bool vmread_safe(unsigned field, uint64_t *value); /* false where vmread() panics */
 
 static inline void vmcs_set(enum vmcs_field field, uint64_t bits) { vmwrite(field, vmread(field) | bits); }
 static inline void vmcs_clear(enum vmcs_field field, uint64_t bits) { vmwrite(field, vmread(field) & ~bits); }
