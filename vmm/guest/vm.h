@@ -133,7 +133,8 @@ MUST_CHECK bool vm_read(struct vm *vm, gpa_t gpa, void *to, size_t size);
 MUST_CHECK bool vm_write(struct vm *vm, gpa_t gpa, const void *from, size_t size);
 bool vm_is_ram(const struct vm *vm, gpa_t gpa, uint64_t size);
 
-/* Of the current vCPU, through the guest's own paging, as no access of its: guest/walk.c. False: its tables do not map all of it to RAM. */
+/* Of the current vCPU, through the guest's own paging, as no access of its: guest/walk.c. False: its tables do not map all of
+   it to RAM. */
 MUST_CHECK bool vcpu_read_linear(struct vcpu *vcpu, gva_t la, void *to, size_t size);
 
 /* Something has come for vcpu (the lock is held): if it does not run, the scheduler looks whether that changes it; if it
