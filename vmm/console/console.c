@@ -1,7 +1,8 @@
 /*
  * The console: who is shown, and who is typed to.
  *
- * What is shown is shared between CPUs, under a lock. What is typed is CPU 0's alone: COM1 interrupts it, and its scheduler's loop takes it.
+ * What is shown is shared between CPUs, under a lock. What is typed is CPU 0's alone: COM1 interrupts it, and its scheduler's
+ * loop takes it.
  */
 #include "console/console.h"
 
@@ -43,7 +44,8 @@ static void put_all(const char *text)
 		serial_put((uint8_t)*text);
 }
 
-/* Half a line of somebody else is made a whole one, but the prompt's is taken away: write_vmm() shows it again. The lock is held. */
+/* Half a line of somebody else is made a whole one, but the prompt's is taken away: write_vmm() shows it again. The lock is
+   held. */
 static void begin(enum writer who)
 {
 	if (writing == NOBODY || writing == who)

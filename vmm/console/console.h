@@ -1,6 +1,6 @@
 /*
- * One serial line for everybody: the guest that has the console is shown and typed to; what others print is kept and shown when they get it.
- * Ctrl-] opens the prompt; Ctrl-] again gives the line to the next guest.
+ * One serial line for everybody: the guest that has the console is shown and typed to; what others print is kept and shown when
+ * they get it. Ctrl-] opens the prompt; Ctrl-] again gives the line to the next guest.
  */
 #ifndef VMM_CONSOLE_CONSOLE_H
 #define VMM_CONSOLE_CONSOLE_H
@@ -10,12 +10,16 @@
 enum { SWITCH_KEY = 0x1d /* Ctrl-] */ };
 
 void console_init(void);	  /* COM1, 115200 8N1; works before anything else does */
-void console_start(const char *who); /* console=: the VM that has the console first, "all", or NULL for the first VM. When all VMs are made */
+
+/* When all VMs are made; who: what console= says, the VM that has the console first, "all", or NULL for the first VM. */
+void console_start(const char *who);
+
 void console_write(const char *text, size_t size); /* of the VMM itself: at once, on a line of its own */
 void console_guest(struct vm *vm, uint8_t byte);   /* a byte from a guest's UART */
 void console_input(void);			   /* COM1 has interrupted CPU 0 */
 
-/* The loop of CPU 0: takes what was typed, runs the prompt. True: a guest has no room for all that it was typed, and is to be asked again soon. */
+/* The loop of CPU 0: takes what was typed, runs the prompt. True: a guest has no room for all that it was typed, and is to
+   be asked again soon. */
 bool console_serve(void);
 
 struct vm *console_owner(void);	   /* who has the console, also while the prompt is open; NULL: there are no VMs */

@@ -30,7 +30,8 @@ static uint8_t last_key;
 static const char *state_name(const struct vm *vm)
 {
 	static const char *const names[] = {
-		[VM_RUNNING] = "running", [VM_PAUSED] = "paused", [VM_RESETTING] = "resetting", [VM_STOPPED] = "stopped", [VM_OFF] = "off",
+		[VM_RUNNING] = "running", [VM_PAUSED] = "paused", [VM_RESETTING] = "resetting", [VM_STOPPED] = "stopped",
+		[VM_OFF] = "off",
 	};
 
 	return names[vm->state];
@@ -51,8 +52,8 @@ static void show_vms(struct target *unused)
 		struct vm *vm = vms[i];
 		uint64_t ms = vm_time(vm) / 1000000;
 
-		print("%c %-16s %-9s %5llu MiB  %u vCPUs  %llu.%03llu s%s%s\n", vm == console_owner() ? '*' : ' ', vm->config->name, state_name(vm),
-		      (unsigned long long)(vm->config->memory >> 20), vm->vcpus_count, (unsigned long long)(ms / 1000), (unsigned long long)(ms % 1000),
+		print("%c %-16s %-9s %5lu MiB  %u vCPUs  %lu.%03lu s%s%s\n", vm == console_owner() ? '*' : ' ', vm->config->name,
+		      state_name(vm), vm->config->memory >> 20, vm->vcpus_count, ms / 1000, ms % 1000,
 		      vm->state == VM_STOPPED ? "  " : "", vm->state == VM_STOPPED ? vm->why : "");
 	}
 }
@@ -62,8 +63,8 @@ static void show_cpus(struct target *unused)
 	for (unsigned i = 0; i < cpu_count; i++) {
 		print("CPU %u, APIC ID %u\n", i, cpus[i].apic_id);
 		for (struct vcpu *vcpu = cpus[i].first; vcpu; vcpu = vcpu->next_here)
-			print("  %s.%u: %s, %llu VM entries\n", vcpu->vm->config->name, vcpu->index,
-			      vcpu->vm->state == VM_RUNNING ? vcpu_state_name(vcpu) : state_name(vcpu->vm), (unsigned long long)vcpu->entries);
+			print("  %s.%u: %s, %lu VM entries\n", vcpu->vm->config->name, vcpu->index,
+			      vcpu->vm->state == VM_RUNNING ? vcpu_state_name(vcpu) : state_name(vcpu->vm), vcpu->entries);
 	}
 }
 
@@ -124,7 +125,7 @@ static void help(struct target *unused);
 
 static const struct command commands[] = {
 	{"vms", "", "the VMs; * has the console", show_vms},
-	{"switch", "NAME", "gives it the console; so does Ctrl-] for the next one, and an empty line for the one that had it", give},
+	{"switch", "NAME", "gives it the console; Ctrl-] does for the next one, an empty line for the one that had it", give},
 	{"exits", "NAME", "VM exits by reason: count, share, mean cycles", show_exits},
 	{"vmcs", "NAME[.VCPU]", "every field of a VMCS", show_vmcs},
 	{"regs", "NAME[.VCPU]", "a vCPU's registers", show_registers},

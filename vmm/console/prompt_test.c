@@ -144,9 +144,13 @@ static void quit_ends_all(void **unused)
 static void mistakes(void **unused)
 {
 	static const char *const lines[][2] = {
-		{"nonsense\r", "There is no command \"nonsense\""}, {"vm\r", "There is no command \"vm\""}, {" \r", "There is no command \"\""},
+		{"nonsense\r", "There is no command \"nonsense\""},
+		{"vm\r", "There is no command \"vm\""},
+		{" \r", "There is no command \"\""},
 		{"regs\r", "regs needs NAME[.VCPU]."}, {"stop \r", "stop needs NAME."}, {"stop c\r", "There is no VM \"c\"."},
-		{"regs a.2\r", "VM a has no vCPU \"2\"."}, {"regs a.x\r", "VM a has no vCPU \"x\"."}, {"regs .\r", "There is no VM \"\"."},
+		{"regs a.2\r", "VM a has no vCPU \"2\"."},
+		{"regs a.x\r", "VM a has no vCPU \"x\"."},
+		{"regs .\r", "There is no VM \"\"."},
 		{"regs a.99999999999\r", "VM a has no vCPU"},
 	};
 

@@ -27,8 +27,7 @@ static void print_row(struct exit_count exits, uint64_t total, const char *title
 {
 	uint64_t share = total ? exits.count * 1000 / total : 0;
 
-	print("%10llu  %3llu.%llu %%  %10llu  %s\n", (unsigned long long)exits.count, (unsigned long long)(share / 10), (unsigned long long)(share % 10),
-	      (unsigned long long)mean(exits), title);
+	print("%10lu  %3lu.%lu %%  %10lu  %s\n", exits.count, share / 10, share % 10, mean(exits), title);
 }
 
 void stats_print(struct vm *vm)
@@ -43,7 +42,7 @@ void stats_print(struct vm *vm)
 		total.count += counts[reason].count;
 		total.cycles += counts[reason].cycles;
 	}
-	print("vmm: vm %s: %llu VM entries, VM exits:\n", vm->config->name, (unsigned long long)entries);
+	print("vmm: vm %s: %lu VM entries, VM exits:\n", vm->config->name, entries);
 	print("     count    share  mean cycles  reason\n");
 	for (;;) {
 		unsigned most = 0;

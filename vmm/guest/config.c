@@ -34,13 +34,15 @@ static bool copy_plain(char *to, size_t size, const char *from, const char *end)
 	return from == end;
 }
 
+static bool is_in(char c, char first, char last) { return c >= first && c <= last; }
+
 /* "all" is what console= calls everybody; the prompt ends a name at a dot. */
 static bool good_name(const char *name)
 {
 	if (!*name || !strcmp(name, "all"))
 		return false;
 	for (; *name; name++) {
-		if (!(*name >= 'a' && *name <= 'z') && !(*name >= 'A' && *name <= 'Z') && !(*name >= '0' && *name <= '9') && *name != '-' && *name != '_')
+		if (!is_in(*name, 'a', 'z') && !is_in(*name, 'A', 'Z') && !is_in(*name, '0', '9') && *name != '-' && *name != '_')
 			return false;
 	}
 	return true;
@@ -81,10 +83,12 @@ static bool set(struct vm_config *config, const char *key, const char *value)
 			continue;
 		*modules[i].module = boot_module(value);
 		if (!*modules[i].module)
-			print("vmm: vm=%s: %s=%s: the boot loader has brought no module of this name.\n", config->name, key, value);
+			print("vmm: vm=%s: %s=%s: the boot loader has brought no module of this name.\n", config->name, key,
+			      value);
 		return *modules[i].module;
 	}
-	print("vmm: vm=%s: there is no key \"%s\"; there are mem, cpus, kernel, initrd, append, image and disk.\n", config->name, key);
+	print("vmm: vm=%s: there is no key \"%s\"; there are mem, cpus, kernel, initrd, append, image and disk.\n", config->name,
+	      key);
 	return false;
 }
 
@@ -118,8 +122,8 @@ static bool parse(struct vm_config *config, const char *at, const char *end)
 	*config = (struct vm_config){.cpus = 1};
 	comma = comma < end ? comma : end;
 	if (!copy_plain(config->name, sizeof(config->name), at, comma) || !good_name(config->name)) {
-		print("vmm: vm=%s: a VM's name has 1 to %zu letters, digits, \"-\" and \"_\", and is not \"all\".\n", config->name,
-		      sizeof(config->name) - 1);
+		print("vmm: vm=%s: a VM's name has 1 to %zu letters, digits, \"-\" and \"_\", and is not \"all\".\n",
+		      config->name, sizeof(config->name) - 1);
 		return false;
 	}
 	while (comma < end) {

@@ -19,13 +19,14 @@ struct vm_config {
 	char name[32];
 	uint64_t memory; /* bytes: a multiple of 2 MiB, at most 3 GiB */
 	unsigned cpus;
-	const struct module *kernel, *initrd, *image; /* NULL: not given. Neither kernel nor image: a demonstration, which loads itself */
+	/* NULL: not given. Neither kernel nor image: a demonstration, which loads itself. */
+	const struct module *kernel, *initrd, *image;
 	const struct module *disk; /* what is on its disk at first; NULL: it has none */
 	char append[1024];
 };
 
-/* Reads the next vm= of the command line after *at (start with the line itself), and moves *at behind it. False at the end. A fault in the
-   text: prints one sentence about it and goes on to the next. */
+/* Reads the next vm= of the command line after *at (start with the line itself), and moves *at behind it. False at the end.
+   A fault in the text: prints one sentence about it and goes on to the next. */
 bool config_next(const char **at, struct vm_config *config);
 
 #endif

@@ -39,7 +39,8 @@ static void every_key(void **unused)
 {
 	struct vm_config config;
 
-	assert_true(first("report vm=deb-1_A,mem=1G,cpus=2,kernel=vmlinuz,initrd=initrd,append=\"console=ttyS0,115200 quiet a=b\" slice=1", &config));
+	assert_true(first("report vm=deb-1_A,mem=1G,cpus=2,kernel=vmlinuz,initrd=initrd,append=\"console=ttyS0,115200 quiet a=b\" "
+			  "slice=1", &config));
 	assert_string_equal(config.name, "deb-1_A");
 	assert_int_equal(config.memory, 1 << 30);
 	assert_int_equal(config.cpus, 2);
@@ -115,7 +116,8 @@ static void refusals(void **unused)
 	struct vm_config config;
 
 	for (size_t i = 0; i < sizeof(lines) / sizeof(lines[0]); i++) {
-		if (first(lines[i][0], &config) || !strstr(said, lines[i][1]) || strncmp(said, "vmm: ", 5) || !strstr(said, ".\n"))
+		if (first(lines[i][0], &config) || !strstr(said, lines[i][1]) || strncmp(said, "vmm: ", 5) ||
+		    !strstr(said, ".\n"))
 			fail_msg("%s: %s", lines[i][0], said);
 		assert_ptr_equal(strchr(said, '\n'), said + strlen(said) - 1); /* one sentence each */
 	}
@@ -147,8 +149,8 @@ static void long_texts(void **unused)
 /* Any text at all: no access outside (the sanitizers see it), no endless loop, and a name whenever there is a VM. */
 static void noise(void **unused)
 {
-	static const char *const pieces[] = {"vm=", "a", ",", "=", "\"", " ", "kernel=vmlinuz", "image=initrd", "mem=", "2M", "cpus=2", "append=", "\\",
-					     "\xff", "vm"};
+	static const char *const pieces[] = {"vm=",  "a",  ",",	     "=",	"\"", " ",    "kernel=vmlinuz", "image=initrd",
+					     "mem=", "2M", "cpus=2", "append=", "\\", "\xff", "vm"};
 	struct vm_config config;
 
 	srand(1);

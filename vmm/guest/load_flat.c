@@ -1,5 +1,6 @@
 /*
- * A flat image, as a BIOS loads and starts a boot sector: at 0:7C00H in real mode, with the drive's number in DL. It may be longer than a sector.
+ * A flat image, as a BIOS loads and starts a boot sector: at 0:7C00H in real mode, with the drive's number in DL. It may be
+ * longer than a sector.
  */
 #include "guest/load.h"
 

@@ -1,8 +1,9 @@
 /*
- * A Linux kernel: "The Linux/x86 Boot Protocol" (Documentation/arch/x86/boot.rst), with its names for fields, by its 32-bit entry point.
+ * A Linux kernel: "The Linux/x86 Boot Protocol" (Documentation/arch/x86/boot.rst), with its names for fields, by its 32-bit
+ * entry point.
  *
- * That entry needs neither real mode nor page tables, so it works with and without "unrestricted guest". Not here: kernels before protocol 2.10
- * (Linux 2.6.31), which do not say how much memory they need.
+ * That entry needs neither real mode nor page tables, so it works with and without "unrestricted guest". Not here: kernels
+ * before protocol 2.10 (Linux 2.6.31), which do not say how much memory they need.
  */
 #include "guest/load.h"
 
@@ -129,7 +130,7 @@ const char *load_linux(struct vm *vm)
 	/* Flat segments at the selectors with which vcpu_start_protected() enters: __BOOT_CS, __BOOT_DS. */
 	static const uint64_t gdt[] = {0, 0, 0x00cf9b000000ffff, 0x00cf93000000ffff};
 	uint8_t *zero_page = vm->memory + ZERO_PAGE;
-	size_t length = strlen(vm->config->append);
+	size_t length = strlen(vm->config->append), header_end;
 	struct kernel kernel;
 	const char *why = examine(&kernel, vm->config->kernel);
 
@@ -140,7 +141,8 @@ const char *load_linux(struct vm *vm)
 	if (!place(&kernel, vm))
 		return "mem= is too little for its kernel";
 
-	memcpy(zero_page + SETUP_HEADER, kernel.image + SETUP_HEADER, min_u64(HEADER + kernel.image[JUMP_OFFSET], HEADER_MOST) - SETUP_HEADER);
+	header_end = min_u64(HEADER + kernel.image[JUMP_OFFSET], HEADER_MOST);
+	memcpy(zero_page + SETUP_HEADER, kernel.image + SETUP_HEADER, header_end - SETUP_HEADER);
 	why = load_initrd(&kernel, vm, zero_page);
 	if (why)
 		return why;

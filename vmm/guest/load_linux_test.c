@@ -1,4 +1,5 @@
-/* The loader of Linux kernels, with an image of nothing but a setup header: what the kernel is told, where things are, and what is refused. */
+/* The loader of Linux kernels, with an image of nothing but a setup header: what the kernel is told, where things are, and
+   what is refused. */
 #include "vmx/fake_vmcs.h"
 
 #include <stdlib.h>
@@ -52,7 +53,9 @@ static uint64_t told(unsigned offset, unsigned size) { return get(vm.memory + ZE
 
 static void what_the_kernel_is_told(void **unused)
 {
-	static const uint64_t expected[][3] = {{0, 0xa0000, E820_RAM}, {0xe0000, 0x20000, E820_RESERVED}, {MIB, 63 * MIB, E820_RAM}};
+	static const uint64_t expected[][3] = {
+		{0, 0xa0000, E820_RAM}, {0xe0000, 0x20000, E820_RESERVED}, {MIB, 63 * MIB, E820_RAM},
+	};
 
 	assert_null(load_linux(&vm));
 	assert_int_equal(started_at, 16 * MIB);
@@ -131,7 +134,8 @@ static void refusals(void **unused)
 /* Whatever a header says, nothing is written outside the VM's memory: the sanitizers see that. */
 static void nonsense(void **unused)
 {
-	static const uint64_t values[] = {0, 1, 3, 4096, MIB, 2 * MIB, 63 * MIB, 64 * MIB, 0x7fffffff, 0x80000000, 0xffffffff, UINT64_MAX, UINT64_MAX - 4095};
+	static const uint64_t values[] = {0,	    1,		3,	    4096,	MIB,	    2 * MIB,	      63 * MIB,
+					  64 * MIB, 0x7fffffff, 0x80000000, 0xffffffff, UINT64_MAX, UINT64_MAX - 4095};
 	enum { N = sizeof(values) / sizeof(values[0]) };
 
 	config.initrd = &initrd_module;

@@ -18,7 +18,8 @@ enum {
 	LARGE_PAGE = 2 << 20,
 	SECTOR = 512,
 	BITMAP = 4096,	/* SDM vol. 3, "I/O-Bitmap Addresses", "MSR-Bitmap Address" */
-	EPT_TABLES = 16 /* PML4, PDPT, four of 1 GiB, those of pages at 0, at the I/O APIC and the local APIC, and some for demonstrations */
+	/* PML4, PDPT, four of 1 GiB, those of pages at 0, at the I/O APIC and the local APIC, and some for demonstrations. */
+	EPT_TABLES = 16
 };
 /* Where a PC has no RAM below 1 MiB: display memory. */
 #define HOLE_START UINT64_C(0xa0000)

@@ -1,8 +1,8 @@
 /*
  * The loop of every CPU: what other CPUs want, what is due, and a turn for one of the vCPUs.
  *
- * No kick is lost: a CPU has its interrupts off but in a guest and in HLT, and cpu_kick() sets attention before it sends. Either attention is
- * seen, or the interrupt is pending when the CPU enters the guest or halts, and ends that at once.
+ * No kick is lost: a CPU has its interrupts off but in a guest and in HLT, and cpu_kick() sets attention before it sends.
+ * Either attention is seen, or the interrupt is pending when the CPU enters the guest or halts, and ends that at once.
  */
 #include "sched/scheduler.h"
 
@@ -112,7 +112,8 @@ static struct vcpu *pick_next(struct cpu *cpu)
 	return NULL;
 }
 
-/* A vCPU that may have programmed a device: the CPU of vCPU 0, which serves the devices, must know if something is due sooner now. */
+/* A vCPU that may have programmed a device: the CPU of vCPU 0, which serves the devices, must know if something is due
+   sooner now. */
 static void tell_devices_cpu(struct vm *vm)
 {
 	lock_take(&vm->lock);
@@ -121,8 +122,8 @@ static void tell_devices_cpu(struct vm *vm)
 	lock_release(&vm->lock);
 }
 
-/* A turn: until the slice ends, something else is due on this CPU, the vCPU halts or its VM stops, or somebody kicks this CPU. What is due for
-   the vCPU itself is vcpu_run()'s business. */
+/* A turn: until the slice ends, something else is due on this CPU, the vCPU halts or its VM stops, or somebody kicks this
+   CPU. What is due for the vCPU itself is vcpu_run()'s business. */
 static void run(struct cpu *cpu, struct vcpu *vcpu, uint64_t due)
 {
 	uint64_t end = min_u64(due, cpu->turn_end);
@@ -175,8 +176,8 @@ static void meet(unsigned *count)
 	}
 }
 
-/* When no CPU wants anything of another any more: this CPU's vCPUs are put away, and it leaves VMX operation. SDM vol. 3, "Enabling and Entering VMX
-   Operation". */
+/* When no CPU wants anything of another any more: this CPU's vCPUs are put away, and it leaves VMX operation. SDM vol. 3,
+   "Enabling and Entering VMX Operation". */
 static void leave(struct cpu *cpu)
 {
 	static unsigned ending, ended;
