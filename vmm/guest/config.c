@@ -20,12 +20,20 @@ static const char *find_end(const char *at, char stop, bool *open)
 	return at;
 }
 
-/* Copies [from, end) without its quotes; false if it had to be cut. */
+/* Copies [from, end) without its quotes; two of them between quotes are one that is meant. False if it had to be cut. */
 static bool copy_plain(char *to, size_t size, const char *from, const char *end)
 {
+	bool open = false;
+
 	for (; from < end; from++) {
-		if (*from == '"')
-			continue;
+		if (*from == '"') {
+			bool meant = open && from + 1 < end && from[1] == '"';
+
+			open = meant || !open;
+			if (!meant)
+				continue;
+			from++;
+		}
 		if (!--size)
 			break;
 		*to++ = *from;

@@ -1,7 +1,8 @@
 /*
  * What the command line asks for: docs/vmm.md, "Command line".
  *
- *   vm=NAME[,mem=256M][,cpus=1],kernel=MODULE[,initrd=MODULE][,append="..."][,disk=MODULE]   a Linux guest
+ *   vm=NAME[,mem=256M][,cpus=1],kernel=MODULE[,initrd=MODULE][,append="..."][,disk=MODULE]   a Linux guest;
+ *                          within the quotes of append, "" is a quote
  *   vm=NAME[,mem=4M],image=MODULE                          a flat image of 16-bit code, started at 0:7C00H in real mode
  *   demo=all | demo=NAME[,NAME...]                         demonstrations (demo/), one after the other, before the VMs
  *   console=NAME                                           the guest that has the console first; by default the first

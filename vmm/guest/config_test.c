@@ -51,6 +51,19 @@ static void every_key(void **unused)
 	assert_string_equal(said, "");
 }
 
+static void quotes_in_quotes(void **unused)
+{
+	struct vm_config config;
+
+	assert_true(first("vm=a,kernel=vmlinuz,append=\"quiet run=\"\"echo a,b; ls\"\" end\",cpus=2 vm=b", &config));
+	assert_string_equal(config.append, "quiet run=\"echo a,b; ls\" end");
+	assert_int_equal(config.cpus, 2);
+	assert_true(first("vm=a,kernel=vmlinuz,append=\"run=\"\"x y\"\"\"", &config));
+	assert_string_equal(config.append, "run=\"x y\"");
+	assert_true(first("vm=a,kernel=vmlinuz,append=\"\"", &config));
+	assert_string_equal(config.append, "");
+}
+
 static void defaults(void **unused)
 {
 	struct vm_config config;
@@ -174,6 +187,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(every_key),
+		cmocka_unit_test(quotes_in_quotes),
 		cmocka_unit_test(defaults),
 		cmocka_unit_test(one_after_the_other),
 		cmocka_unit_test(refusals),

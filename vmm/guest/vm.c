@@ -132,7 +132,7 @@ static const char *objection(const struct vm_config *config)
 		return "there are too many VMs";
 	if (vm_find(config->name))
 		return "there is another VM of this name";
-	if (HAS(PROCBASED_CTLS2, UNRESTRICTED_GUEST))
+	if (HAS(PROCBASED_CTLS2, UNRESTRICTED_GUEST) || vmx_lacks()) /* what all VMs need comes first: vcpu_create() */
 		return NULL;
 	if (config->cpus > 1)
 		return "more than one vCPU needs unrestricted guest, which this CPU has not: others start in real mode";
