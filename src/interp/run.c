@@ -168,7 +168,7 @@ static void run_block(struct interp *interp, struct cpu *cpu)
 		log_run(interp, cpu, block);
 	/* A branch would go on to a block that is chained or in the jump table: not with nothing left of the turn. What goes on behind it stays
 	   within the turn by itself: a repeated string instruction, which would do but one element of what is left. */
-	if (unlikely(single) && block->insn->form->ends_block)
+	if (unlikely(single) && (!block->insn->form || block->insn->form->ends_block))
 		held = cpu->budget - count;
 	cpu->turn -= held;
 	cpu->budget -= held + count;

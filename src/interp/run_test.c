@@ -38,10 +38,27 @@ static void idle_ticks_count_in_the_middle_of_a_block(void **state)
 	interp_destroy(interp);
 }
 
+/* An instruction of more than 15 bytes has no form, and is #GP(0): also when each is run on its own. There is no IDT, so that ends in shutdown. */
+static void too_long_an_instruction_on_its_own(void **state)
+{
+	struct fixture *f = *state;
+	struct interp *interp = interp_create(&f->log);
+
+	fixture_long(f, 0);
+	interp_add_cpu(interp, f->cpu);
+	memset(f->ram + CODE_AT, 0x66, 15);
+	CODE_BYTES(f, CODE_AT + 15, 0x90);
+	interp_set_breakpoint(interp, 0, true); /* anywhere */
+	turn(f, interp, 10);
+	assert_int_equal(f->cpu->activity, ACTIVITY_SHUTDOWN);
+	interp_destroy(interp);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(idle_ticks_count_in_the_middle_of_a_block, fixture_create, fixture_destroy),
+		cmocka_unit_test_setup_teardown(too_long_an_instruction_on_its_own, fixture_create, fixture_destroy),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
