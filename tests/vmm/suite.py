@@ -125,6 +125,15 @@ def test_demos_max(context):
     return demos(context, "max", {})
 
 
+def test_report(context):
+    """The capability MSRs in words, unless told to be quiet"""
+    for append in ("", "quiet"):
+        with vmm(context, append, cpu="Haswell", smp=1, memory="128M") as machine:
+            machine.wait(30)
+            same(f"with {append!r}, lines of capability MSRs", len(re.findall(r"^IA32_VMX_\w+, MSR 4\w\w: must ", machine.text, re.M)) > 5, not append)
+            same(f"with {append!r}, the absence of EPT-violation #VE", "EPT-violation #VE" in machine.text, not append)
+
+
 def test_demos_nehalem(context):
     """... on the first CPU with EPT: no unrestricted guest, no APICv, no dirty flags"""
     return demos(context, "Nehalem", NO_VE | NO_POSTED | NO_REAL_MODE)

@@ -109,7 +109,7 @@ void main(uint32_t magic, pa_t info)
 	if (reason)
 		refuse(reason);
 	vmx_caps_read();
-	if (boot_option("report", text, sizeof(text)))
+	if (!boot_option("quiet", text, sizeof(text)))
 		vmx_caps_report();
 	vmx_on();
 	cpus_start(other_cpu);

@@ -7,7 +7,7 @@
  *   demo=all | demo=NAME[,NAME...]                         demonstrations (demo/), one after the other, before the VMs
  *   console=NAME                                           the guest that has the console first; by default the first
  *   slice=MICROSECONDS                                     of the scheduler, by default 10000
- *   report                                                 print the capability report and go on
+ *   quiet                                                  without the capability report
  */
 #ifndef VMM_GUEST_CONFIG_H
 #define VMM_GUEST_CONFIG_H
